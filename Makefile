@@ -1,0 +1,38 @@
+# Every command makes $(VENV) when it is missing and takes it as it is afterwards.
+#   make demo | test | lint | bench
+#   make test PIP_ARGS="--index-url ..."     options for pip, such as an index with CPU-only torch
+#   make test PYTHON=python3.12 VENV=/tmp/v  another interpreter, another place
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+STAMP := $(VENV)/.installed
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+.PHONY: demo test lint types bench
+demo: $(STAMP)
+	$(BIN)/scumble demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/speed.py
+
+# torch first and alone: pip then takes the build that its indexes offer for this machine (CPU-only where one is named).
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "scumble needs Python 3.11 or newer; name one: make PYTHON=python3.11" >&2; exit 1; }
+	@echo "Installing scumble into $(VENV), once: about 350 MB are fetched with CPU-only torch (1.4 GB on disk)."
+	@echo "On Linux pip's usual index holds torch with CUDA, 3 GB or so; PIP_ARGS names another index."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt $(TORCH)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@
