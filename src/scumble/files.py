@@ -1,0 +1,264 @@
+"""Pictures in files: reading them with suspicion, writing them whole or not at all.
+
+What goes in: PNG, JPEG and WebP of any size. EXIF orientation is applied; alpha is set aside, to be
+re-attached; palette, CMYK and 16-bit pictures become 8-bit RGB (16-bit values are scaled, not clipped).
+An RGB colour profile is kept; other EXIF (places, cameras) is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from scumble.core.errors import InputError
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+MAX_PIXELS = 200_000_000
+PASSPORT = "scumble"  # the key of the PNG text chunk
+IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries the passport in JPEG and WebP
+
+_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16L", "I;16B"}
+_pillow_lock = threading.Lock()
+
+PictureLike = str | os.PathLike[str] | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as its user sees it: upright, 8-bit RGB, alpha set aside."""
+
+    rgb: Image.Image
+    alpha: Image.Image | None
+    grey: bool
+    icc: bytes | None
+    sha256: str
+    name: str
+    path: Path | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.rgb.size
+
+
+def read(source: PictureLike, name: str | None = None) -> Picture:
+    """Read a picture from a path, a PIL image or a uint8 array (h, w), (h, w, 3) or (h, w, 4).
+
+    Raises:
+        InputError: missing, unreadable, truncated or animated file, a folder, not a PNG, JPEG or WebP
+            picture, zero size, more than 200 megapixels (told by the header, before anything is decoded).
+    """
+    if isinstance(source, Image.Image):
+        return _normalise(source, name or "picture", _digest(source.tobytes()))
+    if isinstance(source, np.ndarray):
+        return _normalise(
+            _from_array(source, name or "picture"), name or "picture", _digest(source.tobytes())
+        )
+    path = Path(source)
+    name = name or str(path)
+    data = _read_bytes(path, name)
+    return _normalise(_decode(data, name), name, _digest(data), path)
+
+
+def read_mask(source: PictureLike, size: tuple[int, int]) -> Image.Image:
+    """Read a mask (white may change, black stays, grey is soft) of exactly `size` = (width, height).
+
+    Raises:
+        InputError: what `read` raises, another size than the picture's, or nothing that may change.
+    """
+    name = f"mask {source}" if isinstance(source, str | os.PathLike) else "mask"
+    picture = read(source, name)
+    if picture.size != size:
+        raise InputError(
+            f"{name}: {_times(picture.size)} pixels, but the picture has {_times(size)}; "
+            "draw the mask at the picture's own size"
+        )
+    mask = picture.rgb.convert("L")
+    if picture.alpha is not None:  # white paint on a transparent sheet
+        mask = Image.composite(mask, Image.new("L", size, 0), picture.alpha)
+    if mask.getextrema()[1] == 0:
+        raise InputError(f"{name}: all black, so nothing may change; paint white what may change")
+    return mask
+
+
+def _read_bytes(path: Path, name: str) -> bytes:
+    if path.is_dir():
+        raise InputError(f"{name}: a folder, not a picture; name a PNG, JPEG or WebP file")
+    if not path.exists():
+        raise InputError(f"{name}: no such file")
+    if not path.is_file():
+        raise InputError(f"{name}: not a regular file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error
+    if not data:
+        raise InputError(f"{name}: the file is empty")
+    return data
+
+
+def _decode(data: bytes, name: str) -> Image.Image:
+    """Open, judge by the header, decode."""
+    try:
+        with _no_pillow_limit():
+            image = Image.open(io.BytesIO(data), formats=sorted(set(FORMATS.values())))
+        _check_size(image.size, name)
+        # A JPEG of several pictures (MPO: phones add a preview or a depth map) is its first picture.
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            raise InputError(f"{name}: an animated picture; save the frame to edit as a picture of its own")
+        image.load()
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name}: not a PNG, JPEG or WebP picture (or its header is broken)") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(f"{name}: broken or truncated picture ({error})") from error
+    return image
+
+
+@contextmanager
+def _no_pillow_limit() -> Iterator[None]:
+    """Pillow's own pixel limit is lower than ours, warns, and is a global: set it aside for one opening."""
+    with _pillow_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if min(size) == 0:
+        raise InputError(f"{name}: {_times(size)} pixels; there is nothing to edit")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise InputError(
+            f"{name}: {_times(size)} is {size[0] * size[1] / 1e6:.0f} megapixels; "
+            f"the limit is {MAX_PIXELS // 10**6}: make it smaller"
+        )
+
+
+def _normalise(image: Image.Image, name: str, sha256: str, path: Path | None = None) -> Picture:
+    _check_size(image.size, name)
+    if image.mode not in _MODES:
+        raise InputError(f"{name}: pictures of mode {image.mode} are not supported; convert it to RGB")
+    icc = image.info.get("icc_profile")
+    icc = icc if icc and icc[16:20] == b"RGB " else None  # a grey or CMYK profile would misread RGB pixels
+    grey = image.mode in {"1", "L", "LA", "I;16", "I;16L", "I;16B"}
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    return Picture(image.convert("RGB"), alpha, grey, icc, sha256, name, path)
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (2, 3)
+        or (array.ndim == 3 and array.shape[2] not in (3, 4))
+    ):
+        raise InputError(
+            f"{name}: an array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4), "
+            f"not {array.dtype} {array.shape}"
+        )
+    _check_size((array.shape[1], array.shape[0]), name)
+    return Image.fromarray(array)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _times(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def check_output(path: Path, inputs: Sequence[Path | None] = (), *, alpha: bool = False) -> None:
+    """Find out, before any work is done, whether `save` will be able to write `path`.
+
+    Raises:
+        InputError: unknown extension, missing or read-only folder, a folder or one of the inputs in the way,
+            or transparency (`alpha`) that the format cannot hold.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: the name must end in {', '.join(FORMATS)}")
+    if path.is_dir():
+        raise InputError(f"{path}: a folder is in the way; choose another name")
+    for taken in inputs:
+        if taken is not None and path.exists() and path.samefile(taken):
+            raise InputError(f"{path}: this would overwrite the input; choose another name")
+    if alpha and FORMATS[path.suffix.lower()] == "JPEG":
+        raise InputError(
+            f"{path}: the picture has transparency, which JPEG cannot hold; choose .png or .webp"
+        )
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder; make it first")
+    try:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(13, "the file is read-only")
+        _temporary(path).touch(exist_ok=False)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        _temporary(path).unlink(missing_ok=True)
+
+
+def save(image: Image.Image, path: Path, passport: Mapping[str, Any] | None = None) -> None:
+    """Write `image` in the format its name asks for, complete or not at all, with the passport inside.
+
+    PNG carries it in an iTXt chunk named "scumble", JPEG and WebP in EXIF's ImageDescription. PNG and WebP
+    are written without loss; JPEG cannot be.
+    """
+    text = json.dumps(passport, ensure_ascii=True, sort_keys=True, allow_nan=False) if passport else None
+    options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
+    kind = FORMATS[path.suffix.lower()]
+    if kind == "PNG":
+        options["pnginfo"] = info = PngInfo()
+        if text:
+            info.add_itxt(PASSPORT, text)
+    else:
+        options |= {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True, "exact": True}
+        if text:
+            exif = Image.Exif()
+            exif[IMAGE_DESCRIPTION] = text
+            options["exif"] = exif
+    with atomic(path) as temporary:
+        image.save(temporary, kind, **options)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, put in its place if the block ends well, removed if it does not."""
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_passport(path: Path) -> dict[str, Any] | None:
+    """The passport that `save` put into a file, or None."""
+    with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
+        image.load()
+        text = image.info.get(PASSPORT) or image.getexif().get(IMAGE_DESCRIPTION)
+    try:
+        return json.loads(text) if text else None
+    except json.JSONDecodeError:
+        return None
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
