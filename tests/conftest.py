@@ -1,0 +1,44 @@
+"""What every test shares: few threads, no network, small helpers for pictures."""
+
+import os
+
+# Before torch is imported: the networks here are tiny, and a forgotten hub id must fail, not download.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+TESTS = Path(__file__).parent
+BUILTIN = TESTS.parent / "src/scumble/priors/builtin/scenes"
+TINY_SD = TESTS / "goldens/tiny-sd"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not BUILTIN.is_dir():
+        absent = pytest.mark.skip(reason="the built-in weights are not in this checkout")
+        for item in items:
+            if item.get_closest_marker("weights"):
+                item.add_marker(absent)
+
+
+@pytest.fixture
+def circle() -> Image.Image:
+    """A red circle on white, 96x64 pixels, drawn by Pillow."""
+    image = Image.new("RGB", (96, 64), "white")
+    ImageDraw.Draw(image).ellipse((28, 12, 68, 52), fill="red")
+    return image
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """Smooth colours with detail everywhere, 60x40 pixels: nothing that a small world holds."""
+    y, x = np.mgrid[0:40, 0:60]
+    waves = [
+        127 + 60 * np.sin(x / a + y / b) + 40 * np.cos(x * y / c)
+        for a, b, c in [(3, 5, 70), (7, 2, 50), (4, 4, 90)]
+    ]
+    return Image.fromarray(np.stack(waves, axis=-1).clip(0, 255).astype(np.uint8))

@@ -1,0 +1,91 @@
+"""To the canvas and back: geometry, padding, masks."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from scumble import canvas, files
+from scumble.canvas import Fit
+
+SIZES = [(300, 200), (200, 300), (128, 128), (1, 1), (1000, 3), (50, 40), (129, 127)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("long_side", "multiple"), [(128, 128), (512, 64), (64, 8)])
+def test_fit_keeps_the_aspect_ratio(size: tuple[int, int], long_side: int, multiple: int) -> None:
+    fit = Fit.of(size, long_side, multiple)
+    assert max(fit.inner) == long_side
+    assert all(side % multiple == 0 for side in fit.canvas)
+    for i in (0, 1):
+        assert fit.offset[i] >= 0
+        assert fit.offset[i] + fit.inner[i] <= fit.canvas[i]
+        assert abs(fit.inner[i] - max(1, size[i] * long_side / max(size))) <= 0.5
+
+
+def test_padding_repeats_the_edge() -> None:
+    picture = files.read(Image.new("RGB", (300, 200), (10, 200, 30)))
+    image = canvas.to_canvas(picture, Fit.of(picture.size, 128, 128))
+    assert image.shape == (1, 3, 128, 128)
+    expected = torch.tensor([10, 200, 30]).view(1, 3, 1, 1) / 127.5 - 1
+    assert torch.allclose(image, expected.expand_as(image))
+
+
+@pytest.mark.parametrize("size", [(128, 128), (128, 85), (85, 128)])
+def test_round_trip_at_the_canvas_size_is_exact(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    picture = files.read(pixels)
+    fit = Fit.of(picture.size, 128, 64)
+    back = canvas.from_canvas(canvas.to_canvas(picture, fit), picture, fit)
+    assert np.array_equal(np.asarray(back), pixels)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_comes_back_has_the_input_size(size: tuple[int, int]) -> None:
+    picture = files.read(Image.new("RGB", size, "navy"))
+    fit = Fit.of(size, 128, 128)
+    back = canvas.from_canvas(canvas.to_canvas(picture, fit), picture, fit)
+    assert back.size == size
+    assert np.abs(np.asarray(back).astype(int) - np.asarray(picture.rgb)).max() <= 1
+
+
+def test_outside_of_a_mask_is_the_inputs_own(photo: Image.Image) -> None:
+    picture = files.read(photo)
+    fit = Fit.of(picture.size, 128, 128)
+    mask = Image.new("L", photo.size, 0)
+    mask.paste(255, (10, 10, 30, 30))
+    mask.paste(128, (30, 10, 40, 30))
+    black = torch.full((1, 3, 128, 128), -1.0)
+    out = np.asarray(canvas.from_canvas(black, picture, fit, mask))
+    m = np.asarray(mask)
+    assert np.array_equal(out[m == 0], np.asarray(photo)[m == 0])
+    assert (out[m == 255] == 0).all()
+    half = np.asarray(photo)[m == 128] / 2
+    assert np.abs(out[m == 128] - half).max() <= 1.5
+
+
+def test_mask_on_the_canvas(photo: Image.Image) -> None:
+    fit = Fit.of(photo.size, 128, 64)
+    white = canvas.mask_to_canvas(Image.new("L", photo.size, 255), fit)
+    assert white.shape == (1, 1, *fit.canvas[::-1])
+    assert (white == 1).all()
+    half = canvas.mask_to_canvas(Image.linear_gradient("L").resize(photo.size), fit)
+    assert 0 <= half.min() < half.max() <= 1
+
+
+def test_grey_alpha_and_profile_come_back(photo: Image.Image) -> None:
+    fit = Fit.of(photo.size, 128, 128)
+    alpha = Image.linear_gradient("L").resize(photo.size)
+    image = photo.convert("LA")
+    image.putalpha(alpha)
+    picture = files.read(image)
+    back = canvas.from_canvas(canvas.to_canvas(picture, fit), picture, fit)
+    assert back.mode == "LA"
+    assert back.getchannel("A").tobytes() == alpha.tobytes()
+    red = torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).expand(1, 3, 128, 128)
+    assert canvas.from_canvas(red, picture, fit).mode == "RGBA"
+
+
+def test_eight_bits_are_rounded_and_clamped() -> None:
+    values = torch.tensor([-7.0, -1.0, 0.0, 1.0, 7.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    assert np.asarray(canvas.to_pixels(values))[0, :, 0].tolist() == [0, 0, 128, 255, 255]
