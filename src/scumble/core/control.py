@@ -1,0 +1,58 @@
+"""How a method looks into a network, or changes what it sees there, without knowing which network it is."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from scumble.core.types import Time
+
+Row = tuple[str, Literal["null", "text"]]
+"""A named row of a batched call: the role ("source", "target", ...) and the side of guidance it stands on."""
+
+Kind = Literal["self", "cross", "self_out", "resnet", "mid"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place inside a network.
+
+    `kind`: "self" and "cross" are attention layers (attend); "self_out" the output of a self-attention layer,
+    "resnet" that of a residual block, "mid" that of the bottleneck (feature). `block`: "down", "mid" or "up";
+    `index` counts sites of this kind within the block in execution order, from 0; `stride` is the ratio of
+    the latent's side to the site's.
+    """
+
+    kind: Kind
+    block: Literal["down", "mid", "up"]
+    index: int
+    stride: int
+
+
+@dataclass(frozen=True, eq=False)
+class Now:
+    """The moment of a network call: the time it is told, the level x_t stands at, the name of every row.
+
+    `rows` has one entry per row of the batch, None for a row nobody named. There is no step counter: windows
+    are given as times of the grid.
+    """
+
+    t: Time
+    at: Time
+    rows: tuple[Row | None, ...]
+
+
+class AttentionControl(Protocol):
+    """Reads or replaces attention and features. Both hooks may keep the autograd graph of what they see."""
+
+    def wants(self, site: Site) -> bool:
+        """Whether attend (attention sites) or feature (the other sites) is to be called at this site."""
+        ...
+
+    def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
+        """q, k, v (rows, heads, tokens, d) -> heads (rows, heads, query tokens, d)."""
+        ...
+
+    def feature(self, site: Site, h: Tensor, now: Now) -> Tensor:
+        """h (rows, c, h, w), or (rows, tokens, c) at "self_out" -> the same shape."""
+        ...

@@ -1,0 +1,69 @@
+"""The only place that draws random numbers."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from scumble.core.errors import InputError
+from scumble.core.types import Latent, Time
+
+
+class Noise:
+    """One generator per picture: picture i draws from seed + i, on the CPU, in float32, and is moved
+    afterwards.
+
+    A picture's draws are the same bit for bit whatever its companions in the batch, the device or the
+    precision. One picture edited towards K prompts is K rows: they share its draws.
+    """
+
+    def __init__(self, seed: int, pictures: int = 1):
+        self._generators = [torch.Generator("cpu").manual_seed(seed + i) for i in range(pictures)]
+
+    def like(self, x: Latent) -> Latent:
+        """Standard normal draws of the shape, dtype and device of x (b, c, h, w); b is the pictures or, for
+        one picture, any.
+        """
+        draws = [torch.randn(x.shape[1:], generator=g) for g in self._generators]
+        return self._rows(torch.stack(draws).to(x), len(x))
+
+    def times(self, low: int, high: int, rows: int) -> Time:
+        """Integer times, uniform on low..high-1, one per row; (rows,) int64 on the CPU."""
+        draws = [torch.randint(low, high, (1,), generator=g) for g in self._generators]
+        return self._rows(torch.cat(draws), rows)
+
+    def _rows(self, draws: Tensor, rows: int) -> Tensor:
+        if len(draws) == rows:
+            return draws
+        if len(draws) != 1:
+            raise InputError(
+                f"noise: {len(draws)} pictures cannot give {rows} rows; give one seed per picture"
+            )
+        return draws.expand(rows, *draws.shape[1:])
+
+
+class Tape(Noise):
+    """Recorded draws, handed out in order: for parity with recorded runs and for replay."""
+
+    def __init__(self, draws: Iterable[Tensor]):
+        self._draws = iter(list(draws))
+
+    def like(self, x: Latent) -> Latent:
+        """The next recorded draw, in the dtype and on the device of x."""
+        draw = self._rows(self._next(), len(x)).to(x)
+        if draw.shape != x.shape:
+            raise InputError(f"noise tape: the next draw is {tuple(draw.shape)}, asked for {tuple(x.shape)}")
+        return draw
+
+    def times(self, low: int, high: int, rows: int) -> Time:
+        """The next recorded times, which must lie in low..high-1."""
+        t = self._rows(self._next(), rows)
+        if t.is_floating_point() or int(t.min()) < low or int(t.max()) >= high:
+            raise InputError(f"noise tape: the next draw is {t}, asked for times in {low}..{high - 1}")
+        return t
+
+    def _next(self) -> Tensor:
+        try:
+            return next(self._draws)
+        except StopIteration:
+            raise InputError("noise tape: all recorded draws are used up") from None

@@ -1,0 +1,248 @@
+"""What a diffusion model is to us, and the pure combinations of its predictions."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from scumble.core.control import AttentionControl, Row
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise
+from scumble.core.prediction import Prediction
+from scumble.core.schedule import Schedule
+from scumble.core.types import Image, Latent, Time
+
+
+def _nothing() -> dict[str, Mapping[str, object]]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What one must know before using a prior.
+
+    `domain`: one sentence on what it can draw. `words`: the only words it knows, None if open. `size`: canvas
+    pixels of the long side; both canvas sides are multiples of `multiple`. `recommended`: method name ->
+    field -> value. `capabilities`: of "text", "gradient", "control".
+    """
+
+    id: str
+    hash: str
+    domain: str
+    words: frozenset[str] | None = None
+    size: int
+    multiple: int
+    licence: str = "unknown"
+    recommended: Mapping[str, Mapping[str, object]] = field(default_factory=_nothing)
+    capabilities: frozenset[str] = frozenset({"text", "gradient"})
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Embedded prompts, one row each. Loops carry it and never look inside.
+
+    `tokens` (b, L, D), `pooled` (b, P), `ids` (b, L), `prompts` the strings themselves, `offsets` the
+    character span (start, end) of every token in its prompt ((0, 0): no character), `roles` the name of every
+    row, `extra` any other per-row tensors a network is conditioned on (time ids, embedded guidance, class,
+    ...).
+    """
+
+    tokens: Tensor
+    prompts: tuple[str, ...]
+    pooled: Tensor | None = None
+    ids: Tensor | None = None
+    offsets: tuple[tuple[tuple[int, int], ...], ...] = ()
+    roles: tuple[Row | None, ...] = ()
+    extra: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: Sequence[int]) -> "Text":
+        """The given rows, in the given order; a row may be taken again."""
+        index = torch.tensor(list(rows), dtype=torch.int64, device=self.tokens.device)
+        return Text(
+            tokens=self.tokens[index],
+            prompts=tuple(self.prompts[i] for i in rows),
+            pooled=None if self.pooled is None else self.pooled[index],
+            ids=None if self.ids is None else self.ids[index.to(self.ids.device)],
+            offsets=tuple(self.offsets[i] for i in rows) if self.offsets else (),
+            roles=tuple(self.roles[i] for i in rows) if self.roles else (),
+            extra={name: x[index.to(x.device)] for name, x in self.extra.items()},
+        )
+
+    def expand(self, rows: int) -> "Text":
+        """One row repeated `rows` times; as it is if it has that many already."""
+        if len(self) == rows:
+            return self
+        if len(self) != 1:
+            raise InputError(f"prompts: {len(self)} prompts for {rows} pictures; give one, or one each")
+        return self.take([0] * rows)
+
+    def named(self, row: Row) -> "Text":
+        """The same text with every row called `row`."""
+        return replace(self, roles=(row,) * len(self))
+
+    @staticmethod
+    def cat(texts: Sequence["Text"]) -> "Text":
+        """All rows one below the other. The texts come from one prior."""
+        first = texts[0]
+        if len(texts) == 1:
+            return first
+        some = any(text.roles for text in texts)
+        return Text(
+            tokens=torch.cat([text.tokens for text in texts]),
+            prompts=sum((text.prompts for text in texts), ()),
+            pooled=None if first.pooled is None else torch.cat([_given(text.pooled) for text in texts]),
+            ids=None if first.ids is None else torch.cat([_given(text.ids) for text in texts]),
+            offsets=sum((text.offsets for text in texts), ()),
+            roles=sum((text.roles or (None,) * len(text) for text in texts), ()) if some else (),
+            extra={name: torch.cat([text.extra[name] for text in texts]) for name in first.extra},
+        )
+
+    def spans(self, word: str) -> list[list[int]]:
+        """For every row, the positions of the tokens that spell `word` (whole words, any case), at each
+        occurrence.
+
+        Raises InputError where no prompt contains the word.
+        """
+        pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
+        found: list[list[int]] = []
+        for prompt, offsets in zip(self.prompts, self.offsets, strict=True):
+            places = [match.span() for match in pattern.finditer(prompt)]
+            found.append(
+                [i for i, (a, b) in enumerate(offsets) if any(a < end and start < b for start, end in places)]
+            )
+        if not any(found):
+            raise InputError(f"word: {word!r} is in none of the prompts {list(self.prompts)}")
+        return found
+
+
+def _given(x: Tensor | None) -> Tensor:
+    assert x is not None, "texts of different priors"
+    return x
+
+
+class Prior(Protocol):
+    """A diffusion model. All of it is differentiable: no no_grad inside, `Method.__call__` decides."""
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    @property
+    def card(self) -> Card: ...
+
+    def encode(self, image: Image, noise: Noise | None = None) -> Latent:
+        """The posterior mean in the prior's own scaled space, float32, on its device; a sample when noise is
+        given.
+        """
+        ...
+
+    def decode(self, latent: Latent) -> Image:
+        """The picture of a latent, on the latent's device; not clamped."""
+        ...
+
+    def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
+        """The prompts' text, one row each. `size` is the canvas (H, W), for networks conditioned on it."""
+        ...
+
+    def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
+        """What the network, told time t, says about x_t, which stands at level `at` (None: t). One network
+        call.
+
+        Row i of x_t goes with t[i] and row i of the text. Times live on the CPU.
+        """
+        ...
+
+    def control(self, control: AttentionControl) -> AbstractContextManager[None]:
+        """Installs a control for the calls inside, and removes it whatever happens.
+
+        Raises InputError at the first call if the control wants no site of this network.
+        """
+        ...
+
+    def parameters(self, part: str = "all") -> Mapping[str, Tensor]:
+        """The weights by name; `part` names a component ("all": every one)."""
+        ...
+
+
+Denoiser = Callable[[Latent, Time, Time | None], Prediction]
+"""(x_t, t, at) -> Prediction: the time the network is told, and the level x_t really stands at (None: t)."""
+
+NullText = Text | Callable[[Time], Text]
+"""The text of the null branch, or one per time (null-text inversion)."""
+
+
+class Panel:
+    """Named rows whose texts are stacked once, for loops that ask the same rows at every step."""
+
+    def __init__(self, texts: Mapping[Row, Text]):
+        self._sizes = {row: len(text) for row, text in texts.items()}
+        self._text = Text.cat([text.named(row) for row, text in texts.items()])
+
+    def ask(
+        self, prior: Prior, x: Mapping[Row, Latent], t: Time, at: Time | None = None
+    ) -> dict[Row, Prediction]:
+        """One batched call: x_t of every row, in any order -> what the network says about each."""
+        sizes = list(self._sizes.values())
+        x_t = torch.cat([x[row] for row in self._sizes])
+        p = prior.predict(x_t, _stack(t, sizes), self._text, None if at is None else _stack(at, sizes))
+        answers: dict[Row, Prediction] = {}
+        first = 0
+        for row, size in self._sizes.items():
+            rows = slice(first, first := first + size)
+            answers[row] = Prediction(p.x0[rows], p.eps[rows], None if p.var is None else p.var[rows])
+        return answers
+
+
+def _stack(t: Time, sizes: Sequence[int]) -> Time:
+    """The times of stacked rows; where a row holds one picture that all others share, its time is theirs."""
+    return torch.cat([t[:size] for size in sizes])
+
+
+def ask(
+    prior: Prior, rows: Mapping[Row, tuple[Latent, Text]], t: Time, at: Time | None = None
+) -> dict[Row, Prediction]:
+    """THE batched call: named rows (x_t, text), all at times t (b,), in one evaluation of the network.
+
+    A row may hold one picture where the others hold b (a source shared by b targets, which then share their
+    times).
+    """
+    panel = Panel({row: text for row, (_, text) in rows.items()})
+    return panel.ask(prior, {row: x for row, (x, _) in rows.items()}, t, at)
+
+
+def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denoiser:
+    """Classifier-free guidance: null + w (text - null) (Ho & Salimans 2022; w = 1 means none and costs one
+    evaluation).
+
+    w is a number or (b,), one per row. A negative prompt is just another null.
+    """
+    on_null: Row = ("target", "null")
+    on_text: Row = ("target", "text")
+    if not isinstance(w, Tensor) and w == 1:
+        alone = Panel({on_text: text})
+        return lambda x_t, t, at=None: alone.ask(prior, {on_text: x_t}, t, at)[on_text]
+    fixed = Panel({on_null: null, on_text: text}) if isinstance(null, Text) else None
+
+    def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
+        panel = fixed or Panel({on_null: null(t) if callable(null) else null, on_text: text})
+        p = panel.ask(prior, {on_null: x_t, on_text: x_t}, t, at)
+        weight = w.to(x_t).reshape(-1, 1, 1, 1) if isinstance(w, Tensor) else w
+        return p[on_null].toward(p[on_text], weight)
+
+    return denoise
+
+
+def clamped(denoise: Denoiser, schedule: Schedule) -> Denoiser:
+    """The denoiser with x0 clamped to [-1, 1] and eps derived again from it; for pixel models only."""
+
+    def clamp(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
+        p = denoise(x_t, t, at)
+        return schedule.predict(x_t, t if at is None else at, x0=p.x0.clamp(-1, 1), var=p.var)
+
+    return clamp

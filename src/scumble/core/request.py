@@ -1,0 +1,197 @@
+"""What goes into an edit, what comes out of it, and what a method is."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from types import UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_args, get_type_hints
+
+from torch import Tensor
+
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise
+from scumble.core.prior import Prior
+from scumble.core.types import Image, Latent, Mask, Time
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+
+class Cancelled(Exception):
+    """Raised by on_step to stop an edit; everything a method changed is restored on the way out."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EditRequest:
+    """The data of an edit; hyper-parameters belong to the method.
+
+    `image` (b, 3, H, W) in [-1, 1], on the prior's canvas; `size` (H, W) where there is no image. `source`
+    and `target`: one prompt, one per picture, or, for one picture, K targets (K rows that share its noise).
+    `mask` (b or 1, 1, H, W) at the picture's or the latent's resolution, 1 = may change. Picture i draws from
+    seed + i, or all draws come from `noise`. `given`: what `needs.given` names. `keep`: what the Edit is to
+    keep besides ("trajectory": every x of the loop).
+    """
+
+    image: Image | None = None
+    size: tuple[int, int] | None = None
+    source: str | Sequence[str] | None = None
+    target: str | Sequence[str] | None = None
+    negative: str | Sequence[str] = ""
+    mask: Mask | None = None
+    reference: Image | None = None
+    seed: int = 0
+    noise: Noise | None = None
+    given: Mapping[str, object] = field(default_factory=dict[str, object])
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Edit:
+    """The result of an edit.
+
+    `image`: (b, 3, H, W), outside a mask the input's own. `raw`: the method's own decoded picture. `latent`:
+    what was decoded. `picture`: the finished picture at the input's size, where the edit was made from a
+    file. `maps`: masks and maps the method made. `kept`: what `request.keep` asked for. `evaluations`: of the
+    network, per picture, rounded up.
+    """
+
+    image: Image
+    raw: Image
+    latent: Latent
+    evaluations: int
+    seed: int
+    picture: "Picture | None" = None
+    maps: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    kept: Mapping[str, object] = field(default_factory=dict[str, object])
+    provenance: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Step k of n (from 1) is done: the state is x (b, c, h, w), at time t. `preview()` decodes what the
+    picture looks like now.
+    """
+
+    k: int
+    n: int
+    t: float
+    x: Latent
+    preview: Callable[[], Image]
+    evaluations: int
+
+
+OnStep = Callable[[Step], None]
+
+Watch = Callable[[int, int, float, Latent, Latent], None]
+"""What a loop reports to after every step: (k, n, t, x, clean picture as seen now)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a method cannot do without. `gradient`: through the network; `given`: names in
+    `EditRequest.given`.
+    """
+
+    image: bool = True
+    source: bool = False
+    target: bool = False
+    mask: bool = False
+    reference: bool = False
+    gradient: bool = False
+    control: bool = False
+    given: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """Where a method comes from. `departures`: where we differ from the paper or its code, and why."""
+
+    title: str
+    arxiv: str
+    bibtex: str
+    departures: tuple[str, ...] = ()
+
+
+class Score(Protocol):
+    """A gradient field over clean latents: SDS, DDS, ..."""
+
+    def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
+        """The gradient at x, per element, in units of eps; draws what it needs from noise."""
+        ...
+
+
+class Method(Protocol):
+    """One paper: a frozen, keyword-only dataclass of hyper-parameters. Data arrives as arguments."""
+
+    paper: ClassVar[Paper]
+    needs: ClassVar[Needs]
+
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit: ...
+
+
+class Parametrization(Protocol):
+    """What an optimising method really moves: parameters theta whose g(theta) is a latent (or a picture, then
+    `encode` it).
+    """
+
+    def start(self, x: Latent) -> Tensor:
+        """theta with g(theta) = x, or as near as g can come."""
+        ...
+
+    def __call__(self, theta: Tensor) -> Latent:
+        """g(theta), differentiable."""
+        ...
+
+
+def param(
+    default: Any,
+    *,
+    help: str,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: Sequence[object] | None = None,
+    try_: object = None,
+    needs: str | None = None,
+) -> Any:
+    """A hyper-parameter: a dataclass field whose bounds, help and a second value worth trying travel with it.
+
+    `try_` is another valid value that changes the result, given the precondition `needs` (for the every-field
+    test).
+    """
+    told = {"min": ge, "above": gt, "max": le, "below": lt, "choices": choices, "try": try_, "needs": needs}
+    return field(default=default, metadata={"help": help, **{k: v for k, v in told.items() if v is not None}})
+
+
+def validate(settings: Any) -> None:
+    """Checks type, finiteness, bounds and choices of every `param`. Raises InputError naming the field."""
+    kind: type[Any] = type(settings)
+    hints = get_type_hints(kind)
+    for f in fields(settings):
+        value, meta = getattr(settings, f.name), f.metadata
+        if value is None and f.default is None:
+            continue
+        hint = hints[f.name]
+        expected = get_args(hint)[0] if isinstance(hint, UnionType) else hint  # "float | None" -> float
+        if expected is float and type(value) is int:
+            object.__setattr__(settings, f.name, value := float(value))
+        if expected in (int, float, bool, str) and type(value) is not expected:
+            default = "" if f.default is MISSING else f", such as {f.default!r}"
+            raise InputError(f"{f.name}: {value!r} is not {_A[expected]}{default}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{f.name}: {value} is not a finite number")
+        for bound, holds, words in _BOUNDS:
+            if bound in meta and not holds(value, meta[bound]):
+                raise InputError(f"{f.name}: {value} must be {words} {meta[bound]}")
+        if "choices" in meta and value not in meta["choices"]:
+            raise InputError(f"{f.name}: {value!r} must be one of {', '.join(map(repr, meta['choices']))}")
+
+
+_A = {int: "a whole number", float: "a number", bool: "True or False", str: "a word"}
+_BOUNDS: tuple[tuple[str, Callable[[Any, Any], bool], str], ...] = (
+    ("min", lambda value, bound: value >= bound, "at least"),
+    ("above", lambda value, bound: value > bound, "greater than"),
+    ("max", lambda value, bound: value <= bound, "at most"),
+    ("below", lambda value, bound: value < bound, "less than"),
+)
