@@ -1,0 +1,262 @@
+"""Stable Diffusion 1.x / 2.x shaped checkpoints as a Prior: by components, never by a pipeline's call."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from scumble.core.control import AttentionControl, Now
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Card, Text
+from scumble.core.types import Image, Latent, Time
+from scumble.priors._attention import Bridge, installed
+from scumble.priors._card import latent_card, read_card
+from scumble.priors._folder import SCOPE, Folder, refuse_unet
+from scumble.priors._parts import load_parts, resolve_device, resolve_dtype
+from scumble.priors._schedule import from_scheduler
+
+
+class StableDiffusionPrior:
+    """A text-conditional latent diffusion model: U-Net, KL autoencoder, CLIP text encoder and tokenizer.
+
+    Latents, texts and predictions are float32; the networks run in their own precision. Nothing sets no_grad.
+    """
+
+    def __init__(
+        self,
+        *,
+        unet: Any,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        scheduler: Mapping[str, Any],
+        card: Callable[[], Card],
+        device: torch.device,
+    ):
+        """The components as they are, on `device`; `card` is called when first needed: hashing takes time."""
+        self.schedule = from_scheduler(scheduler)
+        self.device = device
+        self._unet, self._vae, self._text_encoder, self._tokenizer = unet, vae, text_encoder, tokenizer
+        self._card = cache(card)
+        self._bridge: Bridge | None = None
+        self._scale: float = vae.config.scaling_factor
+        self._shift: float = getattr(vae.config, "shift_factor", None) or 0.0
+        self._stride = 2 ** (len(vae.config.block_out_channels) - 1)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        id_or_path: str,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """A diffusers folder or a model hub id; safetensors only, no remote code.
+
+        `device` auto: cuda, else mps, else cpu. `dtype` auto: float16 on cuda, else float32. Raises
+        InputError for a checkpoint that is absent, incomplete, pickled or of another family.
+        """
+        from scumble.priors.load import find
+
+        folder = find(id_or_path, revision=revision, local_files_only=local_files_only)
+        return cls.from_folder(folder, device=device, dtype=dtype)
+
+    @classmethod
+    def from_folder(
+        cls, folder: Folder, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+    ) -> Self:
+        """A checkpoint folder that has been found already. Raises InputError as from_pretrained does."""
+        folder.check()
+        if folder.family() != "latent":
+            raise folder.error(
+                "it paints pixels and reads no text", "load it with scumble.priors.load.load_prior"
+            )
+        device = resolve_device(device)
+        parts = load_parts(folder, device, resolve_dtype(dtype, device))
+        derived = latent_card(parts["unet"].config, parts["vae"].config)
+        scheduler = folder.config("scheduler")
+        return cls(**parts, scheduler=scheduler, card=lambda: read_card(folder, derived), device=device)
+
+    @classmethod
+    def from_pipeline(cls, pipe: Any) -> Self:
+        """The components of a loaded diffusers pipeline, shared, neither moved nor cast.
+
+        Raises InputError for a pipeline without them, or whose network wants further conditions.
+        """
+        name = type(pipe).__name__
+        try:
+            parts = {
+                part: getattr(pipe, part)
+                for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+            }
+        except AttributeError as error:
+            raise InputError(f"pipeline {name}: it has no {error.name}; {SCOPE}.") from None
+        unet, vae, scheduler = parts["unet"].config, parts["vae"].config, parts.pop("scheduler").config
+        refuse_unet(unet, vae, lambda why: InputError(f"pipeline {name}: {why}; {SCOPE}."))
+
+        def card() -> Card:
+            modules = (parts[part] for part in ("unet", "vae", "text_encoder"))
+            given = {**latent_card(unet, vae), "capabilities": frozenset({"text", "gradient", "control"})}
+            id = str(getattr(pipe, "name_or_path", "") or name).replace("\\", "/").rstrip("/")
+            id = id if re.fullmatch(r"[\w.-]+/[\w.-]+", id) else id.rpartition("/")[2]
+            return Card(id=id, hash=_digest(modules), licence="see the checkpoint", **given)
+
+        # With offloading hooks the weights are elsewhere between calls; the pipeline knows where they run.
+        device = getattr(pipe, "_execution_device", parts["unet"].device)
+        return cls(**parts, scheduler=scheduler, card=card, device=torch.device(device))
+
+    @property
+    def card(self) -> Card:
+        """What one must know before using it: the folder's card.json, or what the configs say."""
+        return self._card()
+
+    # Pictures and latents
+
+    def encode(self, image: Image, noise: Noise | None = None) -> Latent:
+        """(b, 3, H, W) in [-1, 1] -> the posterior's mean, or a sample with `noise`, scaled; float32.
+
+        Raises InputError unless H and W are multiples of the codec's stride.
+        """
+        if image.shape[-2] % self._stride or image.shape[-1] % self._stride:
+            size = f"{image.shape[-1]} x {image.shape[-2]}"
+            raise InputError(
+                f"image: {size} px; both sides must be multiples of {self._stride} for this model"
+            )
+
+        def moments(vae: Any, x: Tensor) -> Tensor:
+            return vae.encode(x).latent_dist.parameters
+
+        mean, logvar = self._codec("encoding", moments, image.to(self.device)).chunk(2, dim=1)
+        if noise is not None:
+            mean = mean + (logvar.clamp(-30, 20) / 2).exp() * noise.like(mean)
+        return (mean - self._shift) * self._scale
+
+    def decode(self, latent: Latent) -> Image:
+        """(b, c, h, w) -> (b, 3, H, W), float32, not clamped."""
+
+        def picture(vae: Any, z: Tensor) -> Tensor:
+            return vae.decode(z).sample
+
+        return self._codec("decoding", picture, latent.to(self.device) / self._scale + self._shift)
+
+    def _codec(self, what: str, run: Callable[[Any, Tensor], Tensor], x: Tensor) -> Tensor:
+        """run(autoencoder, x) in the autoencoder's precision, and in float32 if half precision overflows."""
+        y = run(self._vae, x.to(self._vae.dtype)).float()
+        if self._vae.dtype == torch.float32 or y.isfinite().all() or not x.isfinite().all():
+            return y
+        warnings.warn(
+            f"{what} overflowed in {self._vae.dtype}: it was repeated in float32, in which this prior's "
+            "autoencoder runs from now on",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        self._vae = copy.deepcopy(self._vae).float()  # a copy: the weights may belong to a pipeline
+        return run(self._vae, x.float())
+
+    # Text
+
+    def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
+        """One row per prompt; beyond the tokenizer's limit it is cut, and a warning quotes the words cut off.
+
+        `size` says nothing to this network. Raises InputError for any further condition.
+        """
+        if extra:
+            raise InputError(
+                f"embed: this model knows no condition {', '.join(map(repr, extra))}; it reads prompts only"
+            )
+        prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
+        limit = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
+        # Cut and padded here: one pass gives ids, character offsets and what lies beyond the limit.
+        read = self._tokenizer(list(prompts), return_offsets_mapping=True, verbose=False)
+        ids, offsets = [], []
+        for prompt, row, spans in zip(prompts, read["input_ids"], read["offset_mapping"], strict=True):
+            if len(row) > limit:
+                _warn_of_cut(prompt, spans[limit - 1][0], limit)
+                row, spans = [*row[: limit - 1], row[-1]], [*spans[: limit - 1], (0, 0)]
+            ids.append(row + [self._tokenizer.pad_token_id] * (limit - len(row)))
+            offsets.append(tuple(map(tuple, spans)) + ((0, 0),) * (limit - len(spans)))
+        tokens = torch.tensor(ids, device=self.device)
+        mask = None
+        if getattr(self._text_encoder.config, "use_attention_mask", False):
+            lengths = torch.tensor([min(len(row), limit) for row in read["input_ids"]], device=self.device)
+            mask = (torch.arange(limit, device=self.device) < lengths[:, None]).long()
+        states = self._text_encoder(tokens, attention_mask=mask)[0]
+        return Text(tokens=states.float(), prompts=prompts, ids=tokens, offsets=tuple(offsets))
+
+    # The network
+
+    def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
+        """One network call, told t (b,), on x_t (b, c, h, w) that stands at level `at` (None: t)."""
+        at = t if at is None else at
+        if self._bridge is None:
+            out = self._call(x_t, t, text)
+        else:
+            with self._bridge.call(Now(t, at, text.roles or (None,) * len(x_t))):
+                out = self._call(x_t, t, text)
+        return self.schedule.predict(x_t, at, **{self.schedule.prediction: out})
+
+    def _call(self, x_t: Latent, t: Time, text: Text) -> Tensor:
+        dtype = self._unet.dtype
+        told = self.schedule.told(t)
+        told = told.float() if told.is_floating_point() else told
+        told = told.to(x_t.device, non_blocking=True)
+        tokens = text.expand(len(x_t)).tokens.to(dtype)
+        return self._unet(x_t.to(dtype), told, tokens, return_dict=False)[0].to(x_t.dtype)
+
+    @contextmanager
+    def control(self, control: AttentionControl) -> Iterator[None]:
+        """Installs a control for the calls inside; afterwards processors and hooks are as before, always.
+
+        Raises InputError if the control wants no site of this network, if another control is installed, and
+        at the first call if a wanted site was not reached.
+        """
+        if self._bridge is not None:
+            raise InputError("control: this prior is under a control already; compose the two into one")
+        with installed(self._unet, control) as self._bridge:
+            try:
+                yield
+            finally:
+                self._bridge = None
+
+    def parameters(self, part: str = "all") -> Mapping[str, Tensor]:
+        """The weights by name. `part`: "denoiser", "codec", "text" or "all".
+
+        Raises InputError for another part.
+        """
+        parts = {"denoiser": self._unet, "codec": self._vae, "text": self._text_encoder}
+        if part not in (*parts, "all"):
+            raise InputError(f"part: {part!r}; this model has denoiser, codec, text and all")
+        chosen = parts if part == "all" else {part: parts[part]}
+        return {f"{name}.{key}": w for name, module in chosen.items() for key, w in module.named_parameters()}
+
+
+def _warn_of_cut(prompt: str, start: int, limit: int) -> None:
+    start = prompt.rfind(" ", 0, start + 1) + 1  # the whole word, if the limit falls inside it
+    warnings.warn(
+        f"prompt: it is longer than this model's {limit} tokens; cut off: {prompt[start:].strip()!r}",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _digest(modules: Iterator[nn.Module]) -> str:
+    """sha256 over the names, types, shapes and bytes of all weights in memory, in hexadecimal."""
+    total = hashlib.sha256()
+    for i, module in enumerate(modules):
+        for name, weight in module.state_dict().items():
+            total.update(f"{i}\0{name}\0{weight.dtype}\0{tuple(weight.shape)}\n".encode())
+            total.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
