@@ -216,6 +216,14 @@ def ask(
     return panel.ask(prior, {row: x for row, (x, _) in rows.items()}, t, at)
 
 
+def guided(p: Mapping[Row, Prediction], role: str, w: float | Tensor) -> Prediction:
+    """null + w (text - null) of one role's rows; the text alone where no null was asked."""
+    text = p[role, "text"]
+    if (role, "null") not in p:
+        return text
+    return p[role, "null"].toward(text, w.to(text.eps).reshape(-1, 1, 1, 1) if isinstance(w, Tensor) else w)
+
+
 def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denoiser:
     """Classifier-free guidance: null + w (text - null) (Ho & Salimans 2022; w = 1 means none and costs one
     evaluation).
@@ -231,9 +239,7 @@ def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denois
 
     def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
         panel = fixed or Panel({on_null: null(t) if callable(null) else null, on_text: text})
-        p = panel.ask(prior, {on_null: x_t, on_text: x_t}, t, at)
-        weight = w.to(x_t).reshape(-1, 1, 1, 1) if isinstance(w, Tensor) else w
-        return p[on_null].toward(p[on_text], weight)
+        return guided(panel.ask(prior, {on_null: x_t, on_text: x_t}, t, at), "target", w)
 
     return denoise
 

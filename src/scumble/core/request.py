@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, get_args, get_type_hints
 
 from torch import Tensor
 
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
+from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
 from scumble.core.types import Image, Latent, Mask, Time
 
@@ -83,7 +84,13 @@ class Step:
 OnStep = Callable[[Step], None]
 
 Watch = Callable[[int, int, float, Latent, Latent], None]
-"""What a loop reports to after every step: (k, n, t, x, clean picture as seen now)."""
+"""What a loop reports to after every step: (k, n, t, x, the clean latent as seen now)."""
+
+Each = Callable[[Latent, Prediction, float, float], Latent]
+"""After a step from t to s: (x_s, p, t, s) -> x_s. Pastes, blends, filters and teacher forcing go here."""
+
+Shift = Callable[[Latent, Tensor, Latent, Time], Latent]
+"""Gradient guidance: (mean, var, x_t, t) -> mean of the step, before its noise is added."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +136,16 @@ class Method(Protocol):
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit: ...
 
 
+def pull(x: Tensor, grad: Tensor) -> Tensor:
+    """A scalar whose derivative with respect to x is grad: to train a network that outputs x with a score."""
+    return (x * grad.detach()).sum()
+
+
 class Parametrization(Protocol):
-    """What an optimising method really moves: parameters theta whose g(theta) is a latent (or a picture, then
-    `encode` it).
+    """What an optimising method really moves: parameters theta whose g(theta) is the latent it edits.
+
+    A g that makes pictures encodes them itself (`prior.encode` is differentiable). Given to a method as
+    `EditRequest.given["parametrization"]`.
     """
 
     def start(self, x: Latent) -> Tensor:
@@ -166,8 +180,7 @@ def param(
 
 def validate(settings: Any) -> None:
     """Checks type, finiteness, bounds and choices of every `param`. Raises InputError naming the field."""
-    kind: type[Any] = type(settings)
-    hints = get_type_hints(kind)
+    hints = get_type_hints(cast("type[Any]", settings.__class__))
     for f in fields(settings):
         value, meta = getattr(settings, f.name), f.metadata
         if value is None and f.default is None:

@@ -1,0 +1,174 @@
+"""The frame that all methods share: pictures, prompts and noise in rows, progress, and the result."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scumble.core.control import AttentionControl
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Card, Denoiser, Prior, Text, guide
+from scumble.core.request import Edit, EditRequest, Method, OnStep, Step, Watch
+from scumble.core.schedule import Schedule
+from scumble.core.types import Image, Latent, Mask, Time
+
+
+class Counted:
+    """A prior that counts the rows its network is asked."""
+
+    def __init__(self, prior: Prior):
+        self._prior = prior
+        self.rows = 0
+
+    @property
+    def schedule(self) -> Schedule:
+        return self._prior.schedule
+
+    @property
+    def card(self) -> Card:
+        return self._prior.card
+
+    def encode(self, image: Image, noise: Noise | None = None) -> Latent:
+        return self._prior.encode(image, noise)
+
+    def decode(self, latent: Latent) -> Image:
+        return self._prior.decode(latent)
+
+    def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
+        return self._prior.embed(prompts, size=size, **extra)
+
+    def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
+        self.rows += len(x_t)
+        return self._prior.predict(x_t, t, text, at)
+
+    def control(self, control: AttentionControl) -> AbstractContextManager[None]:
+        return self._prior.control(control)
+
+    def parameters(self, part: str = "all") -> Mapping[str, Tensor]:
+        return self._prior.parameters(part)
+
+
+class Job:
+    """One call of a method.
+
+    b pictures give b rows; one picture with K targets gives K rows, which share its noise and its source.
+    Raises InputError where the request lacks what the method needs, or its parts do not fit together.
+    """
+
+    def __init__(self, method: Method, prior: Prior, request: EditRequest, on_step: OnStep | None):
+        self.method, self.request, self._on_step = method, request, on_step
+        self.prior = Counted(prior)
+        self._check()
+        assert request.image is not None
+        self.image = request.image
+        self.source = _prompts(request.source)
+        self.target = _prompts(request.target)
+        self.negative = _prompts(request.negative)
+        counts = {"image": len(self.image), "source": len(self.source), "target": len(self.target)}
+        counts["negative"] = len(self.negative)
+        self.rows = max(counts.values())
+        for name, count in counts.items():
+            if count not in (1, self.rows):
+                raise InputError(
+                    f"{name}: {count} given where {self.rows} rows are edited; give 1 or {self.rows}"
+                )
+        self.noise = request.noise or Noise(request.seed, len(self.image))
+        self._kept: list[Latent] = []
+
+    def _check(self) -> None:
+        needs, request = self.method.needs, self.request
+        wanted = {
+            "image": (needs.image, "the picture to edit"),
+            "source": (needs.source, "a prompt that describes the picture as it is"),
+            "target": (needs.target, "a prompt that describes the picture as it shall be"),
+            "mask": (needs.mask, "a mask of what may change"),
+            "reference": (needs.reference, "a reference picture"),
+        }
+        for name, (needed, words) in wanted.items():
+            if needed and getattr(request, name) is None:
+                raise InputError(f"{name}: missing; {type(self.method).__name__} needs {words}")
+        for name in needs.given:
+            if name not in request.given:
+                raise InputError(f"given: {name!r} is missing; {type(self.method).__name__} needs it")
+        texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative)]
+        if any(texts) and "text" not in self.prior.card.capabilities:
+            raise InputError(f"prompts: {self.prior.card.id} knows no text; leave source and target out")
+
+    def encode(self, *, sample: bool = False) -> Latent:
+        """The pictures' latents (b, c, h, w): posterior means, or samples that draw from the job's noise."""
+        return self.prior.encode(self.image, self.noise if sample else None)
+
+    def spread(self, z: Latent) -> Latent:
+        """One picture's latent in all rows; b pictures' as they are."""
+        return z.expand(self.rows, -1, -1, -1)
+
+    def text(self, prompts: Sequence[str], rows: int | None = None) -> Text:
+        """The prompts' text in `rows` rows (default: all)."""
+        height, width = self.image.shape[-2:]
+        return self.prior.embed(prompts, size=(height, width)).expand(rows or self.rows)
+
+    def guide(self, w: float) -> Denoiser:
+        """The guided denoiser of the target prompts; the plain one of a prior without text."""
+        w = w if "text" in self.prior.card.capabilities else 1
+        return guide(self.prior, self.text(self.target), self.text(self.negative), w)
+
+    def mask(self, z: Latent) -> Mask | None:
+        """The mask on the latent's grid: a cell may change as far as any of its pixels may."""
+        if self.request.mask is None:
+            return None
+        mask = self.request.mask.to(z)
+        if float(mask.min()) < 0 or float(mask.max()) > 1:
+            raise InputError("mask: values must be between 0 (keep) and 1 (may change)")
+        if mask.shape[-2:] not in (z.shape[-2:], self.image.shape[-2:]):
+            raise InputError(f"mask: {tuple(mask.shape[-2:])} fits neither the picture nor its latent")
+        return torch.nn.functional.adaptive_max_pool2d(mask, z.shape[-2:])
+
+    def watch(self, done: int = 0, n: int | None = None) -> Watch:
+        """What a loop reports to: its first step is step done + 1 of n (default: the loop's own number)."""
+
+        def report(k: int, of: int, t: float, x: Latent, clean: Latent) -> None:
+            if "trajectory" in self.request.keep:
+                self._kept.append(x)
+            if self._on_step is not None:
+                step = Step(done + k, n or of, t, x, lambda: self.prior.decode(clean), self.evaluations)
+                self._on_step(step)
+
+        return report
+
+    @property
+    def evaluations(self) -> int:
+        """Of the network so far, per row, rounded up."""
+        return -(-self.prior.rows // self.rows)
+
+    def edit(self, latent: Latent, maps: Mapping[str, Tensor] | None = None) -> Edit:
+        """The result: decoded, and outside the mask the input's own pixels."""
+        raw = image = self.prior.decode(latent)
+        if self.request.mask is not None:
+            ours = self.image.to(raw)
+            mask = torch.nn.functional.interpolate(self.request.mask.to(raw), raw.shape[-2:])
+            image = ours + mask * (raw - ours)
+        settings: dict[str, Any] = asdict(self.method)  # pyright: ignore[reportArgumentType]
+        card = self.prior.card
+        provenance = {"method": type(self.method).__name__, "settings": settings, "prior": card.id}
+        prompts = {"source": self.source, "target": self.target, "negative": self.negative}
+        return Edit(
+            image=image,
+            raw=raw,
+            latent=latent,
+            evaluations=self.evaluations,
+            seed=self.request.seed,
+            maps=maps or {},
+            kept={"trajectory": self._kept} if "trajectory" in self.request.keep else {},
+            provenance={**provenance, "prior_hash": card.hash, **prompts},
+        )
+
+
+def _prompts(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    if given is None:
+        return ("",)
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -1,0 +1,1 @@
+"""The loops: short, without hyper-parameters of their own, each written once."""

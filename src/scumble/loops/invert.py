@@ -1,0 +1,39 @@
+"""DDIM inversion: from a picture to the noise it would come from. Two published conventions, here one
+argument apart.
+
+At level t, on the way up to s, "source" tells the network t, where x stands (Dhariwal & Nichol 2021;
+DiffusionCLIP, arXiv:2110.02711); "target" tells it s, where x goes (Prompt-to-Prompt, arXiv:2208.01626;
+null-text inversion, arXiv:2211.09794), which is the time the step back down will use.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from scumble.core.prior import Denoiser
+from scumble.core.request import Each, Watch
+from scumble.core.schedule import Schedule
+from scumble.core.types import Latent, Pair
+
+
+def invert(
+    denoise: Denoiser,
+    x: Latent,
+    pairs: Sequence[Pair],
+    schedule: Schedule,
+    *,
+    told: Literal["source", "target"] = "target",
+    each: Each | None = None,
+    on_step: Watch | None = None,
+) -> Latent:
+    """x at the level of the first t -> x at the level of the last s; pairs go up (`grids.upward`).
+
+    Deterministic; do not clamp, and invert without guidance, or the way back will not return.
+    """
+    for k, (t, s) in enumerate(pairs, 1):
+        stands, goes = schedule.time(t, len(x)), schedule.time(s, len(x))
+        p = denoise(x, goes if told == "target" else stands, stands)
+        x_s = schedule.mix(p.x0, p.eps, goes)
+        x = x_s if each is None else each(x_s, p, t, s)
+        if on_step is not None:
+            on_step(k, len(pairs), s, x, p.x0)
+    return x

@@ -1,0 +1,23 @@
+"""The methods, one paper per file. `METHODS` names them; nothing is imported until asked for."""
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from scumble.core.errors import InputError
+
+METHODS: dict[str, str] = {
+    "dds": "scumble.methods.dds:DDS",
+    "sdedit": "scumble.methods.sdedit:SDEdit",
+    "sds": "scumble.methods.sds:SDS",
+}
+
+
+def get(name: str) -> type[Any]:
+    """The class of a method by its name. Raises InputError, with the nearest name, where there is none."""
+    if name not in METHODS:
+        near = get_close_matches(name, METHODS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(METHODS)}"
+        raise InputError(f"method: {name!r} is unknown; {hint}")
+    module, _, attribute = METHODS[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,24 @@
+"""What priors without a codec share: the picture is the latent."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from scumble.core.control import AttentionControl
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise
+from scumble.core.types import Image, Latent
+
+
+class IdentityCodec:
+    """Encodes and decodes by doing nothing, and has no attention to control."""
+
+    def encode(self, image: Image, noise: Noise | None = None) -> Latent:
+        return image
+
+    def decode(self, latent: Latent) -> Image:
+        return latent
+
+    @contextmanager
+    def control(self, control: AttentionControl) -> Generator[None]:
+        raise InputError("control: this prior has no sites to look into; use one with attention")
+        yield
