@@ -1,0 +1,1 @@
+"""Training recipes: the built-in prior, from nothing but the scenes generator."""

@@ -1,0 +1,152 @@
+"""Stage two of the recipe: the text encoder and the denoising U-Net, trained together on the codec's latents.
+
+v-prediction on Stable Diffusion's noise levels: its weighting asks for layout and colour (high noise) as much as for
+outlines (low noise), which a small network with little time learns faster than eps-prediction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scumble.scenes.grammar import caption
+from scumble.scenes.world import Scene
+
+from .data import SIDE, canvases, to_images
+from .run import Run
+from .tokenizer import LENGTH, new_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserRecipe:
+    """Everything that decides the network's weights, apart from the machine's arithmetic."""
+
+    minutes: float = 90
+    seed: int = 0
+    channels: tuple[int, ...] = (64, 128, 128)
+    heads: tuple[int, ...] = (2, 4, 4)
+    attention: tuple[bool, ...] = (True, True, False)
+    text_width: int = 128
+    text_layers: int = 3
+    batch: int = 32
+    bank: int = 40_000
+    rate: float = 1e-3
+    ema: float = 0.9995
+    unprompted: float = 0.1
+
+
+SCHEDULER = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "prediction_type": "v_prediction",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+}
+
+
+class TextToNoise(nn.Module):
+    """(noisy latents, times, token ids) -> v; the two networks that are trained as one."""
+
+    def __init__(self, recipe: DenoiserRecipe):
+        super().__init__()
+        self.unet = new_unet(recipe)
+        self.text_encoder = new_text_encoder(recipe)
+
+    def forward(self, x_t: Tensor, t: Tensor, ids: Tensor) -> Tensor:
+        tokens = self.text_encoder(ids).last_hidden_state
+        return self.unet(x_t, t, encoder_hidden_states=tokens).sample
+
+
+def new_unet(recipe: DenoiserRecipe):
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    down = tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in recipe.attention)
+    up = tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(recipe.attention))
+    return UNet2DConditionModel(
+        sample_size=SIDE // 8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=recipe.channels,
+        down_block_types=down,
+        up_block_types=up,
+        layers_per_block=1,
+        cross_attention_dim=recipe.text_width,
+        attention_head_dim=recipe.heads,  # diffusers reads it as the number of heads, as in Stable Diffusion's configs
+        norm_num_groups=16,
+    )
+
+
+def new_text_encoder(recipe: DenoiserRecipe):
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    tokenizer = new_tokenizer()
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.text_width,
+            intermediate_size=4 * recipe.text_width,
+            num_hidden_layers=recipe.text_layers,
+            num_attention_heads=4,
+            max_position_embeddings=LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def new_bank(codec, scale: float, recipe: DenoiserRecipe, seed: int, device: torch.device) -> tuple[Tensor, list[Scene]]:
+    """Latents (n, 4, 16, 16) of unit variance, and their scenes: drawn once, captioned anew at every visit."""
+    latents, scenes = [], []
+    stream = canvases(seed)
+    codec = codec.to(device)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        while len(scenes) < recipe.bank:
+            batch = [next(stream) for _ in range(100)]
+            scenes += [scene for scene, _ in batch]
+            latents.append(codec.encode(to_images([c for _, c in batch]).to(device)).latent_dist.mean.float() * scale)
+    return torch.cat(latents), scenes
+
+
+def alphas_cumprod() -> Tensor:
+    """Stable Diffusion's noise levels: float32 (1000,)."""
+    low, high = SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5
+    betas = torch.linspace(low, high, SCHEDULER["num_train_timesteps"], dtype=torch.float64).square()
+    return (1 - betas).cumprod(0).float()
+
+
+def train_denoiser(codec, scale: float, recipe: DenoiserRecipe, folder: Path, start: TextToNoise | None = None):
+    """Train, log to `folder/denoiser.jsonl`, checkpoint, resume; returns the EMA weights in evaluation mode.
+
+    start: networks to begin from (a warm start with a fresh optimiser) instead of random ones.
+    """
+    torch.manual_seed(recipe.seed)
+    model = start or TextToNoise(recipe)
+    run = Run("denoiser", folder, model, rate=recipe.rate, minutes=recipe.minutes, ema=recipe.ema)
+    latents, scenes = new_bank(codec, scale, recipe, recipe.seed + 1000 + run.step, run.device)
+    rng = np.random.default_rng([12, recipe.seed, run.step])
+    tokenizer = new_tokenizer()
+    abar = alphas_cumprod().to(run.device)
+    while run.going():
+        picked = rng.integers(len(scenes), size=recipe.batch)
+        texts = ["" if rng.random() < recipe.unprompted else caption(scenes[int(i)], rng) for i in picked]
+        ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(run.device)
+        x0 = latents[torch.from_numpy(picked).to(run.device)]
+        eps = torch.randn_like(x0)
+        # one time from each of `batch` equal strata: the same uniform law, less variance between steps
+        strata = (torch.arange(recipe.batch) + torch.rand(recipe.batch)) / recipe.batch
+        t = (strata * len(abar)).long().to(run.device)
+        alpha, sigma = abar[t, None, None, None].sqrt(), (1 - abar[t, None, None, None]).sqrt()
+        with run.autocast():
+            v = run.model(alpha * x0 + sigma * eps, t, ids)
+        loss = (v.float() - (alpha * eps - sigma * x0)).square().mean()
+        run.update(loss, pictures=recipe.batch)
+    return run.finish()
