@@ -34,7 +34,7 @@ def latent_card(unet: Config, vae: Config) -> dict[str, Any]:
     sample = unet.get("sample_size") or 64
     side = sample if isinstance(sample, int) else max(sample)
     return {
-        "domain": "photographs and pictures at large",
+        "domain": "Photographs and pictures at large.",
         "size": side * stride,
         "multiple": stride * 2 ** (len(unet["down_block_types"]) - 1),
         "capabilities": ("text", "gradient", "control"),

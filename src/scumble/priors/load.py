@@ -30,10 +30,13 @@ def load_prior(
     """
     folder = find(model, revision=revision, local_files_only=local_files_only)
     if folder.family() == "pixel":
+        from scumble.priors._parts import resolve_device
         from scumble.priors.pixel import PixelPrior
 
         folder.check()
-        return PixelPrior.from_pretrained(folder.path, device=device, dtype=dtype)
+        if str(dtype) not in ("auto", "float32"):
+            raise folder.error(f"it runs in float32, not in {dtype}", "leave dtype out")
+        return PixelPrior.from_pretrained(folder.path, device=str(resolve_device(device)))
     from scumble.priors.stable_diffusion import StableDiffusionPrior
 
     return StableDiffusionPrior.from_folder(folder, device=device, dtype=dtype)

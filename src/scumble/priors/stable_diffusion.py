@@ -104,7 +104,7 @@ class StableDiffusionPrior:
             }
         except AttributeError as error:
             raise InputError(f"pipeline {name}: it has no {error.name}; {SCOPE}.") from None
-        unet, vae, scheduler = parts["unet"].config, parts["vae"].config, parts.pop("scheduler").config
+        unet, vae, scheduler = parts["unet"].config, parts["vae"].config, _config(parts.pop("scheduler"))
         refuse_unet(unet, vae, lambda why: InputError(f"pipeline {name}: {why}; {SCOPE}."))
 
         def card() -> Card:
@@ -241,6 +241,11 @@ class StableDiffusionPrior:
             raise InputError(f"part: {part!r}; this model has denoiser, codec, text and all")
         chosen = parts if part == "all" else {part: parts[part]}
         return {f"{name}.{key}": w for name, module in chosen.items() for key, w in module.named_parameters()}
+
+
+def _config(scheduler: Any) -> dict[str, Any]:
+    """A live scheduler's config; only one that came from a file says its class."""
+    return {**scheduler.config, "_class_name": type(scheduler).__name__}
 
 
 def _warn_of_cut(prompt: str, start: int, limit: int) -> None:
