@@ -11,18 +11,9 @@ SOURCE = Path(__file__).parents[1] / "src/scumble"
 
 # room -> the rooms it may import besides itself
 BELOW_SURFACES = {
-    "api",
-    "canvas",
-    "files",
-    "methods",
-    "tuning",
-    "loops",
-    "scores",
-    "attention",
-    "core",
-    "priors",
-    "scenes",
-}
+    "api", "checks", "canvas", "files", "methods", "tuning", "loops", "scores",
+    "attention", "core", "priors", "scenes",
+}  # fmt: skip
 MAY_IMPORT = {
     "core": set(),
     "attention": {"core"},
@@ -34,7 +25,8 @@ MAY_IMPORT = {
     "files": {"core"},
     "canvas": {"files", "core"},
     "priors": {"attention", "core"},
-    "api": {"canvas", "files", "methods", "core", "priors"},
+    "checks": {"methods", "core"},
+    "api": {"checks", "canvas", "files", "methods", "core", "priors"},
     "testing": BELOW_SURFACES,
     "train": BELOW_SURFACES,
     "bench": BELOW_SURFACES,
@@ -53,7 +45,8 @@ THIRD_PARTY = {
     "scenes": {"numpy"},
     "files": {"numpy", "PIL"},
     "canvas": {"torch", "numpy", "PIL"},
-    "api": {"torch", "numpy", "PIL"},
+    "checks": {"torch"},
+    "api": {"torch", "PIL"},
 }
 ABOVE_PRIORS = [
     "core",
@@ -160,7 +153,9 @@ def test_only_noise_draws(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in MODULES if room(p) in {"cli", "api", "files", "canvas", "__init__"}], ids=name
+    "path",
+    [p for p in MODULES if room(p) in {"cli", "api", "checks", "files", "canvas", "__init__"}],
+    ids=name,
 )
 def test_heavy_imports_happen_inside_functions(path: Path) -> None:
     top = {module.split(".")[0] for module, at_top in imports(path) if at_top}

@@ -32,8 +32,6 @@ IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries the passport in JPEG and
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16L", "I;16B"}
 _pillow_lock = threading.Lock()
 
-PictureLike = str | os.PathLike[str] | Image.Image | np.ndarray
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -53,6 +51,17 @@ class Picture:
         return self.rgb.size
 
 
+PictureLike = str | os.PathLike[str] | Image.Image | np.ndarray | Picture
+
+
+@dataclass(frozen=True)
+class Mask:
+    """8-bit grey, of the picture's size: 255 may change, 0 stays."""
+
+    values: Image.Image
+    sha256: str
+
+
 def read(source: PictureLike, name: str | None = None) -> Picture:
     """Read a picture from a path, a PIL image or a uint8 array (h, w), (h, w, 3) or (h, w, 4).
 
@@ -60,6 +69,8 @@ def read(source: PictureLike, name: str | None = None) -> Picture:
         InputError: missing, unreadable, truncated or animated file, a folder, not a PNG, JPEG or WebP
             picture, zero size, more than 200 megapixels (told by the header, before anything is decoded).
     """
+    if isinstance(source, Picture):
+        return source
     if isinstance(source, Image.Image):
         return _normalise(source, name or "picture", _digest(source.tobytes()))
     if isinstance(source, np.ndarray):
@@ -72,7 +83,7 @@ def read(source: PictureLike, name: str | None = None) -> Picture:
     return _normalise(_decode(data, name), name, _digest(data), path)
 
 
-def read_mask(source: PictureLike, size: tuple[int, int]) -> Image.Image:
+def read_mask(source: PictureLike, size: tuple[int, int]) -> Mask:
     """Read a mask (white may change, black stays, grey is soft) of exactly `size` = (width, height).
 
     Raises:
@@ -85,12 +96,12 @@ def read_mask(source: PictureLike, size: tuple[int, int]) -> Image.Image:
             f"{name}: {_times(picture.size)} pixels, but the picture has {_times(size)}; "
             "draw the mask at the picture's own size"
         )
-    mask = picture.rgb.convert("L")
+    values = picture.rgb.convert("L")
     if picture.alpha is not None:  # white paint on a transparent sheet
-        mask = Image.composite(mask, Image.new("L", size, 0), picture.alpha)
-    if mask.getextrema()[1] == 0:
+        values = Image.composite(values, Image.new("L", size, 0), picture.alpha)
+    if values.getextrema()[1] == 0:
         raise InputError(f"{name}: all black, so nothing may change; paint white what may change")
-    return mask
+    return Mask(values, picture.sha256)
 
 
 def _read_bytes(path: Path, name: str) -> bytes:

@@ -1,0 +1,142 @@
+"""What can be wrong with an edit besides its pictures: methods, parameters, prompts, a model's limits."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scumble.core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scumble.core.prior import Card, Prior
+    from scumble.core.request import Method
+
+A_REAL_CHECKPOINT = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+CODEC_FLOOR = 22.0  # dB; below it the model's own round trip already loses the picture
+
+
+class DomainWarning(UserWarning):
+    """The picture or the words lie outside what the model was trained on."""
+
+
+def method_class(name: str) -> type[Any]:
+    """The class behind a method's name, or behind "./file.py:Class" (which runs that file).
+
+    Raises:
+        InputError: no such method, file or class, or a class that is no method.
+    """
+    from scumble import methods
+
+    file, colon, attribute = name.rpartition(":")
+    if not (colon and file.endswith(".py")):
+        plugged = entry_points(group="scumble.methods", name=name)
+        return next(iter(plugged)).load() if plugged and name not in methods.METHODS else methods.get(name)
+    kind = getattr(_run(Path(file)), attribute, None)
+    if not (isinstance(kind, type) and is_dataclass(kind) and callable(kind) and hasattr(kind, "needs")):
+        raise InputError(f"method {name}: {file} has no method {attribute}, a dataclass with paper and needs")
+    return kind
+
+
+def method_names() -> list[str]:
+    """The methods known by name: ours, and those of installed packages (entry points "scumble.methods")."""
+    from scumble import methods
+
+    return sorted({*methods.METHODS, *(point.name for point in entry_points(group="scumble.methods"))})
+
+
+def _run(file: Path) -> Any:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location(file.stem, file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise InputError(f"method {file}: no such file")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"method {file}: it does not run ({type(error).__name__}: {error})") from error
+    return module
+
+
+def check_settings(method: str | Method, kind: type[Any], settings: Mapping[str, object]) -> None:
+    """Raises InputError for a parameter that the method does not have, or a value out of its range."""
+    if settings and not isinstance(method, str):
+        raise InputError(f"settings: put them into the instance, {kind.__name__}(...), or name the method")
+    names = [f.name for f in fields(kind)]
+    for name in settings:
+        if name not in names:
+            raise InputError(f"{method} has no parameter {name!r}{nearest(name, names)}")
+    kind(**settings)
+
+
+def check_prompts(
+    method: str | Method, kind: type[Any], source: str | None, target: str | None, mask: object
+) -> None:
+    """Raises InputError where something that the method needs is missing."""
+    name = method if isinstance(method, str) else kind.__name__
+    if kind.needs.target and not (target or "").strip():
+        raise InputError(f"target: empty; {name} needs a prompt that says what the picture shall show")
+    if kind.needs.source and not (source or "").strip():
+        raise InputError(f"source: empty; {name} needs a prompt that says what the picture shows now")
+    if kind.needs.mask and mask is None:
+        raise InputError(f"mask: missing; {name} needs a picture that is white where it may change")
+
+
+def check_target(card: Card, target: str | None) -> None:
+    """Raises InputError for an empty prompt where the model listens to prompts."""
+    if "text" in card.capabilities and not (target or "").strip():
+        raise InputError(
+            f"target: empty; say what the picture shall show, for model '{card.id}' listens to words"
+        )
+
+
+def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
+    """Raises InputError for words that a model of few words does not know; with `force`, warns instead."""
+    if card.words is None:
+        return
+    said = dict.fromkeys(word for prompt in prompts for word in re.findall(r"\w+", prompt.lower()))
+    unknown = [word for word in said if word not in card.words]
+    if not unknown:
+        return
+    which = ", ".join(repr(word) + nearest(word, card.words) for word in unknown)
+    if force:
+        warnings.warn(f"model '{card.id}' does not know {which}", DomainWarning, stacklevel=2)
+        return
+    raise InputError(
+        f"model '{card.id}' does not know {which}. {card.domain.rstrip('.')}. For other pictures name a real "
+        f"checkpoint, such as {A_REAL_CHECKPOINT} (--model); --force (force=True) tries anyway."
+    )
+
+
+def check_codec(prior: Prior, image: Tensor, name: str) -> None:
+    """Warns where encoding and decoding alone already loses the picture."""
+    import torch
+
+    with torch.no_grad():
+        again = prior.decode(prior.encode(image)).to(image)
+    error = (again.clamp(-1, 1) - image).square().mean().item()
+    psnr = 10 * math.log10(4 / max(error, 1e-12))
+    if psnr < CODEC_FLOOR:
+        warnings.warn(
+            f"{name}: model '{prior.card.id}' cannot even copy this picture ({psnr:.1f} dB where "
+            f"{CODEC_FLOOR:.0f} would do); it is made for something else: {prior.card.domain}",
+            DomainWarning,
+            stacklevel=3,
+        )
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """ " (did you mean 'steps'?)", or nothing."""
+    close = get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,57 @@
+"""The command line: parse, call, save."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from scumble.core.errors import InputError
+
+BAD_INPUT, BUG, INTERRUPTED = 2, 1, 130
+
+
+def main() -> None:
+    """The `scumble` command."""
+    sys.exit(run())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (None: the process's own) and return its exit code; never a traceback.
+
+    0: done. 2: the input cannot be used, said in one line. 130: interrupted. 1: our own fault.
+    """
+    import typer
+
+    from scumble.cli.app import app
+
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return app(args=arguments, prog_name="scumble", standalone_mode=False) or 0
+    except InputError as error:
+        return _complain(str(error), BAD_INPUT)
+    except typer.TyperException as error:  # a flag that does not exist, a word where a number belongs
+        text = error.format_message() if hasattr(error, "format_message") else str(error)
+        return _complain(f"{text.rstrip('.')}. `scumble --help` lists the commands.", BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted; nothing was written", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BUG
+    except Exception as error:
+        if os.environ.get("SCUMBLE_DEBUG"):
+            raise
+        hint = "SCUMBLE_DEBUG=1 shows where; please report it with the output of `scumble doctor`"
+        return _complain(f"unexpected {type(error).__name__}: {error} ({hint})", BUG)
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"scumble: {' '.join(message.split())}\n")
+    return code
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if issubclass(category, UserWarning):  # libraries' own deprecations are no business of the user's
+        sys.stderr.write(f"warning: {message}\n")

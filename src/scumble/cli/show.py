@@ -1,0 +1,99 @@
+"""`scumble methods` and `scumble models`: everything here is read off the dataclasses and the cards."""
+
+from __future__ import annotations
+
+from dataclasses import Field, fields
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from scumble.core.request import Needs
+
+
+def methods() -> None:
+    """One line per method."""
+    from scumble.checks import method_class, method_names
+
+    for name in method_names():
+        paper = method_class(name).paper
+        typer.echo(f"{name:<10}{paper.title} (arXiv {paper.arxiv})")
+    typer.echo(
+        "\n`scumble methods NAME` shows a method's parameters; --method ./file.py:Class runs your own."
+    )
+
+
+def method(name: str) -> None:
+    """All that a method's class says about itself. Raises InputError for an unknown one."""
+    from scumble.checks import method_class
+
+    kind = method_class(name)
+    typer.echo(f"{name}: {kind.paper.title} (arXiv {kind.paper.arxiv})\n")
+    typer.echo(" ".join((kind.__doc__ or "").split()))
+    typer.echo(f"needs: {needs(kind.needs)}\n")
+    table([("parameter", "default", "range", "meaning"), *(row(kind, f) for f in fields(kind))])
+    for departure in kind.paper.departures:
+        typer.echo(f"\ndeparts from the paper or its code: {departure}")
+    typer.echo(f"\nset one with --set NAME=VALUE.\n\n{kind.paper.bibtex}")
+
+
+def needs(told: Needs) -> str:
+    """What a method cannot do without, in words."""
+    words = {
+        "image": "a picture", "source": "--source", "target": "--target", "mask": "--mask",
+        "reference": "a reference picture", "gradient": "the network's gradient", "control": "its attention",
+    }  # fmt: skip
+    return ", ".join([text for name, text in words.items() if getattr(told, name)] + list(told.given))
+
+
+def row(kind: type[Any], f: Field[Any]) -> tuple[str, str, str, str]:
+    """A parameter's name, default, range and meaning."""
+    meta = f.metadata
+    bounds = [("min", ">="), ("above", ">"), ("max", "<="), ("below", "<")]
+    limits = " and ".join(f"{sign} {meta[key]:g}" for key, sign in bounds if key in meta)
+    if "choices" in meta:
+        limits = ", ".join(map(repr, meta["choices"]))
+    hint = get_type_hints(kind)[f.name]
+    default = f"{f.default:.6g}" if isinstance(f.default, float) else repr(f.default)
+    limits = f"{getattr(hint, '__name__', str(hint))} {limits}".strip()
+    return f.name, default, limits, meta.get("help", "")
+
+
+def models() -> None:
+    """The built-in models, and how to name others."""
+    from scumble.checks import A_REAL_CHECKPOINT
+    from scumble.priors import load
+
+    installed = load.models()
+    for name in load.BUILTIN:
+        typer.echo(f"{name}: {installed[name].domain if name in installed else 'not in this installation'}")
+    typer.echo(
+        f"""
+Any Stable Diffusion 1.x / 2.x shaped checkpoint works, too: a folder (./name) or a hub id, such as
+{A_REAL_CHECKPOINT}. `scumble models NAME` shows what is known of one that is here."""
+    )
+
+
+def model(name: str) -> None:
+    """A model's card. Raises InputError for one that is not here; nothing is downloaded."""
+    from scumble.api import load
+
+    card = load(name, local_files_only=True).card
+    typer.echo(f"{card.id}: {card.domain}\n")
+    table(
+        [
+            ("licence", card.licence),
+            ("hash", card.hash),
+            ("canvas", f"long side {card.size} px, both sides multiples of {card.multiple}"),
+            ("can", ", ".join(sorted(card.capabilities))),
+            ("words", "open" if card.words is None else " ".join(sorted(card.words))),
+            *((f"recommended for {k}", str(dict(v))) for k, v in sorted(card.recommended.items())),
+        ]
+    )
+
+
+def table(rows: list[tuple[str, ...]]) -> None:
+    """Aligned columns; the last one is as long as it is."""
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]) - 1)]
+    for r in rows:
+        typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(r, widths, strict=False)), r[-1]]))
