@@ -1,0 +1,107 @@
+"""The models that cases are recorded on, with the schedule that a case states."""
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scumble.core.schedule import Schedule
+from scumble.priors.pixel import Network, PixelPrior
+from scumble.priors.stable_diffusion import StableDiffusionPrior
+
+from .case import RECORD, ROOT, Case, same
+from .recorded import Recorded, Recorder, raw
+
+OUTPUTS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0", "start_x": "x0", "x_start": "x0"}
+
+
+def tiny_sd(case: Case) -> Any:
+    """The tiny Stable Diffusion, with the grid and prediction type of the case; or a recording of what it
+    said.
+
+    Its weights are too large for this repository: they are used where the folder of goldens has them.
+    """
+    if not (ROOT / "tiny-sd").is_dir():
+        return Recorded(case.path, _stated(case, Schedule.scaled_linear(offset=1, last=0)))
+    prior = StableDiffusionPrior.from_pretrained(str(ROOT / "tiny-sd"), device="cpu", dtype="float32")
+    if "model_check" in case.json:
+        digest = hashlib.sha256((ROOT / "tiny-sd/unet/diffusion_pytorch_model.safetensors").read_bytes())
+        assert digest.hexdigest()[:16] == case.json["model_check"]["unet_safetensors_sha256_16"]
+    prior.schedule = _stated(case, prior.schedule)
+    if RECORD:
+        case.recorder = Recorder(prior)
+    return prior
+
+
+def _stated(case: Case, schedule: Schedule) -> Schedule:
+    hyper, stated = case.hyper, dict[str, Any]()
+    if "prediction_type" in hyper:
+        stated["prediction"] = OUTPUTS[hyper["prediction_type"]]
+    if "timestep_spacing" in hyper:
+        stated["spacing"] = hyper["timestep_spacing"]
+    if "steps_offset" in hyper:
+        stated["offset"] = hyper["steps_offset"]
+    if "set_alpha_to_one" in hyper:
+        stated["last"] = None if hyper["set_alpha_to_one"] else 0
+    return replace(schedule, **stated)
+
+
+def listen(prior: Any) -> list[tuple[Tensor, Tensor]]:
+    """(x_t, raw output) of every network call from now on."""
+    calls: list[tuple[Tensor, Tensor]] = []
+    predict = prior.predict
+
+    def recording(x_t: Tensor, t: Tensor, text: Any, at: Tensor | None = None) -> Any:
+        p = predict(x_t, t, text, at)
+        calls.append((x_t, raw(prior.schedule, p, t if at is None else at)))
+        return p
+
+    prior.predict = recording
+    return calls
+
+
+def pixel_schedule(case: Case) -> Schedule:
+    """The chain of the case. Betas stated for 1000 levels are scaled by 1000 / T where the table says so."""
+    hyper = case.hyper
+    T, prediction = hyper["T"], OUTPUTS[hyper.get("mean_type", "epsilon")]
+    settings: dict[str, Any] = {"prediction": prediction, "rescale": hyper.get("rescale_timesteps", False)}
+    if hyper["beta_schedule"] == "cosine":
+        return Schedule.cosine(T, **settings)
+    assert hyper["beta_schedule"] == "linear", hyper["beta_schedule"]
+    ends = hyper["beta_start"], hyper["beta_end"]
+    made = Schedule.linear(T, *ends, **settings)
+    if T != 1000 and "alphas_cumprod" in case:
+        scaled = Schedule.linear(T, *(end * 1000 / T for end in ends), **settings)
+        index, table = levels(case, made), case["alphas_cumprod"]
+        made = min(made, scaled, key=lambda schedule: float((schedule.abar[index] - table).abs().max()))
+    return made
+
+
+def levels(case: Case, schedule: Schedule) -> Tensor:
+    """The kept levels as indices of the chain; recorded as such, or as the rescaled times the network is
+    told.
+    """
+    recorded = case["timesteps"]
+    if recorded.is_floating_point() and schedule.rescale:
+        recorded = recorded * schedule.T / 1000
+    index = recorded.round().long()
+    same(index, recorded.round(), "levels")
+    return index
+
+
+def tiny_ddpm(case: Case) -> PixelPrior:
+    """The tiny pixel model; with variance channels where the case adds them by its formula."""
+    prior = PixelPrior.from_pretrained(ROOT / "tiny-ddpm", schedule=pixel_schedule(case))
+    if case.hyper.get("var_type") != "learned_range":
+        return prior
+    return PixelPrior(_with_variance(prior.network), prior.schedule, prior.card, prior.parameters())
+
+
+def _with_variance(network: Network) -> Network:
+    def six_channels(x: Tensor, t: Tensor) -> Tensor:
+        eps = network(x, t)
+        return torch.cat([eps, torch.tanh(0.5 * x - eps.roll(-1, dims=1))], dim=1)
+
+    return six_channels

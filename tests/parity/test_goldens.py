@@ -1,0 +1,38 @@
+"""Step by step against the authors' own code.
+
+Every case found under tests/goldens, or under the folder that SCUMBLE_GOLDENS names, is checked by the check
+of its method; a case that no check knows fails. All values come from the case's JSON: a new case needs no
+code.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from .case import RECORD, ROOT, Case, find
+from .chains import check_ddim, check_ddpm
+from .edits import check_dds, check_sdedit, check_sds
+
+CHECKS = {
+    "ddim": check_ddim,
+    "ddpm": check_ddpm,
+    "dds": check_dds,
+    "sdedit": check_sdedit,
+    "sds": check_sds,
+}
+
+
+def test_there_are_cases() -> None:
+    assert find(), f"no golden cases under {ROOT}"
+
+
+@pytest.mark.parametrize("path", find(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_golden(path: Path) -> None:
+    case = Case(path)
+    check = CHECKS.get(case.method)
+    if check is None:
+        pytest.fail(f"no check knows the method {case.method!r}", pytrace=False)
+    check(case)
+    case.all_compared()
+    if RECORD and case.recorder:
+        case.recorder.save(Path(RECORD) / path.parent.name / f"{path.stem}.network.safetensors")
