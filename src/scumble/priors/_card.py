@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from scumble.core.errors import InputError
@@ -10,13 +9,13 @@ from scumble.core.prior import Card
 from scumble.priors._folder import Config, Folder
 
 
-def read_card(folder: Folder, derived: Mapping[str, Any]) -> Card:
-    """card.json's fields over the derived ones, and the folder's content hash.
+def read_card(folder: Folder) -> Card:
+    """A latent checkpoint's card: card.json's fields over the configs', and the folder's content hash.
 
     Raises InputError where card.json is not readable or has other fields than a Card.
     """
     file = folder.path / "card.json"
-    fields = {"id": folder.id, "licence": "see the checkpoint", **derived}
+    fields = {"id": folder.id, **latent_card(folder.config("unet"), folder.config("vae"))}
     if file.is_file():
         fields |= folder.json(file)
     for name in ("words", "capabilities"):
@@ -37,5 +36,6 @@ def latent_card(unet: Config, vae: Config) -> dict[str, Any]:
         "domain": "Photographs and pictures at large.",
         "size": side * stride,
         "multiple": stride * 2 ** (len(unet["down_block_types"]) - 1),
-        "capabilities": ("text", "gradient", "control"),
+        "licence": "see the checkpoint",
+        "capabilities": frozenset({"text", "gradient", "control"}),
     }

@@ -47,7 +47,7 @@ def models() -> dict[str, Card]:
     from scumble.priors._card import read_card
 
     folders = {name: builtin(name) for name in BUILTIN}
-    return {name: read_card(Folder(path, name, name), {}) for name, path in folders.items() if path.is_dir()}
+    return {name: read_card(Folder(path, name, name)) for name, path in folders.items() if path.is_dir()}
 
 
 def find(model: str, *, revision: str | None = None, local_files_only: bool = False) -> Folder:

@@ -86,9 +86,8 @@ class StableDiffusionPrior:
             )
         device = resolve_device(device)
         parts = load_parts(folder, device, resolve_dtype(dtype, device))
-        derived = latent_card(parts["unet"].config, parts["vae"].config)
         scheduler = folder.config("scheduler")
-        return cls(**parts, scheduler=scheduler, card=lambda: read_card(folder, derived), device=device)
+        return cls(**parts, scheduler=scheduler, card=lambda: read_card(folder), device=device)
 
     @classmethod
     def from_pipeline(cls, pipe: Any) -> Self:
@@ -109,10 +108,9 @@ class StableDiffusionPrior:
 
         def card() -> Card:
             modules = (parts[part] for part in ("unet", "vae", "text_encoder"))
-            given = {**latent_card(unet, vae), "capabilities": frozenset({"text", "gradient", "control"})}
             id = str(getattr(pipe, "name_or_path", "") or name).replace("\\", "/").rstrip("/")
             id = id if re.fullmatch(r"[\w.-]+/[\w.-]+", id) else id.rpartition("/")[2]
-            return Card(id=id, hash=_digest(modules), licence="see the checkpoint", **given)
+            return Card(id=id, hash=_digest(modules), **latent_card(unet, vae))
 
         # With offloading hooks the weights are elsewhere between calls; the pipeline knows where they run.
         device = getattr(pipe, "_execution_device", parts["unet"].device)

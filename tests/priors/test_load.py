@@ -1,0 +1,321 @@
+"""From a model's name to a prior; each way to fail is one clear sentence."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from huggingface_hub import errors
+from safetensors.torch import load_file, save_file
+
+from scumble.core.errors import InputError
+from scumble.priors import load as load_module
+from scumble.priors._folder import Folder
+from scumble.priors.load import find, load_prior, models
+from scumble.priors.pixel import PixelPrior
+from scumble.priors.stable_diffusion import StableDiffusionPrior
+
+from .conftest import write_scheduler
+
+EditJson = Callable[..., None]
+
+
+def refused(model: str | Path, match: str, **options: object) -> None:
+    """load_prior refuses in one line that names the model."""
+    with pytest.raises(InputError, match=match) as caught:
+        load_prior(str(model), device="cpu", **options)
+    assert "\n" not in str(caught.value)
+    assert str(model) in str(caught.value)
+
+
+# Names
+
+
+def test_a_folder(folder: Path):
+    prior = load_prior(str(folder), device="cpu")
+    assert isinstance(prior, StableDiffusionPrior)
+    assert prior.card.id == "tiny"
+
+
+def test_a_folder_without_a_separator_in_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder.parent)
+    assert load_prior("tiny", device="cpu").card.id == "tiny"
+
+
+def test_a_pixel_model(tmp_path: Path):
+    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    UNet2DModel(sample_size=8, block_out_channels=(8,), norm_num_groups=4, **blocks).save_pretrained(
+        tmp_path / "unet"
+    )
+    write_scheduler(tmp_path)
+    assert isinstance(load_prior(str(tmp_path), device="cpu"), PixelPrior)
+    refused(tmp_path, "it runs in float32", dtype="float16")
+
+
+def test_built_in_models_are_found_in_the_package(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    card = {"domain": "Letters.", "size": 16, "multiple": 16, "words": ["a"]}
+    (folder / "card.json").write_text(json.dumps(card))
+    monkeypatch.setattr(load_module, "builtin", lambda name: folder)
+    assert load_prior("scenes", device="cpu").card == models()["scenes"]
+    assert models()["scenes"].id == "scenes"
+
+
+def test_an_absent_built_in_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(load_module, "builtin", lambda name: tmp_path / name)
+    assert models() == {}
+    refused("scenes", "not in this installation; make them with `scumble train prior scenes`")
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        ("scene", "did you mean 'scenes'"),
+        ("quixotic", "known: scenes, a folder, or a hub id"),
+        ("a/b/c", "no such built-in model, folder or hub id"),
+        ("", "no such built-in model"),
+        ("./absent", "there is no such folder"),
+        ("~/absent/folder", "there is no such folder"),
+    ],
+)
+def test_names_that_mean_nothing(model: str, match: str):
+    refused(model, match)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"dtype": "float8"}, "dtype: 'float8'; known are auto, float32"),
+        ({"device": "tpu9"}, "device: 'tpu9'"),
+    ],
+)
+def test_bad_places_and_precisions(pristine: Path, options: dict[str, str], match: str):
+    with pytest.raises(InputError, match=match):
+        load_prior(str(pristine), **options)
+
+
+# Folders
+
+
+def test_a_single_file(tmp_path: Path):
+    file = tmp_path / "model.safetensors"
+    file.touch()
+    refused(file, "is a single file, not a checkpoint folder; convert it")
+
+
+def test_an_empty_folder(tmp_path: Path):
+    refused(tmp_path, "unet/config.json is missing")
+
+
+@pytest.mark.parametrize(
+    ("part", "missing"),
+    [
+        ("unet", "unet/config.json"),
+        ("vae", "vae/config.json"),
+        ("text_encoder", "text_encoder/config.json"),
+        ("tokenizer", "tokenizer/ is missing"),
+        ("scheduler", "scheduler/scheduler_config.json"),
+    ],
+)
+def test_a_missing_part(folder: Path, part: str, missing: str):
+    shutil.rmtree(folder / part)
+    refused(folder, missing)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_missing_weights(folder: Path, part: str):
+    next((folder / part).glob("*.safetensors")).unlink()
+    refused(folder, rf"{part}/\w+.safetensors is missing")
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".ckpt"])
+def test_pickled_weights_are_never_read(folder: Path, suffix: str):
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(suffix))
+    refused(
+        folder, rf"pickled weights only \(diffusion_pytorch_model{suffix}\).*save it again with safetensors"
+    )
+
+
+def test_half_precision_weights_serve_where_there_are_no_others(folder: Path):
+    for file in [*folder.glob("*/*.safetensors")]:
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    assert load_prior(str(folder), device="cpu").parameters()
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_truncated_weights(folder: Path, part: str):
+    file = next((folder / part).glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:2000])
+    refused(folder, f"{part}/ cannot be read")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_incomplete_weights_are_not_filled_with_random_ones(folder: Path, part: str):
+    file = next((folder / part).glob("*.safetensors"))
+    weights = load_file(file)
+    weights.popitem()
+    save_file(weights, file, metadata={"format": "pt"})
+    refused(folder, rf"{part}/ (lacks 1 of its weights|cannot be read)")
+
+
+def test_weights_of_another_shape(folder: Path, edit_json: EditJson):
+    edit_json(folder / "unet/config.json", block_out_channels=[24, 32])
+    refused(folder, "unet/ cannot be read")
+
+
+def test_a_config_that_is_not_json(folder: Path):
+    (folder / "unet/config.json").write_text("{")
+    refused(folder, "unet/config.json is not readable JSON")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"in_channels": 9}, r"9 channels \(an inpainting model\), not the 4"),
+        ({"in_channels": 8}, "8 channels"),
+        ({"addition_embed_type": "text_time"}, "SDXL family"),
+        ({"class_embed_type": "projection"}, "further condition"),
+        ({"_class_name": "UNetMotionModel"}, "its network is a UNetMotionModel"),
+    ],
+)
+def test_networks_that_want_more_than_text(
+    folder: Path, edit_json: EditJson, changes: dict[str, object], why: str
+):
+    edit_json(folder / "unet/config.json", **changes)
+    refused(folder, f"{why}.*scumble reads Stable Diffusion")
+
+
+@pytest.mark.parametrize(
+    ("part", "why"), [("text_encoder_2", "SDXL family"), ("transformer", "Stable Diffusion 3 or FLUX")]
+)
+def test_other_families(folder: Path, part: str, why: str):
+    (folder / part).mkdir()
+    refused(folder, why)
+
+
+# The hub
+
+
+def response(status: int):
+    httpx = pytest.importorskip(errors.HfHubHTTPError.__mro__[1].__module__.partition(".")[0])
+    return httpx.Response(status, request=httpx.Request("GET", "https://hub.invalid"))
+
+
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (lambda: errors.LocalEntryNotFoundError("x"), "not in the cache and the hub is not reached"),
+        (lambda: errors.GatedRepoError("x", response=response(403)), "access to it is restricted"),
+        (lambda: errors.RepositoryNotFoundError("x", response=response(404)), "the hub has no such model"),
+        (lambda: errors.RevisionNotFoundError("x", response=response(404)), "no revision 'v2'"),
+        (
+            lambda: errors.HfHubHTTPError("503 Busy\nmore", response=response(503)),
+            r"did not deliver it \(503 Busy\)",
+        ),
+        (lambda: OSError("disk full"), "disk full"),
+    ],
+)
+def test_hub_errors(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception], match: str):
+    def fail(*args: object, **options: object) -> None:
+        raise error()
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    refused("owner/name", match, revision="v2")
+
+
+def test_a_hub_id_that_is_not_cached_while_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    refused("owner/name", "not in the cache", local_files_only=True)
+
+
+def test_a_cached_hub_id_needs_no_network(pristine: Path, tmp_path: Path):
+    repository = tmp_path / "models--owner--name"
+    shutil.copytree(pristine, repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("0" * 40)
+    code = (
+        "from scumble.priors.load import load_prior\n"
+        "card = load_prior('owner/name', device='cpu', local_files_only=True).card\n"
+        "print(card.id, card.hash)"
+    )
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run(  # the cache's place is read when the library is imported
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["owner/name", Folder.open(pristine).digest()]
+    assert ran.stderr == ""
+
+
+def test_only_safe_files_are_fetched_and_configs_first(
+    pristine: Path, folder: Path, edit_json: EditJson, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[list[str]] = []
+
+    def deliver(model: str, *, allow_patterns: list[str], **options: object) -> str:
+        asked.append(allow_patterns)
+        return str(source)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", deliver)
+    source = pristine
+    assert find("owner/name").path == pristine
+    assert len(asked) == 2
+    assert not any("safetensors" in pattern for pattern in asked[0])
+    assert all(pattern.endswith((".json", ".safetensors", "tokenizer/*")) for pattern in asked[1])
+
+    asked.clear()
+    source = folder
+    edit_json(folder / "unet/config.json", in_channels=9)
+    refused("owner/name", "an inpainting model")
+    assert len(asked) == 1, "the weights of what is refused are not fetched"
+
+
+def test_a_file_of_the_hubs_cache_is_known_by_its_name(folder: Path, tmp_path: Path):
+    before = Folder.open(folder).digest()
+    file = folder / "unet/diffusion_pytorch_model.safetensors"
+    import hashlib
+
+    blob = tmp_path / hashlib.sha256(file.read_bytes()).hexdigest()
+    file.rename(blob)
+    try:
+        file.symlink_to(blob)
+    except OSError:
+        pytest.skip("no symbolic links here")
+    assert Folder.open(folder).digest() == before
+
+
+# Manners
+
+
+def test_loading_is_silent_and_leaves_no_setting_behind(folder: Path, capfd: pytest.CaptureFixture[str]):
+    from transformers.utils import logging
+
+    file = folder / "text_encoder/model.safetensors"
+    save_file({**load_file(file), "left_over": torch.zeros(1)}, file, metadata={"format": "pt"})
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    load_prior(str(folder), device="cpu")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_remote_code_is_off_and_pipelines_stay_unimported(pristine: Path):
+    code = (
+        "import sys\n"
+        "from scumble.priors.load import load_prior\n"
+        f"load_prior({str(pristine)!r}, device='cpu')\n"
+        "from diffusers.utils.constants import DIFFUSERS_DISABLE_REMOTE_CODE\n"
+        "assert DIFFUSERS_DISABLE_REMOTE_CODE\n"
+        "print([m for m in sys.modules if m.startswith('diffusers.pipelines.')])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("DIFFUSERS_DISABLE_REMOTE_CODE", None)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
