@@ -1,0 +1,28 @@
+"""The scenes world: pictures, captions and edits with exact ground truth, from nothing but numpy."""
+
+from .edits import KINDS, SceneEdit, edits, random_edit
+from .grammar import WORDS, Constraints, caption, full_caption, read, short_caption, unknown_words
+from .render import mask_of, render
+from .world import Scene, Split, Thing, generator, random_scene, scenes
+
+__all__ = [
+    "KINDS",
+    "WORDS",
+    "Constraints",
+    "Scene",
+    "SceneEdit",
+    "Split",
+    "Thing",
+    "caption",
+    "edits",
+    "full_caption",
+    "generator",
+    "mask_of",
+    "random_edit",
+    "random_scene",
+    "read",
+    "render",
+    "scenes",
+    "short_caption",
+    "unknown_words",
+]

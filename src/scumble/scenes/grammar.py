@@ -28,7 +28,20 @@ LOOK_PHRASE = {"day": "by day", "night": "at night"}
 SYNONYMS = {"gray": "grey", "center": "centre", "middle": "centre", "an": "a", "picture": "", "of": ""}
 GLUE = ("a", "and", "with", "next", "to", "on", "in", "at", "by", "the", "background", "picture", "of")
 WORDS = frozenset(
-    [*SHAPES, *COLOURS, *TEXTURES, *SIZES, *PLACES, *BACKGROUNDS, *LOOKS, *GLUE, "gray", "center", "middle", "an"]
+    [
+        *SHAPES,
+        *COLOURS,
+        *TEXTURES,
+        *SIZES,
+        *PLACES,
+        *BACKGROUNDS,
+        *LOOKS,
+        *GLUE,
+        "gray",
+        "center",
+        "middle",
+        "an",
+    ]
 )
 """Every word the world understands."""
 
@@ -96,7 +109,9 @@ def describe(thing: Thing, say: Iterable[str] = ATTRIBUTES, *, rng: np.random.Ge
 def full_caption(scene: Scene, order: Iterable[int] | None = None) -> str:
     """Everything said, plainly: the caption used for measurements."""
     things = [scene.things[i] for i in order] if order is not None else scene.things
-    return " and ".join(map(describe, things)) + f" on a {scene.background} background {LOOK_PHRASE[scene.look]}"
+    return (
+        " and ".join(map(describe, things)) + f" on a {scene.background} background {LOOK_PHRASE[scene.look]}"
+    )
 
 
 def short_caption(scene: Scene) -> str:

@@ -107,7 +107,10 @@ def _textured(thing: Thing, distance: Field, x: Field, y: Field, unit: int, pale
     if thing.texture == "striped":
         mark, other = np.abs(_to_line(y, period)) - period / 4, 0.35 * colour
     else:
-        mark, other = np.hypot(_to_line(x, period), _to_line(y, period)) - 0.3 * period, 0.15 * colour + 0.85 * 255
+        mark, other = (
+            np.hypot(_to_line(x, period), _to_line(y, period)) - 0.3 * period,
+            0.15 * colour + 0.85 * 255,
+        )
     return colour + _cover(np.maximum(mark, distance + RIM * unit))[..., None] * (other - colour)
 
 

@@ -84,10 +84,15 @@ def codec_loss(codec, images: Tensor, kl: float) -> tuple[Tensor, Tensor]:
     return error.abs().mean() + mse + kl * posterior.kl().mean() / posterior.mean[0].numel(), mse
 
 
-def train_codec(recipe: CodecRecipe, folder: Path):
-    """Train, log to `folder/codec.jsonl`, checkpoint, resume; returns the codec in evaluation mode, EMA weights."""
+def train_codec(recipe: CodecRecipe, folder: Path, start=None):
+    """Train, log to `folder/codec.jsonl`, checkpoint, resume; returns the EMA weights in evaluation mode.
+
+    start: an AutoencoderKL to begin from instead of random weights.
+    """
     torch.manual_seed(recipe.seed)
-    run = Run("codec", folder, new_codec(recipe), rate=recipe.rate, minutes=recipe.minutes, ema=0.999)
+    run = Run(
+        "codec", folder, start or new_codec(recipe), rate=recipe.rate, minutes=recipe.minutes, ema=0.999
+    )
     whole = wholes(recipe.seed + 2 + 10 * run.step, recipe.batch)
     part = crops(recipe.seed + 1 + 10 * run.step, recipe.batch * 4, recipe.crop)
     while run.going():

@@ -27,7 +27,10 @@ def canvases(seed: int) -> Iterator[tuple[Scene, Pixels]]:
     while True:
         scene = random_scene(rng)
         palette = jittered_palette(rng) if rng.random() < JITTERED else PALETTE
-        yield scene, padded(scene, rng, palette) if rng.random() < PADDED else render(scene, SIDE, palette=palette)
+        yield (
+            scene,
+            padded(scene, rng, palette) if rng.random() < PADDED else render(scene, SIDE, palette=palette),
+        )
 
 
 def jittered_palette(rng: np.random.Generator, spread: float = 18) -> Palette:

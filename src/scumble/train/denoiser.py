@@ -103,7 +103,9 @@ def new_text_encoder(recipe: DenoiserRecipe):
     )
 
 
-def new_bank(codec, scale: float, recipe: DenoiserRecipe, seed: int, device: torch.device) -> tuple[Tensor, list[Scene]]:
+def new_bank(
+    codec, scale: float, recipe: DenoiserRecipe, seed: int, device: torch.device
+) -> tuple[Tensor, list[Scene]]:
     """Latents (n, 4, 16, 16) of unit variance, and their scenes: drawn once, captioned anew at every visit."""
     latents, scenes = [], []
     stream = canvases(seed)
@@ -112,7 +114,9 @@ def new_bank(codec, scale: float, recipe: DenoiserRecipe, seed: int, device: tor
         while len(scenes) < recipe.bank:
             batch = [next(stream) for _ in range(100)]
             scenes += [scene for scene, _ in batch]
-            latents.append(codec.encode(to_images([c for _, c in batch]).to(device)).latent_dist.mean.float() * scale)
+            latents.append(
+                codec.encode(to_images([c for _, c in batch]).to(device)).latent_dist.mean.float() * scale
+            )
     return torch.cat(latents), scenes
 
 
@@ -123,7 +127,9 @@ def alphas_cumprod() -> Tensor:
     return (1 - betas).cumprod(0).float()
 
 
-def train_denoiser(codec, scale: float, recipe: DenoiserRecipe, folder: Path, start: TextToNoise | None = None):
+def train_denoiser(
+    codec, scale: float, recipe: DenoiserRecipe, folder: Path, start: TextToNoise | None = None
+):
     """Train, log to `folder/denoiser.jsonl`, checkpoint, resume; returns the EMA weights in evaluation mode.
 
     start: networks to begin from (a warm start with a fresh optimiser) instead of random ones.
@@ -138,7 +144,9 @@ def train_denoiser(codec, scale: float, recipe: DenoiserRecipe, folder: Path, st
     while run.going():
         picked = rng.integers(len(scenes), size=recipe.batch)
         texts = ["" if rng.random() < recipe.unprompted else caption(scenes[int(i)], rng) for i in picked]
-        ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(run.device)
+        ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(
+            run.device
+        )
         x0 = latents[torch.from_numpy(picked).to(run.device)]
         eps = torch.randn_like(x0)
         # one time from each of `batch` equal strata: the same uniform law, less variance between steps

@@ -26,7 +26,15 @@ class Run:
     """
 
     def __init__(
-        self, name: str, folder: Path, model: nn.Module, *, rate: float, minutes: float, ema: float, decay: float = 1e-2
+        self,
+        name: str,
+        folder: Path,
+        model: nn.Module,
+        *,
+        rate: float,
+        minutes: float,
+        ema: float,
+        decay: float = 1e-2,
     ):
         from accelerate import Accelerator
 

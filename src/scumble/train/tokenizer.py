@@ -15,7 +15,9 @@ def new_tokenizer():
 
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(vocab_size=10_000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=10_000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False
+    )
     learner.train_from_iterator(sorted(WORDS), trainer)
     merges = _merges(learner)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -27,4 +29,7 @@ def new_tokenizer():
 def _merges(learner) -> list[tuple[str, str]]:
     import json
 
-    return [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in json.loads(learner.to_str())["model"]["merges"]]
+    return [
+        tuple(m) if isinstance(m, list) else tuple(m.split(" "))
+        for m in json.loads(learner.to_str())["model"]["merges"]
+    ]

@@ -1,0 +1,128 @@
+"""`scumble train prior scenes`: the built-in prior, from the scenes generator to a diffusers folder with its card."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from scumble.core.errors import InputError
+
+from .codec import CodecRecipe, latent_scale, train_codec
+from .data import SIDE
+from .denoiser import SCHEDULER, DenoiserRecipe, TextToNoise, new_text_encoder, new_unet, train_denoiser
+from .tokenizer import new_tokenizer
+
+PARTS = {
+    "vae": ("diffusers", "AutoencoderKL"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "tokenizer": ("transformers", "CLIPTokenizer"),
+    "scheduler": ("diffusers", "DDIMScheduler"),
+}
+DOMAIN = (
+    "flat drawings of one or two coloured shapes (circle, square, triangle, star, heart, cross, diamond, ring) "
+    "on a plain, sky or brick background, by day or at night"
+)
+
+
+def train_prior(
+    out: Path,
+    *,
+    minutes: float = 120,
+    from_: Path | None = None,
+    seed: int = 0,
+    keep_codec: bool = False,
+    log: Path | None = None,
+) -> Path:
+    """Train the scenes prior and write it to the folder `out`; returns `out`.
+
+    minutes: wall-clock budget; a quarter goes to the codec (none with keep_codec). from_: a prior to continue from:
+    its networks start this training, with a fresh optimiser. keep_codec: take the codec of `from_` as it is.
+    log: folder of logs and resume files (default: `out` + ".log"); a run that was cut off continues from there.
+    Raises InputError for an occupied `out`, a missing `from_`, or a budget that is not positive.
+    """
+    if not minutes > 0:
+        raise InputError(f"--minutes {minutes}: the budget must be positive")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty: choose a new folder for the trained prior")
+    if keep_codec and from_ is None:
+        raise InputError("--keep-codec needs --from: the prior whose codec is kept")
+    log = log or out.with_name(out.name + ".log")
+    codec_recipe = CodecRecipe(minutes=minutes / 4, seed=seed)
+    recipe = DenoiserRecipe(minutes=minutes * (1 if keep_codec else 0.75), seed=seed)
+    codec, start = (None, None) if from_ is None else load_networks(from_, recipe)
+    finished = log / "vae"
+    if finished.exists():  # cut off in stage two
+        codec = _codec(finished)
+    elif not keep_codec:
+        codec = train_codec(codec_recipe, log, codec)
+        codec.save_pretrained(finished)
+    if codec.config.scaling_factor == type(codec)().config.scaling_factor:
+        codec.register_to_config(scaling_factor=latent_scale(codec, seed + 7))
+    networks = train_denoiser(codec, codec.config.scaling_factor, recipe, log, start)
+    write_prior(out, codec, networks, {"codec": asdict(codec_recipe), "denoiser": asdict(recipe)}, log)
+    return out
+
+
+def load_networks(folder: Path, recipe: DenoiserRecipe):
+    """(codec, TextToNoise) of an earlier prior, float32. Raises InputError where the folder is not one."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    if not (folder / "model_index.json").exists():
+        raise InputError(f"--from {folder}: no model_index.json there; name the folder of a trained prior")
+    networks = TextToNoise(recipe)
+    networks.unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().train()
+    networks.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().train()
+    return _codec(folder / "vae"), networks
+
+
+def _codec(folder: Path):
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    return AutoencoderKL.from_pretrained(folder).float()
+
+
+def write_prior(out: Path, codec, networks: TextToNoise, recipe: dict[str, object], log: Path) -> None:
+    """Write a diffusers folder in half precision with card.json and the logs; complete or not at all."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    from scumble.scenes import WORDS
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".prior-") as name:
+        folder = Path(name)
+        codec.half().save_pretrained(folder / "vae")
+        networks.unet.half().save_pretrained(folder / "unet")
+        networks.text_encoder.half().save_pretrained(folder / "text_encoder")
+        new_tokenizer().save_pretrained(folder / "tokenizer")
+        DDIMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+        index = {"_class_name": "StableDiffusionPipeline", **PARTS, "requires_safety_checker": False}
+        index |= dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"), (None, None))
+        _dump(folder / "model_index.json", index)
+        card = {
+            "id": "scenes",
+            "domain": DOMAIN,
+            "words": sorted(WORDS),
+            "size": SIDE,
+            "multiple": SIDE,
+            "licence": "Apache-2.0",
+            "recommended": {"dds": {"guidance": 3.0}, "sds": {"guidance": 3.0}, "sdedit": {"guidance": 3.0}},
+            "capabilities": ["text", "gradient", "control"],
+        }
+        _dump(folder / "card.json", card)
+        _dump(folder / "recipe.json", recipe)
+        for rows in log.glob("*.jsonl"):
+            shutil.copy(rows, folder / rows.name)
+        if out.exists():
+            out.rmdir()
+        os.replace(folder, out)
+        os.mkdir(folder)  # for the context manager to remove
+
+
+def _dump(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")
