@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from scumble.core.grids import pairs, respace, upward
+from scumble.core.grids import pairs, upward
 from scumble.core.noise import Tape
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, clamped, guide
@@ -12,7 +12,7 @@ from scumble.loops.ddpm import ddpm
 from scumble.loops.invert import invert
 
 from .case import Case, same
-from .models import levels, listen, tiny_ddpm, tiny_sd
+from .models import kept, listen, tiny_ddpm, tiny_sd
 
 
 class Trail:
@@ -52,13 +52,10 @@ def _adm(case: Case):
     """(denoiser, moves down, schedule, start) of a case from guided-diffusion."""
     prior, hyper = tiny_ddpm(case), case.hyper
     schedule = prior.schedule
-    kept = levels(case, schedule)
-    spec = hyper["timestep_respacing"]
-    spec = ",".join(map(str, spec)) if isinstance(spec, list) else str(spec) or str(schedule.T)
-    same(torch.tensor(respace(schedule.T, spec)), kept, "respacing")
-    assert len(kept) == hyper["num_steps"]
-    case.close("alphas_cumprod", schedule.abar[kept])
-    moves = pairs(kept.tolist(), schedule.clean)
+    levels = kept(case, schedule.T)
+    assert len(levels) == hyper["num_steps"]
+    case.close("alphas_cumprod", schedule.abar[levels])
+    moves = pairs(levels, schedule.clean)
     betas = torch.cat([schedule.forward(s, t)[1].flatten() ** 2 for t, s in reversed(moves)])
     case.close("betas", betas, case.tolerance("alphas_cumprod"))
     x = case["image" if hyper.get("direction") == "image to noise" else "x_start"]

@@ -18,6 +18,11 @@ from .case import Case, same
 from .models import listen, tiny_ddpm, tiny_sd
 
 
+def _picture(pixels: Tensor) -> Tensor:
+    """(H, W, 3) or (b, H, W, 3) bytes -> an Image."""
+    return pixels.reshape(-1, *pixels.shape[-3:]).permute(0, 3, 1, 2) / 127.5 - 1
+
+
 def check_dds(case: Case) -> None:
     _distil(case, DDS, DDSScore)
 
@@ -50,7 +55,7 @@ def _distil(case: Case, Method: Any, Score: Any) -> None:
     n, b, _, H, W = z[1:].shape
     image = torch.zeros(b, 3, 128, 128)
     if "source_image" in case:
-        image = case["source_image"].permute(2, 0, 1)[None] / 127.5 - 1
+        image = _picture(case["source_image"])
         case.close("z_source", prior.encode(image), 1e-5)
     prior.encode = lambda image, noise=None: case["z_source"]
     mask = case.get("mask")
@@ -74,8 +79,8 @@ def _distil(case: Case, Method: Any, Score: Any) -> None:
     edit = method(prior, request)
     case.close("z", torch.stack([case["z_source"], *edit.kept["trajectory"]]))
     if "final_image" in case:
-        pixels = ((edit.raw[0] / 2 + 0.5).clamp(0, 1) * 255).to(torch.uint8).permute(1, 2, 0)
-        case.close("final_image", pixels, 1)
+        pixels = ((edit.raw / 2 + 0.5).clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1)
+        case.close("final_image", pixels.reshape(case["final_image"].shape), 1)
 
     texts = _texts(case, prior, b)
     if Score is SDSScore:
@@ -121,7 +126,7 @@ def check_sdedit(case: Case) -> None:
 @torch.no_grad()
 def _img2img(case: Case) -> None:
     prior, hyper = tiny_sd(case), case.hyper
-    image = case["image"].permute(2, 0, 1)[None] / 127.5 - 1
+    image = _picture(case["image"])
     prompts, negatives = case.prompts("prompt"), case.prompts("negative_prompt")
     case.close("text_embeddings", prior.embed(prompts).tokens, 1e-5)
     case.close("negative_embeddings", prior.embed(negatives).expand(len(prompts)).tokens, 1e-5)
@@ -138,8 +143,9 @@ def _img2img(case: Case) -> None:
         compat="img2img",
     )
     draws = [case["vae_noise"], case["noise"]]
-    if hyper["eta"]:
-        draws += case["step_noise"]
+    for name in sorted(case.tensors.keys() - {"vae_noise", "noise"}):
+        if "noise" in name:  # the draws of eta > 0
+            draws += case[name]
     calls, told = listen(prior), list[float]()
     request = EditRequest(
         image=image, target=prompts, negative=negatives, noise=Tape(draws), keep=("trajectory",)

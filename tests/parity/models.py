@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scumble.core.grids import respace
 from scumble.core.schedule import Schedule
 from scumble.priors.pixel import Network, PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
-from .case import RECORD, ROOT, Case, same
+from .case import RECORD, ROOT, Case
 from .recorded import Recorded, Recorder, raw
 
-OUTPUTS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0", "start_x": "x0", "x_start": "x0"}
+OUTPUTS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0", "start_x": "x0"}
 
 
 def tiny_sd(case: Case) -> Any:
@@ -74,21 +75,21 @@ def pixel_schedule(case: Case) -> Schedule:
     made = Schedule.linear(T, *ends, **settings)
     if T != 1000 and "alphas_cumprod" in case:
         scaled = Schedule.linear(T, *(end * 1000 / T for end in ends), **settings)
-        index, table = levels(case, made), case["alphas_cumprod"]
+        index, table = kept(case, T), case["alphas_cumprod"]
         made = min(made, scaled, key=lambda schedule: float((schedule.abar[index] - table).abs().max()))
     return made
 
 
-def levels(case: Case, schedule: Schedule) -> Tensor:
-    """The kept levels as indices of the chain; recorded as such, or as the rescaled times the network is
+def kept(case: Case, T: int) -> list[int]:
+    """The levels that the case's respacing keeps; recorded as such, or as the rescaled times the network is
     told.
     """
-    recorded = case["timesteps"]
-    if recorded.is_floating_point() and schedule.rescale:
-        recorded = recorded * schedule.T / 1000
-    index = recorded.round().long()
-    same(index, recorded.round(), "levels")
-    return index
+    spec = case.hyper["timestep_respacing"]
+    spec = ",".join(map(str, spec)) if isinstance(spec, list) else str(spec) or str(T)
+    levels, recorded = respace(T, spec), case["timesteps"].double()
+    ours = torch.tensor(levels, dtype=torch.float64)
+    assert torch.equal(ours, recorded) or torch.equal(ours * 1000 / T, recorded), f"{levels} != {recorded}"
+    return levels
 
 
 def tiny_ddpm(case: Case) -> PixelPrior:
