@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "web": BELOW_SURFACES,
     "cli": BELOW_SURFACES | {"train", "bench"},  # the front door: its commands start the other surfaces
     "__init__": BELOW_SURFACES,
+    "__main__": {"cli"},
 }
 THIRD_PARTY = {
     "core": {"torch", "numpy", "jaxtyping"},

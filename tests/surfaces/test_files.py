@@ -1,8 +1,5 @@
 """Any picture goes in, or one clear error comes out; what is written is whole."""
 
-import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,45 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from scumble import InputError, files
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that is all header: its size is a claim that nothing backs."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def bad_files(circle: Image.Image) -> dict[str, tuple[bytes, str]]:
-    frames = {"save_all": True, "append_images": [circle.rotate(90)]}
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    return {
-        "empty.png": (b"", "empty"),
-        "text.png": (b"this is no picture\n" * 20, "not a PNG, JPEG or WebP"),
-        "picture.gif": (encoded(circle, "GIF"), "not a PNG, JPEG or WebP"),
-        "picture.bmp": (encoded(circle, "BMP"), "not a PNG, JPEG or WebP"),
-        "cut.png": (encoded(noise, "PNG")[:4000], "truncated"),
-        "cut.jpg": (encoded(noise, "JPEG")[:1500], "truncated"),
-        "cut.webp": (encoded(noise, "WEBP", lossless=True)[:2000], "broken or truncated|header is broken"),
-        "header.png": (encoded(noise, "PNG")[:20], "broken"),
-        "animated.png": (encoded(circle, "PNG", **frames), "animated"),
-        "animated.webp": (encoded(circle, "WEBP", **frames), "animated"),
-        "bomb.png": (png_header(20_000, 10_001), "200 megapixels|limit is 200"),
-        "zero.png": (png_header(0, 16), "nothing to edit|header is broken"),
-    }
-
-
-BAD = ["empty.png", "text.png", "picture.gif", "picture.bmp", "cut.png", "cut.jpg", "cut.webp", "header.png",
-       "animated.png", "animated.webp", "bomb.png", "zero.png"]  # fmt: skip
+from tests.surfaces.broken import BAD, bad_files, png_header
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -183,10 +142,10 @@ def test_pictures_from_memory(circle: Image.Image) -> None:
 def test_masks(circle: Image.Image, tmp_path: Path) -> None:
     soft = Image.linear_gradient("L").resize((96, 64))
     soft.save(tmp_path / "soft.png")
-    assert files.read_mask(tmp_path / "soft.png", (96, 64)).tobytes() == soft.tobytes()
+    assert files.read_mask(tmp_path / "soft.png", (96, 64)).values.tobytes() == soft.tobytes()
     painted = Image.new("RGBA", (96, 64), (255, 255, 255, 0))
     painted.paste((255, 255, 255, 255), (0, 0, 10, 10))
-    mask = files.read_mask(painted, (96, 64))
+    mask = files.read_mask(painted, (96, 64)).values
     assert (mask.getpixel((5, 5)), mask.getpixel((20, 20))) == (255, 0)
     with pytest.raises(InputError, match="mask: 96x64 pixels, but the picture has 64x96"):
         files.read_mask(soft, (64, 96))

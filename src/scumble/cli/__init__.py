@@ -29,13 +29,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            return app(args=arguments, prog_name="scumble", standalone_mode=False) or 0
+            code = app(args=arguments, prog_name="scumble", standalone_mode=False) or 0
+        if code == INTERRUPTED:  # typer has turned Ctrl-C into this code
+            raise KeyboardInterrupt
+        return code
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
     except typer.TyperException as error:  # a flag that does not exist, a word where a number belongs
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         return _complain(f"{text.rstrip('.')}. `scumble --help` lists the commands.", BAD_INPUT)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return _complain("interrupted; nothing was written", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -52,7 +52,7 @@ def run(folder: Path, model: str, settings: Sequence[str] = ()) -> None:
     assert edit.picture is not None
     files.save(edit.picture, after, edit.provenance)
     files.save(side_by_side([plan.picture.rgb, edit.picture], [SOURCE, TARGET]), folder / "compare.png")
-    save_film([*film, edit.picture], folder / "film.gif")
+    save_film(film, folder / "film.gif")
 
     typer.echo(f'edited: "{SOURCE}" became "{TARGET}" by {plan.name}')
     typer.echo(f"{summary(edit, seconds)} (previews for the film included)")

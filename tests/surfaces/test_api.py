@@ -1,0 +1,169 @@
+"""edit(): any picture in, the same kind of picture out, values with their origins."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import scumble
+from scumble import InputError
+from scumble.api import plain
+from scumble.checks import DomainWarning
+
+WORDS = {"source": "a red circle", "target": "a blue circle"}
+QUICK = {"steps": 2}
+pytestmark = pytest.mark.filterwarnings("ignore::scumble.checks.DomainWarning")
+
+
+def test_picture_has_the_inputs_size_and_raw_the_canvas(model: scumble.Prior, photo: Image.Image) -> None:
+    edit = scumble.edit(photo, **WORDS, model=model, settings=QUICK)
+    assert edit.picture is not None
+    assert edit.picture.size == photo.size
+    assert max(edit.raw.shape) == model.card.size
+    assert edit.evaluations == 8
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+@pytest.mark.parametrize("size", [(60, 40), (40, 60), (7, 61)])
+def test_every_kind_comes_back(
+    mode: str, size: tuple[int, int], model: scumble.Prior, photo: Image.Image
+) -> None:
+    image = photo.resize(size).convert(mode)
+    alpha = Image.linear_gradient("L").resize(size)
+    if mode.endswith("A"):
+        image.putalpha(alpha)
+    edit = scumble.edit(image, **WORDS, model=model, settings=QUICK)
+    assert edit.picture is not None
+    assert edit.picture.size == size
+    assert edit.picture.mode in {"RGB", "RGBA", "L", "LA"}
+    assert edit.picture.has_transparency_data == mode.endswith("A")
+    if mode.endswith("A"):
+        assert edit.picture.getchannel("A").tobytes() == alpha.tobytes()
+
+
+def test_outside_of_the_mask_every_pixel_is_the_inputs(model: scumble.Prior, photo: Image.Image) -> None:
+    mask = Image.new("L", photo.size)
+    mask.paste(255, (20, 10, 40, 30))
+    edit = scumble.edit(photo, **WORDS, model=model, mask=mask, settings=QUICK)
+    changed = (np.asarray(edit.picture) != np.asarray(photo)).any(axis=-1)
+    assert not changed[np.asarray(mask) == 0].any()
+    assert changed[np.asarray(mask) == 255].mean() > 0.5
+
+
+def test_values_user_over_card_over_method(checkpoint: Callable[..., Path], circle: Image.Image) -> None:
+    folder = checkpoint(recommended={"dds": {"steps": 5, "guidance": 3.0}})
+    edit = scumble.edit(circle, **WORDS, model=folder, settings={"steps": 2})
+    settings = edit.provenance["settings"]
+    assert settings["steps"] == {"value": 2, "from": "user"}
+    assert settings["guidance"] == {"value": 3.0, "from": "card"}
+    assert settings["rate"] == {"value": scumble.DDS().rate, "from": "method"}
+    literal = scumble.edit(circle, **WORDS, model=folder, method=scumble.DDS(steps=2))
+    assert literal.provenance["settings"]["guidance"] == {"value": 7.5, "from": "user"}
+    assert literal.provenance["settings"].keys() == settings.keys()
+
+
+def test_provenance_is_json_and_complete(model: scumble.Prior, png: Path) -> None:
+    edit = scumble.edit(png, **WORDS, model=model, seed=7, settings=QUICK)
+    told = json.loads(json.dumps(edit.provenance))
+    assert told["seed"] == 7
+    assert told["target"] == "a blue circle"
+    assert told["model"]["hash"] == model.card.hash
+    assert len(told["input"]["sha256"]) == 64
+    assert {"python", "torch", "pillow"} <= told["versions"].keys()
+    assert str(png) not in json.dumps(told)  # where a picture lay is nobody's business
+    assert plain(((1, 2.0), None, object)) == [[1, 2.0], None, "<class 'object'>"]
+
+
+def test_a_seed_is_an_edit(model: scumble.Prior, circle: Image.Image) -> None:
+    def pixels(seed: int) -> bytes:
+        picture = scumble.edit(circle, **WORDS, model=model, seed=seed, settings=QUICK).picture
+        assert picture is not None
+        return picture.tobytes()
+
+    assert pixels(3) == pixels(3) != pixels(4)
+
+
+def test_steps_are_reported_and_cancelling_works(model: scumble.Prior, circle: Image.Image) -> None:
+    seen: list[tuple[int, int]] = []
+    scumble.edit(
+        circle, **WORDS, model=model, settings={"steps": 3}, on_step=lambda s: seen.append((s.k, s.n))
+    )
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+    def stop(step: scumble.Step) -> None:
+        raise scumble.Cancelled
+
+    with pytest.raises(scumble.Cancelled):
+        scumble.edit(circle, **WORDS, model=model, on_step=stop)
+
+
+def test_words_are_checked(checkpoint: Callable[..., Path], circle: Image.Image) -> None:
+    folder = checkpoint(words=["a", "red", "blue", "circle"], domain="It knows coloured circles.")
+    with pytest.raises(InputError) as caught:
+        scumble.edit(circle, source="a red circel", target="a corgi", model=folder, settings=QUICK)
+    message = str(caught.value)
+    assert "'circel' (did you mean 'circle'?), 'corgi'. It knows coloured circles. " in message
+    assert "stable-diffusion-v1-5" in message
+    assert "--force" in message
+    with pytest.warns(DomainWarning, match="corgi"):
+        scumble.edit(
+            circle, source="a red circle", target="a corgi", model=folder, settings=QUICK, force=True
+        )
+
+
+def test_a_picture_that_the_codec_loses(model: scumble.Prior, photo: Image.Image) -> None:
+    with pytest.warns(DomainWarning, match=r"picture: .* cannot even copy this picture \(\d+\.\d dB"):
+        scumble.edit(photo, **WORDS, model=model, settings=QUICK)
+
+
+OWN_METHOD = '''
+from dataclasses import dataclass
+import scumble
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(scumble.DDS):
+    """The same, by another name."""
+
+@dataclass(frozen=True)
+class Other:
+    steps: int = 1
+'''
+
+
+def test_a_method_of_ones_own(model: scumble.Prior, circle: Image.Image, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OWN_METHOD)
+    mine = scumble.edit(circle, **WORDS, model=model, method=f"{file}:Mine", settings=QUICK)
+    dds = scumble.edit(circle, **WORDS, model=model, method="dds", settings=QUICK)
+    assert mine.raw.equal(dds.raw)
+    for method, message in [
+        (f"{file}:Nobody", "has no method Nobody"),
+        (f"{file}:Other", "has no method Other"),
+        (f"{tmp_path / 'none.py'}:Mine", "no such file"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            scumble.edit(circle, **WORDS, model=model, method=method)
+    file.write_text("import nothing_of_this_name")
+    with pytest.raises(InputError, match=r"does not run \(ModuleNotFoundError"):
+        scumble.edit(circle, **WORDS, model=model, method=f"{file}:Mine")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"keep": "auto"}, "keep"),
+        ({"seed": -1}, "seed: -1"),
+        ({"seed": 1.5}, "seed: 1.5"),
+        ({"method": scumble.DDS(), "settings": {"steps": 3}}, "settings: put them into the instance, DDS"),
+        ({"method": "sdedit", "target": " "}, "target: empty"),
+        ({"settings": {"rate": 1e30, "steps": 4}}, "ran away to infinity"),
+    ],
+)
+def test_arguments_that_cannot_be(
+    change: dict[str, object], message: str, model: scumble.Prior, circle: Image.Image
+) -> None:
+    with pytest.raises(InputError, match=message):
+        scumble.edit(circle, **{**WORDS, "model": model, **change})

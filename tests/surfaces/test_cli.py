@@ -1,0 +1,320 @@
+"""The commands: what they write, and that bad input costs one line and leaves nothing behind."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import scumble
+from scumble import cli, files
+from scumble.methods import METHODS, get
+from tests.conftest import BUILTIN
+from tests.surfaces.broken import BAD, bad_files
+
+WORDS = ["--source", "a red circle", "--target", "a blue circle"]
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
+    """refused(arguments...): the one line that a command complains with; code 2, no file written."""
+
+    def run(*arguments: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        code = cli.run([str(a) for a in arguments])
+        told = capsys.readouterr()
+        lines = [line for line in told.err.splitlines() if not line.startswith("warning: ")]
+        assert code == 2, told
+        assert len(lines) == 1, told.err
+        assert lines[0].startswith("scumble: ")
+        assert told.out == "" or told.out.startswith("model ")
+        assert sorted(tmp_path.rglob("*")) == before
+        return lines[0]
+
+    return run
+
+
+# Bad input -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_pictures(name: str, circle: Image.Image, tmp_path: Path, refused: Refused) -> None:
+    data, _ = bad_files(circle)[name]
+    (tmp_path / name).write_bytes(data)
+    assert name in refused("edit", tmp_path / name, *WORDS, "-o", tmp_path / "out.png")
+
+
+def test_pictures_that_are_not_there(png: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no such file" in refused("edit", png.with_name("missing.png"), *WORDS)
+    assert "a folder" in refused("edit", png.parent, *WORDS)
+
+    def denied(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert "cannot be read (Permission denied)" in refused("edit", png, *WORDS)
+
+
+def test_bad_masks(png: Path, tmp_path: Path, refused: Refused) -> None:
+    for size, message in [((96, 64), "nothing may change"), ((64, 96), "but the picture has 96x64")]:
+        Image.new("L", size).save(tmp_path / "mask.png")
+        assert message in refused("edit", png, *WORDS, "--mask", tmp_path / "mask.png")
+    assert "no such file" in refused("edit", png, *WORDS, "--mask", tmp_path / "none.png")
+
+
+def test_bad_prompts(png: Path, refused: Refused) -> None:
+    assert "target: empty" in refused("edit", png, "--source", "a red circle")
+    assert "target: empty" in refused("edit", png, "--source", "a red circle", "--target", "  ")
+    assert "source: empty" in refused("edit", png, "--target", "a blue circle")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method", "ddss"], "did you mean 'dds'"),
+        (["--method", "zzz"], "known are dds"),
+        (["--set", "stepps=3"], "dds has no parameter 'stepps' (did you mean 'steps'?)"),
+        (["--set", "steps"], "NAME=VALUE"),
+        (["--set", "steps=0"], "steps: 0 must be at least 1"),
+        (["--set", "steps=1.5"], "steps: 1.5 is not a whole number"),
+        (["--set", "steps=many"], "steps: 'many' is not a whole number"),
+        (["--set", "guidance=nan"], "guidance: nan is not a finite number"),
+        (["--set", "guidance=inf"], "guidance: inf is not a finite number"),
+        (["--set", "rate=-1"], "rate: -1.0 must be greater than 0"),
+        (["--method", "sdedit", "--set", "strength=1.5"], "strength: 1.5 must be at most 1"),
+        (["--seed", "-1"], "seed: -1"),
+        (["--seed", "one"], "'--seed'"),
+        (["--sed", "1"], "--seed"),
+        (["--model", "scene"], "did you mean 'scenes'"),
+        (["--model", "./none"], "no such folder"),
+    ],
+)
+def test_bad_values(flags: list[str], message: str, png: Path, refused: Refused) -> None:
+    assert message in refused("edit", png, *WORDS, *flags)
+
+
+def test_bad_commands(refused: Refused) -> None:
+    assert "edti" in refused("edti", "a.png")
+    assert "did you mean 'dds'" in refused("methods", "ddss")
+    assert "no such folder" in refused("models", "./none")
+    assert "no recipe 'cats'" in refused("train", "prior", "cats")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_checkpoints_with_a_missing_part(
+    part: str, png: Path, checkpoint: Callable[..., Path], refused: Refused
+) -> None:
+    folder = checkpoint()
+    for file in (folder / part).iterdir():
+        file.unlink()
+    assert part in refused("edit", png, *WORDS, "--model", folder)
+
+
+def test_pickled_weights(png: Path, checkpoint: Callable[..., Path], refused: Refused) -> None:
+    folder = checkpoint()
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    assert "pickle" in refused("edit", png, *WORDS, "--model", folder)
+
+
+def test_words_that_the_model_does_not_know(
+    png: Path, checkpoint: Callable[..., Path], refused: Refused
+) -> None:
+    folder = checkpoint(words=["a", "red", "circle"], domain="It knows red circles.")
+    message = refused("edit", png, *WORDS, "--model", folder)
+    assert "'blue'" in message
+    assert "It knows red circles." in message
+    assert "--force" in message
+
+
+def test_bad_outputs(png: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "must end in" in refused("edit", png, *WORDS, "-o", tmp_path / "out.gif")
+    assert "no such folder" in refused("edit", png, *WORDS, "-o", tmp_path / "none/out.png")
+    assert "overwrite the input" in refused("edit", png, *WORDS, "-o", png)
+    Image.open(png).convert("RGBA").save(tmp_path / "alpha.png")
+    assert "transparency" in refused("edit", tmp_path / "alpha.png", *WORDS, "-o", tmp_path / "out.jpg")
+    assert "cannot be made" in refused("demo", "-o", png / "demo")
+
+    def denied(self: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", denied)  # chmod would not stop root
+    message = refused("edit", png, *WORDS, "-o", tmp_path / "out.png")
+    assert "cannot be written (Permission denied)" in message
+
+
+# Interrupted, and our own faults -------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
+def test_ctrl_c_is_130_and_writes_nothing(png: Path, checkpoint: Callable[..., Path]) -> None:
+    arguments = ["edit", png, *WORDS, "--model", checkpoint(), "--set", "steps=1000000"]
+    command = [sys.executable, "-m", "scumble", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().startswith("model ")
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "interrupted; nothing was written" in told
+    assert "Traceback" not in told
+    assert [p.name for p in png.parent.iterdir()] == [png.name]
+
+
+def test_ctrl_c_while_saving(
+    png: Path, checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Image.Image.save
+
+    def interrupted(self: Image.Image, fp: Path, *args: object, **kwargs: object) -> None:
+        save(self, fp, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    assert cli.run(["edit", str(png), *WORDS, "--model", str(checkpoint()), "--set", "steps=1"]) == 130
+    assert [p.name for p in png.parent.iterdir()] == [png.name]
+
+
+def test_our_own_faults_are_short(
+    png: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "read", lambda *_: 1 / 0)
+    assert cli.run(["edit", str(png), *WORDS]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "scumble: unexpected ZeroDivisionError: division by zero (SCUMBLE_DEBUG=1 shows where"
+    )
+    assert told.count("\n") == 1
+    monkeypatch.setenv("SCUMBLE_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["edit", str(png), *WORDS])
+
+
+# What works ----------------------------------------------------------------------------------------------
+
+
+def test_edit(png: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = checkpoint(domain="Noise in bright colours.")
+    line = ["edit", str(png), *WORDS, "--model", str(folder), "--set", "steps=2", "--set", "guidance=3"]
+    assert cli.run(line) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[0] == f"model {folder.name}: Noise in bright colours."
+    assert "2/2 steps" in told.err
+    assert "8 evaluations" in told.err
+    out = png.with_name("circle-edited.png")
+    assert Image.open(out).size == (96, 64)
+    passport = files.read_passport(out)
+    assert passport is not None
+    assert passport["settings"]["steps"] == {"value": 2, "from": "user"}
+    assert passport["settings"]["guidance"] == {"value": 3.0, "from": "user"}
+    first = out.read_bytes()
+    assert cli.run(line) == 0
+    assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_formats_in_and_out(suffix: str, png: Path, checkpoint: Callable[..., Path]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying down
+    given = png.with_name(f"in{suffix}")
+    Image.open(png).save(given, exif=exif)
+    out = png.with_name(f"out{suffix}")
+    line = ["edit", str(given), *WORDS, "--model", str(checkpoint()), "--set", "steps=1", "-o", str(out)]
+    assert cli.run(line) == 0
+    with Image.open(out) as image:
+        assert image.size == (64, 96)
+        assert image.getexif().get(0x0112, 1) == 1
+
+
+def test_demo_and_the_line_it_ends_with(
+    checkpoint: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "demo"
+    assert cli.run(["demo", "-o", str(folder), "--model", str(checkpoint()), "--set", "steps=3"]) == 0
+    assert {p.name for p in folder.iterdir()} == {"before.png", "after.png", "compare.png", "film.gif"}
+    film = Image.open(folder / "film.gif")
+    assert film.n_frames == 1 + 3  # type: ignore[attr-defined]
+    by_hand = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert by_hand[0] == "scumble"
+    assert cli.run(by_hand[1:]) == 0
+    assert (folder / "by-hand.png").read_bytes() == (folder / "after.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_shown_whole(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["methods"]) == 0
+    assert name in capsys.readouterr().out
+    assert cli.run(["methods", name]) == 0
+    told = capsys.readouterr().out
+    kind = get(name)
+    assert fields(kind)
+    assert all(f.name in told and f.metadata["help"] in told for f in fields(kind))
+    assert kind.paper.bibtex in told
+    assert kind.paper.arxiv in told
+
+
+def test_models(checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["models"]) == 0
+    assert "scenes" in capsys.readouterr().out
+    folder = checkpoint(domain="Noise.", words=["a", "b"], recommended={"dds": {"guidance": 2.0}})
+    assert cli.run(["models", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "Noise." in told
+    assert "recommended for dds" in told
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.run(["doctor"])
+    told = capsys.readouterr().out
+    assert "torch" in told
+    assert "Python" in told
+    assert (code == 0) == ("!!" not in told)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"scumble {scumble.__version__}\n"
+
+
+# With the built-in weights -------------------------------------------------------------------------------
+
+
+@pytest.mark.weights
+def test_a_photograph_is_refused(photo: Image.Image, tmp_path: Path, refused: Refused) -> None:
+    photo.save(tmp_path / "photo.png")
+    message = refused("edit", tmp_path / "photo.png", "--source", "a corgi", "--target", "a cat")
+    assert "'corgi'" in message
+    assert "'cat'" in message
+    assert "--force" in message
+
+
+@pytest.mark.weights
+def test_a_photograph_is_warned_about(
+    photo: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo.save(tmp_path / "photo.png")
+    assert cli.run(["edit", str(tmp_path / "photo.png"), *WORDS, "--set", "steps=1"]) == 0
+    assert "cannot even copy this picture" in capsys.readouterr().err
+
+
+@pytest.mark.weights
+def test_make_demos_command(tmp_path: Path) -> None:
+    assert BUILTIN.is_dir()
+    command = [sys.executable, "-m", "scumble", "demo"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ}, capture_output=True, text=True, check=True
+    )
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == {
+        "before.png",
+        "after.png",
+        "compare.png",
+        "film.gif",
+    }
+    assert "warning" not in done.stderr
