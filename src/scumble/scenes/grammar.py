@@ -129,7 +129,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     phrases = [_phrase(scene.things[int(i)], rng) for i in order]
     objects = (" and " if rng.random() < 0.8 else " next to ").join(phrases)
     look = ""
-    if scene.look == "night" and rng.random() < 0.9 or scene.look == "day" and rng.random() < 0.3:
+    if rng.random() < (0.9 if scene.look == "night" else 0.3):
         look = " " + LOOK_PHRASE[scene.look]
     if rng.random() < 0.15:
         return objects + look

@@ -7,7 +7,6 @@ that group normalisation sees at use.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ from torch import Tensor
 
 from .data import SIDE, canvases, to_images
 from .run import Run
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ SIDE = 128
 """Canvas of the built-in prior, in pixels."""
 
 JITTERED = 0.3
-"""Share of pictures whose palette is varied a little: pictures that people bring are not painted in our exact colours."""
+"""Share of pictures whose palette is varied a little: people do not paint in our exact colours."""
 
 PADDED = 0.25
 """Share of pictures that are not square and come padded by their edge, as canvas.py pads what it is given."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from scumble.core.errors import InputError
 
 from .codec import CodecRecipe, latent_scale, train_codec
 from .data import SIDE
-from .denoiser import SCHEDULER, DenoiserRecipe, TextToNoise, new_text_encoder, new_unet, train_denoiser
+from .denoiser import SCHEDULER, DenoiserRecipe, TextToNoise, train_denoiser
 from .tokenizer import new_tokenizer
 
 PARTS = {
@@ -120,8 +119,8 @@ def write_prior(out: Path, codec, networks: TextToNoise, recipe: dict[str, objec
             shutil.copy(rows, folder / rows.name)
         if out.exists():
             out.rmdir()
-        os.replace(folder, out)
-        os.mkdir(folder)  # for the context manager to remove
+        folder.replace(out)
+        folder.mkdir()  # for the context manager to remove
 
 
 def _dump(path: Path, value: object) -> None:

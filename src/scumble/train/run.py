@@ -7,8 +7,8 @@ must end at a given time needs: a learning rate that follows the share of the bu
 from __future__ import annotations
 
 import json
+import logging
 import math
-import os
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -113,8 +115,8 @@ class Run:
         }
         if self.accelerator.is_main_process:
             with (self.folder / f"{self.name}.jsonl").open("a") as file:
-                print(json.dumps(row), file=file)
-            print(self.name, json.dumps(row), flush=True)
+                file.write(json.dumps(row) + "\n")
+            log.info("%s %s", self.name, json.dumps(row))
         self._sums, self._since, self.logged = {}, 0, time.monotonic()
 
     def _save(self) -> None:
@@ -129,7 +131,7 @@ class Run:
         if self.accelerator.is_main_process:
             partial = self.checkpoint.with_suffix(".partial")
             torch.save(state, partial)
-            os.replace(partial, self.checkpoint)
+            partial.replace(self.checkpoint)
         self.saved = time.monotonic()
 
     def _resume(self) -> None:
