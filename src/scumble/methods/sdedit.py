@@ -4,7 +4,7 @@ faithfulness.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 
@@ -12,9 +12,10 @@ from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
-from scumble.core.schedule import Schedule
+from scumble.core.schedule import Schedule, Variance
 from scumble.core.types import Latent, Mask, Pair
 from scumble.loops.ddim import ddim
+from scumble.loops.ddpm import ddpm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,13 @@ class SDEdit:
     eta: float = param(
         1.0, ge=0, le=1, try_=0.5, help="fresh noise per step: 1 the paper's SDE, 0 deterministic"
     )
+    variance: str = param(
+        "fixed_small",
+        choices=("fixed_small", "fixed_large", "learned_range"),
+        try_="fixed_large",
+        needs="eta=1",
+        help="variance of the fresh noise where eta is 1",
+    )
     repeats: int = param(1, ge=1, try_=2, help="how often to noise and denoise in turn: the paper's K")
     compat: str = param(
         "",
@@ -70,15 +78,16 @@ class SDEdit:
         mask = job.mask(z)
         pairs = self._pairs(schedule)
         denoise = job.guide(self.guidance)
+        kind = cast(Variance, self.variance)
+        loop = partial(ddpm, kind=kind) if self.eta == 1 else partial(ddim, eta=self.eta)
         for i in range(self.repeats if pairs else 0):
             eps = job.noise.like(z)
             each = None if mask is None else partial(self._keep, z, eps, mask, schedule, pairs[-1])
-            x = ddim(
+            x = loop(
                 denoise,
                 schedule.mix(z, eps, pairs[0][0]),
                 pairs,
                 schedule,
-                eta=self.eta,
                 noise=job.noise,
                 each=each,
                 on_step=job.watch(i * len(pairs), self.repeats * len(pairs)),
