@@ -5,12 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 
 from scumble.core.control import Now, Site
 from scumble.core.errors import InputError
 from scumble.core.prior import Text, ask
-from scumble.priors._attention import sites
+from scumble.priors._attention import installed, sites
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
 from .conftest import make_unet
@@ -222,6 +223,27 @@ def test_products_are_upcast_where_the_checkpoint_asks_for_it(prior: StableDiffu
     with half.control(Dtypes("self")):
         assert half.predict(x_t, T, text).eps.isfinite().all()
     assert dtypes[:3] == [torch.float32, torch.float32, torch.float16]
+
+
+@torch.no_grad()
+def test_pixel_networks_have_sites_too():
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    ).eval()
+    x_t = torch.randn(2, 3, 8, 12)
+    plain = unet(x_t, T).sample
+    for kind, count in {"self": 6, "self_out": 6, "resnet": 12, "mid": 1}.items():
+        control = Control(kind)
+        with installed(unet, control) as bridge, bridge.call(Now(T, T, (None, None))):
+            watched = unet(x_t, T).sample
+        torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-5)
+        assert len(control.seen) == count
 
 
 class _Parts:

@@ -1,5 +1,6 @@
 """From a model's name to a prior; each way to fail is one clear sentence."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -183,6 +184,7 @@ def test_a_config_that_is_not_json(folder: Path):
         ({"addition_embed_type": "text_time"}, "SDXL family"),
         ({"class_embed_type": "projection"}, "further condition"),
         ({"_class_name": "UNetMotionModel"}, "its network is a UNetMotionModel"),
+        ({"_class_name": None}, "its network is a None"),
     ],
 )
 def test_networks_that_want_more_than_text(
@@ -190,6 +192,13 @@ def test_networks_that_want_more_than_text(
 ):
     edit_json(folder / "unet/config.json", **changes)
     refused(folder, f"{why}.*scumble reads Stable Diffusion")
+
+
+def test_other_codecs_and_text_encoders(folder: Path, edit_json: EditJson):
+    edit_json(folder / "text_encoder/config.json", model_type="t5")
+    refused(folder, "its text encoder is a t5 model")
+    edit_json(folder / "vae/config.json", _class_name="VQModel")
+    refused(folder, "its codec is a VQModel")
 
 
 @pytest.mark.parametrize(
@@ -235,21 +244,25 @@ def test_a_hub_id_that_is_not_cached_while_offline(tmp_path: Path, monkeypatch: 
     refused("owner/name", "not in the cache", local_files_only=True)
 
 
-def test_a_cached_hub_id_needs_no_network(pristine: Path, tmp_path: Path):
+def test_a_cached_hub_id_needs_no_network_no_remote_code_and_no_pipelines(pristine: Path, tmp_path: Path):
     repository = tmp_path / "models--owner--name"
     shutil.copytree(pristine, repository / "snapshots" / ("0" * 40))
     (repository / "refs").mkdir()
     (repository / "refs/main").write_text("0" * 40)
-    code = (
-        "from scumble.priors.load import load_prior\n"
-        "card = load_prior('owner/name', device='cpu', local_files_only=True).card\n"
-        "print(card.id, card.hash)"
-    )
+    code = """
+import sys
+from scumble.priors.load import load_prior
+card = load_prior("owner/name", device="cpu", local_files_only=True).card
+from diffusers.utils.constants import DIFFUSERS_DISABLE_REMOTE_CODE
+pipelines = [name for name in sys.modules if name.startswith("diffusers.pipelines.")]
+print(card.id, card.hash, DIFFUSERS_DISABLE_REMOTE_CODE, len(pipelines))
+"""
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    ran = subprocess.run(  # the cache's place is read when the library is imported
+    environment.pop("DIFFUSERS_DISABLE_REMOTE_CODE", None)
+    ran = subprocess.run(  # a process of its own: the libraries read the environment when imported
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert ran.stdout.split() == ["owner/name", Folder.open(pristine).digest()]
+    assert ran.stdout.split() == ["owner/name", Folder.open(pristine).digest(), "True", "0"]
     assert ran.stderr == ""
 
 
@@ -279,8 +292,6 @@ def test_only_safe_files_are_fetched_and_configs_first(
 def test_a_file_of_the_hubs_cache_is_known_by_its_name(folder: Path, tmp_path: Path):
     before = Folder.open(folder).digest()
     file = folder / "unet/diffusion_pytorch_model.safetensors"
-    import hashlib
-
     blob = tmp_path / hashlib.sha256(file.read_bytes()).hexdigest()
     file.rename(blob)
     try:
@@ -302,20 +313,3 @@ def test_loading_is_silent_and_leaves_no_setting_behind(folder: Path, capfd: pyt
     load_prior(str(folder), device="cpu")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
     assert capfd.readouterr() == ("", "")
-
-
-def test_remote_code_is_off_and_pipelines_stay_unimported(pristine: Path):
-    code = (
-        "import sys\n"
-        "from scumble.priors.load import load_prior\n"
-        f"load_prior({str(pristine)!r}, device='cpu')\n"
-        "from diffusers.utils.constants import DIFFUSERS_DISABLE_REMOTE_CODE\n"
-        "assert DIFFUSERS_DISABLE_REMOTE_CODE\n"
-        "print([m for m in sys.modules if m.startswith('diffusers.pipelines.')])"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    environment.pop("DIFFUSERS_DISABLE_REMOTE_CODE", None)
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout.strip() == "[]"

@@ -82,7 +82,12 @@ class Folder:
             raise self._refusal(f"its network is a {network}")
         if (self.path / "text_encoder_2").is_dir() or unet.get("addition_embed_type") == "text_time":
             raise self._refusal("it is of the SDXL family (two text encoders)")
-        refuse_unet(unet, self.config("vae"), self._refusal)
+        vae, text = self.config("vae"), self.config("text_encoder")
+        if vae.get("_class_name") != "AutoencoderKL":
+            raise self._refusal(f"its codec is a {vae.get('_class_name')}, not an AutoencoderKL")
+        if not str(text.get("model_type")).startswith("clip"):
+            raise self._refusal(f"its text encoder is a {text.get('model_type')} model, not a CLIP one")
+        refuse_unet(unet, vae, self._refusal)
         return "latent"
 
     def check(self) -> None:

@@ -118,7 +118,11 @@ class StableDiffusionPrior:
 
     @property
     def card(self) -> Card:
-        """What one must know before using it: the folder's card.json, or what the configs say."""
+        """What one must know before using it: the folder's card.json, or what the configs say.
+
+        The hash is a sha256 over all weights, configs and tokenizer files (of a pipeline: the weights in
+        memory), taken once, when first asked for; files of the hub's cache are known by their own sha256.
+        """
         return self._card()
 
     # Pictures and latents
@@ -211,7 +215,7 @@ class StableDiffusionPrior:
         told = self.schedule.told(t)
         told = told.float() if told.is_floating_point() else told
         told = told.to(x_t.device, non_blocking=True)
-        tokens = text.expand(len(x_t)).tokens.to(dtype)
+        tokens = text.expand(len(x_t)).tokens.to(x_t.device, dtype)
         return self._unet(x_t.to(dtype), told, tokens, return_dict=False)[0].to(x_t.dtype)
 
     @contextmanager
