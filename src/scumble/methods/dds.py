@@ -36,6 +36,7 @@ class DDS:
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)
+    identity: ClassVar[bool] = True  # equal prompts leave the picture as it is
 
     steps: int = param(200, ge=1, try_=3, help="gradient steps")
     rate: float = param(2000 * 0.1 / 64**2, gt=0, try_=0.1, help="step size per element of the latent")

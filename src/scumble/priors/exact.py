@@ -129,5 +129,7 @@ class FinitePrior(_Exact):
         pictures = self._pictures.to(x_t).flatten(1)
         # |x_t|^2 is the same for every picture and drops out.
         fit = alpha * (x_t.flatten(1) @ pictures.T) - alpha**2 / 2 * (pictures**2).sum(1)
-        weights = (text.tokens[:, 0].to(x_t).log() + fit / sigma**2).softmax(1)
+        prior = text.tokens[:, 0].to(x_t)
+        log_prior = torch.where(prior > 0, prior, 1).log()  # a gradient of log 0 would be no number
+        weights = torch.where(prior > 0, log_prior + fit / sigma**2, -torch.inf).softmax(1)
         return (weights @ pictures).reshape(x_t.shape)

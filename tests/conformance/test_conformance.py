@@ -1,0 +1,79 @@
+"""All methods on the exact priors and on a tiny network; all priors but the trained ones."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scumble.core.noise import Noise
+from scumble.core.prior import Card
+from scumble.core.schedule import Schedule
+from scumble.methods import METHODS, get
+from scumble.priors.exact import FinitePrior, GaussianPrior
+from scumble.priors.pixel import PixelPrior
+from scumble.priors.stable_diffusion import StableDiffusionPrior
+from scumble.testing import check_method, check_prior
+
+from . import tiny
+
+TINY_DDPM = Path(__file__).parents[1] / "goldens/tiny-ddpm"
+
+
+def gaussian(schedule: Schedule) -> GaussianPrior:
+    return GaussianPrior({"": 0.1, "a": (0.6, -0.2, 0.0), "b": (-0.3, 0.4, 0.9)}, 0.5, schedule)
+
+
+def finite(schedule: Schedule) -> FinitePrior:
+    pictures = (
+        Noise(4, 6).like(torch.empty(6, 3, 4, 8, dtype=torch.float64)) / 10
+    )  # near enough to stay in doubt
+    return FinitePrior(pictures, ["a", "b", "c", "a", "b", "c"], schedule=schedule)
+
+
+@pytest.fixture(scope="module")
+def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusionPrior:
+    folder = tiny.save(tmp_path_factory.mktemp("tiny"))
+    prior = StableDiffusionPrior.from_pretrained(str(folder), device="cpu", dtype="float32")
+    prior._card = lambda: Card(id="tiny", hash="", domain="Noise.", size=16, multiple=4)
+    return prior
+
+
+EXACT = {
+    "gaussian": lambda: gaussian(Schedule.scaled_linear(offset=1, last=0)),
+    "gaussian-flow": lambda: gaussian(Schedule.flow()),
+    "finite": lambda: finite(Schedule.linear()),
+    "finite-flow": lambda: finite(Schedule.flow()),
+}
+# Few enough steps for a network, at values where every field still matters.
+SHORT: dict[str, dict[str, Any]] = {"sdedit": {"steps": 10}}
+
+
+@pytest.mark.parametrize("prior", EXACT)
+def test_exact_priors_conform(prior: str) -> None:
+    check_prior(EXACT[prior]())
+
+
+def test_the_pixel_prior_conforms() -> None:
+    check_prior(PixelPrior.from_pretrained(TINY_DDPM), dtype=torch.float32, atol=2e-4)
+
+
+def test_the_latent_prior_conforms(tiny_sd: StableDiffusionPrior) -> None:
+    check_prior(tiny_sd, dtype=torch.float32, atol=2e-4)
+
+
+@pytest.mark.parametrize("prior", EXACT)
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_conform_on_exact_priors(name: str, prior: str) -> None:
+    check_method(get(name), EXACT[prior](), settings={"steps": 40})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_conform_on_a_network(name: str, tiny_sd: StableDiffusionPrior) -> None:
+    settings = SHORT.get(name, {"steps": 4})
+    check_method(get(name), tiny_sd, settings=settings, dtype=torch.float32, atol=2e-4)
+
+
+def test_sdedit_conforms_without_text() -> None:
+    prior = PixelPrior.from_pretrained(TINY_DDPM)
+    check_method(get("sdedit"), prior, settings={"steps": 10}, dtype=torch.float32, atol=2e-3)
