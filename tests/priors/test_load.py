@@ -150,6 +150,16 @@ def test_half_precision_weights_serve_where_there_are_no_others(folder: Path):
     assert load_prior(str(folder), device="cpu").parameters()
 
 
+def test_a_tokenizer_of_the_older_layout(pristine: Path, folder: Path):
+    written = json.loads((folder / "tokenizer/tokenizer.json").read_text())
+    (folder / "tokenizer/tokenizer.json").unlink()
+    (folder / "tokenizer/vocab.json").write_text(json.dumps(written["model"]["vocab"]))
+    (folder / "tokenizer/merges.txt").write_text("#version: 0.2\n")
+    old, new = (load_prior(str(path), device="cpu").embed(["a Red, cat"]) for path in (folder, pristine))
+    assert torch.equal(old.tokens, new.tokens)
+    assert old.offsets == new.offsets
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
 def test_truncated_weights(folder: Path, part: str):
     file = next((folder / part).glob("*.safetensors"))

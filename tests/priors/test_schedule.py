@@ -7,7 +7,7 @@ import torch
 from scumble.core.errors import InputError
 from scumble.priors._schedule import from_scheduler
 
-SOLVERS = ["DDIM", "DDPM", "PNDM", "EulerDiscrete", "DPMSolverMultistep", "UniPCMultistep", "HeunDiscrete"]
+SOLVERS = ["DDIM", "DDPM", "PNDM", "EulerDiscrete", "DPMSolverMultistep", "UniPCMultistep", "DEISMultistep"]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

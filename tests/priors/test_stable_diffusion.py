@@ -15,6 +15,7 @@ from scumble.core.noise import Noise
 from scumble.core.prior import Text, guide
 from scumble.loops.ddim import ddim
 from scumble.priors.stable_diffusion import StableDiffusionPrior
+from scumble.testing import check_prior
 
 from .conftest import LIMIT, SCHEDULER, make_unet, write_scheduler
 
@@ -22,7 +23,7 @@ SIZE = (16, 24)  # H, W in pixels: latents of 8 x 12
 
 
 def load(folder: Path, dtype: str = "float32") -> StableDiffusionPrior:
-    return StableDiffusionPrior.from_pretrained(str(folder), device="cpu", dtype=dtype)
+    return StableDiffusionPrior.from_pretrained(folder, device="cpu", dtype=dtype)
 
 
 def image(rows: int = 1) -> Tensor:
@@ -319,3 +320,7 @@ def test_a_pipelines_hash_is_of_its_weights(folder: Path, prior: StableDiffusion
     changed = load(folder)
     changed._unet.conv_out.bias[0] += 1
     assert StableDiffusionPrior.from_pipeline(pipeline(changed)).card.hash != before
+
+
+def test_it_keeps_the_promises_of_every_prior(prior: StableDiffusionPrior):
+    check_prior(prior, prompts=("a cat", "a dog"), dtype=torch.float32, atol=1e-4)

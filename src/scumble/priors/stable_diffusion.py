@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -57,7 +58,7 @@ class StableDiffusionPrior:
     @classmethod
     def from_pretrained(
         cls,
-        id_or_path: str,
+        id_or_path: str | Path,
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
@@ -71,7 +72,7 @@ class StableDiffusionPrior:
         """
         from scumble.priors.load import find
 
-        folder = find(id_or_path, revision=revision, local_files_only=local_files_only)
+        folder = find(str(id_or_path), revision=revision, local_files_only=local_files_only)
         return cls.from_folder(folder, device=device, dtype=dtype)
 
     @classmethod
