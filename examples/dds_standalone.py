@@ -1,9 +1,9 @@
 """Delta Denoising Score (Hertz, Aberman & Cohen-Or 2023, arXiv:2304.07090) on one page, without the library.
 
-The authors' zero-shot editing, for any Stable Diffusion shaped folder that predicts eps or v. A test holds it equal
-to scumble.DDS. Usage:
+The authors' zero-shot editing, for any Stable Diffusion shaped folder that predicts eps or v. A test holds it
+equal to scumble.DDS. Usage:
 
-    python examples/dds_standalone.py MODEL in.png out.png --source "a photo of a cat" --target "a photo of a tiger"
+    python examples/dds_standalone.py MODEL in.png out.png --source "photo of a cat" --target "photo of a dog"
 """
 
 import argparse
