@@ -23,13 +23,13 @@ from .run import Run
 class CodecRecipe:
     """Everything that decides the codec's weights, apart from the machine's arithmetic."""
 
-    minutes: float = 26
+    minutes: float = 45
     seed: int = 0
     channels: tuple[int, ...] = (16, 32, 64, 64)
     groups: int = 8
     latent_channels: int = 4
     crop: int = 64
-    crop_share: float = 0.6
+    crop_share: float = 0.65
     batch: int = 8
     rate: float = 1.5e-3
     kl: float = 1e-4
@@ -105,5 +105,5 @@ def latent_scale(codec, seed: int, count: int = 2000) -> float:
     """The factor that brings latents (posterior means) to unit variance: 1 / std over `count` canvases."""
     device = next(codec.parameters()).device
     stream = wholes(seed, 50)
-    means = [codec.encode(next(stream).to(device)).latent_dist.mean for _ in range(count // 50)]
+    means = [codec.encode(next(stream).to(device)).latent_dist.mean for _ in range(max(count // 50, 1))]
     return 1 / float(torch.cat(means).std())

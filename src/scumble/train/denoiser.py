@@ -33,9 +33,10 @@ class DenoiserRecipe:
     text_width: int = 128
     text_layers: int = 3
     batch: int = 32
-    bank: int = 40_000
+    bank: int = 20_000
+    bank_share: float = 0.06
     rate: float = 1e-3
-    ema: float = 0.9995
+    ema: float = 0.999
     unprompted: float = 0.1
 
 
@@ -103,20 +104,21 @@ def new_text_encoder(recipe: DenoiserRecipe):
     )
 
 
-def new_bank(
-    codec, scale: float, recipe: DenoiserRecipe, seed: int, device: torch.device
-) -> tuple[Tensor, list[Scene]]:
-    """Latents (n, 4, 16, 16) of unit variance, and their scenes: drawn once, captioned anew at every visit."""
+def new_bank(codec, scale: float, recipe: DenoiserRecipe, run: Run) -> tuple[Tensor, list[Scene]]:
+    """Latents (n, 4, 16, 16) of unit variance, and their scenes: drawn once, captioned anew at every visit.
+
+    n is `recipe.bank`, or what `recipe.bank_share` of the budget suffices for.
+    """
     latents, scenes = [], []
-    stream = canvases(seed)
-    codec = codec.to(device)
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-        while len(scenes) < recipe.bank:
-            batch = [next(stream) for _ in range(100)]
-            scenes += [scene for scene, _ in batch]
-            latents.append(
-                codec.encode(to_images([c for _, c in batch]).to(device)).latent_dist.mean.float() * scale
-            )
+    stream = canvases(recipe.seed + 1000 + run.step)
+    enough = run.progress + recipe.bank_share
+    codec = codec.to(run.device).eval()
+    while not scenes or (len(scenes) < recipe.bank and run.progress < enough):
+        batch = [next(stream) for _ in range(min(100, recipe.bank))]
+        scenes += [scene for scene, _ in batch]
+        images = to_images([canvas for _, canvas in batch]).to(run.device)
+        with torch.no_grad(), run.autocast():
+            latents.append(codec.encode(images).latent_dist.mean.float() * scale)
     return torch.cat(latents), scenes
 
 
@@ -137,7 +139,7 @@ def train_denoiser(
     torch.manual_seed(recipe.seed)
     model = start or TextToNoise(recipe)
     run = Run("denoiser", folder, model, rate=recipe.rate, minutes=recipe.minutes, ema=recipe.ema)
-    latents, scenes = new_bank(codec, scale, recipe, recipe.seed + 1000 + run.step, run.device)
+    latents, scenes = new_bank(codec, scale, recipe, run)
     rng = np.random.default_rng([12, recipe.seed, run.step])
     tokenizer = new_tokenizer()
     abar = alphas_cumprod().to(run.device)

@@ -22,6 +22,7 @@ PARTS = {
     "tokenizer": ("transformers", "CLIPTokenizer"),
     "scheduler": ("diffusers", "DDIMScheduler"),
 }
+CODEC_SHARE = 0.38
 DOMAIN = (
     "flat drawings of one or two coloured shapes (circle, square, triangle, star, heart, cross, diamond, ring) "
     "on a plain, sky or brick background, by day or at night"
@@ -33,42 +34,43 @@ def train_prior(
     *,
     minutes: float = 120,
     from_: Path | None = None,
-    seed: int = 0,
     keep_codec: bool = False,
-    log: Path | None = None,
+    seed: int = 0,
+    bank: int = DenoiserRecipe.bank,
 ) -> Path:
     """Train the scenes prior and write it to the folder `out`; returns `out`.
 
-    minutes: wall-clock budget; a quarter goes to the codec (none with keep_codec). from_: a prior to continue from:
-    its networks start this training, with a fresh optimiser. keep_codec: take the codec of `from_` as it is.
-    log: folder of logs and resume files (default: `out` + ".log"); a run that was cut off continues from there.
+    minutes: wall-clock budget; 38 % goes to the codec (none with keep_codec). from_: a prior to continue from: its
+    networks start this training, with a fresh optimiser. keep_codec: take the codec of `from_` as it is. bank: how
+    many pictures the denoiser is trained on. Logs and checkpoints lie beside `out`, in `out` + ".log"; a run that was
+    cut off continues from there.
+
     Raises InputError for an occupied `out`, a missing `from_`, or a budget that is not positive.
     """
     if not minutes > 0:
-        raise InputError(f"--minutes {minutes}: the budget must be positive")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty: choose a new folder for the trained prior")
+        raise InputError(f"minutes: {minutes}; the budget must be positive")
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise InputError(f"{out}: not an empty folder; choose a new one for the trained prior")
     if keep_codec and from_ is None:
-        raise InputError("--keep-codec needs --from: the prior whose codec is kept")
-    log = log or out.with_name(out.name + ".log")
-    codec_recipe = CodecRecipe(minutes=minutes / 4, seed=seed)
-    recipe = DenoiserRecipe(minutes=minutes * (1 if keep_codec else 0.75), seed=seed)
+        raise InputError("keep-codec: needs --from, the prior whose codec is kept")
+    log = out.with_name(out.name + ".log")
+    codec_recipe = CodecRecipe(minutes=0 if keep_codec else minutes * CODEC_SHARE, seed=seed)
+    recipe = DenoiserRecipe(minutes=minutes - codec_recipe.minutes, seed=seed, bank=bank)
     codec, start = (None, None) if from_ is None else load_networks(from_, recipe)
-    finished = log / "vae"
-    if finished.exists():  # cut off in stage two
-        codec = _codec(finished)
+    if (log / "vae").exists():  # cut off in stage two
+        codec = load_codec(log / "vae")
     elif not keep_codec:
         codec = train_codec(codec_recipe, log, codec)
-        codec.save_pretrained(finished)
-    if codec.config.scaling_factor == type(codec)().config.scaling_factor:
-        codec.register_to_config(scaling_factor=latent_scale(codec, seed + 7))
+        codec.register_to_config(scaling_factor=latent_scale(codec, seed + 7, min(bank, 2000)))
+        codec.save_pretrained(log / "vae")
+    assert codec is not None
     networks = train_denoiser(codec, codec.config.scaling_factor, recipe, log, start)
     write_prior(out, codec, networks, {"codec": asdict(codec_recipe), "denoiser": asdict(recipe)}, log)
     return out
 
 
 def load_networks(folder: Path, recipe: DenoiserRecipe):
-    """(codec, TextToNoise) of an earlier prior, float32. Raises InputError where the folder is not one."""
+    """(AutoencoderKL, TextToNoise) of an earlier prior, float32. Raises InputError where the folder is not one."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPTextModel
 
@@ -77,10 +79,11 @@ def load_networks(folder: Path, recipe: DenoiserRecipe):
     networks = TextToNoise(recipe)
     networks.unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().train()
     networks.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().train()
-    return _codec(folder / "vae"), networks
+    return load_codec(folder / "vae"), networks
 
 
-def _codec(folder: Path):
+def load_codec(folder: Path):
+    """The AutoencoderKL in a folder, float32."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return AutoencoderKL.from_pretrained(folder).float()

@@ -50,6 +50,7 @@ class Run:
         self.step, self.pictures, self.spent = 0, 0, 0.0
         self._sums: dict[str, Tensor] = {}
         self._since = 0
+        self._first = True
         self._resume()
         self.began = self.saved = self.logged = time.monotonic()
 
@@ -67,12 +68,12 @@ class Run:
         return self.elapsed / self.minutes
 
     def going(self) -> bool:
-        """Whether budget is left; sets the learning rate for the next step."""
+        """Whether budget is left (one step is always taken); sets the learning rate for the next step."""
         share = self.progress
         factor = min(share / 0.01, 1.0) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1))))
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * max(factor, 0.01)
-        return share < 1
+        return share < 1 or self._first
 
     def autocast(self) -> AbstractContextManager[Any]:
         return self.accelerator.autocast()
@@ -84,6 +85,7 @@ class Run:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
+        self._first = False
         self.pictures += pictures * self.accelerator.num_processes
         keep = min(self.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], 1 - keep)
