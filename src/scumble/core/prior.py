@@ -14,7 +14,7 @@ from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.schedule import Schedule
-from scumble.core.types import Image, Latent, Time
+from scumble.core.types import Coef, Image, Latent, Time
 
 
 def _nothing() -> dict[str, Mapping[str, object]]:
@@ -216,12 +216,13 @@ def ask(
     return panel.ask(prior, {row: x for row, (x, _) in rows.items()}, t, at)
 
 
-def guided(p: Mapping[Row, Prediction], role: str, w: float | Tensor) -> Prediction:
-    """null + w (text - null) of one role's rows; the text alone where no null was asked."""
-    text = p[role, "text"]
+def guided_eps(p: Mapping[Row, Prediction], role: str, w: float | Coef) -> Latent:
+    """The eps of null + w (text - null) for one role's rows; of the text alone where no null was asked."""
+    text = p[role, "text"].eps
     if (role, "null") not in p:
         return text
-    return p[role, "null"].toward(text, w.to(text.eps).reshape(-1, 1, 1, 1) if isinstance(w, Tensor) else w)
+    null = p[role, "null"].eps
+    return null + w * (text - null)
 
 
 def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denoiser:
@@ -239,7 +240,9 @@ def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denois
 
     def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
         panel = fixed or Panel({on_null: null(t) if callable(null) else null, on_text: text})
-        return guided(panel.ask(prior, {on_null: x_t, on_text: x_t}, t, at), "target", w)
+        p = panel.ask(prior, {on_null: x_t, on_text: x_t}, t, at)
+        weight = w.to(x_t).reshape(-1, 1, 1, 1) if isinstance(w, Tensor) else w
+        return p[on_null].toward(p[on_text], weight)
 
     return denoise
 

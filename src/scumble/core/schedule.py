@@ -135,12 +135,11 @@ class Schedule:
         return 0 if self.abar is None else -1
 
     @cached_property
-    def _table(self) -> tuple[Tensor, Tensor]:
-        """alpha and sigma of the levels -1..T, at index t + 1."""
+    def _table(self) -> Tensor:
+        """(alpha, sigma) of the levels -1..T, at index t + 1: (T + 2, 2, 1, 1, 1)."""
         assert self.abar is not None
-        one, zero = self.abar.new_ones(1), self.abar.new_zeros(1)
-        abar = torch.cat([one, self.abar, zero])
-        return abar.sqrt(), (1 - abar).sqrt()
+        abar = torch.cat([self.abar.new_ones(1), self.abar, self.abar.new_zeros(1)])
+        return torch.stack([abar.sqrt(), (1 - abar).sqrt()], 1)[..., None, None, None]
 
     def time(self, t: float, rows: int) -> Time:
         """One level for all rows: (rows,), int64 on a chain, float64 on a flow."""
@@ -152,12 +151,12 @@ class Schedule:
 
     def at(self, t: Time | float) -> tuple[Coef, Coef]:
         """(alpha, sigma) of every time: float64 on the CPU, (b, 1, 1, 1)."""
-        t = torch.as_tensor(t, device="cpu").reshape(-1, 1, 1, 1)
+        t = torch.as_tensor(t, device="cpu").reshape(-1)
         if self.abar is None:
-            sigma = t.double() / self.T
+            sigma = t.double().reshape(-1, 1, 1, 1) / self.T
             return 1 - sigma, sigma
-        alpha, sigma = self._table
-        return alpha[t.long() + 1], sigma[t.long() + 1]
+        alpha, sigma = self._table[t.long() + 1].unbind(1)
+        return alpha, sigma
 
     # Conversions
 

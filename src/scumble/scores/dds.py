@@ -1,9 +1,9 @@
 """Delta Denoising Score (Hertz, Aberman & Cohen-Or 2023, arXiv:2304.07090, eq. 4)."""
 
 from scumble.core.noise import Noise
-from scumble.core.prior import Panel, Prior, Row, Text, guided
+from scumble.core.prior import Panel, Prior, Row, Text, guided_eps
 from scumble.core.types import Latent, Time
-from scumble.scores.sds import power
+from scumble.scores.sds import weighted
 
 
 class DDSScore:
@@ -46,5 +46,6 @@ class DDSScore:
             "target": schedule.mix(x, eps, t),
         }
         p = self._panel.ask(self._prior, {row: at_t[row[0]] for row in self._rows}, t)
-        delta = guided(p, "target", self._guidance).eps - guided(p, "source", self._guidance).eps
-        return power(schedule, t, *self._exponents).to(x) * delta
+        w = self._guidance
+        delta = guided_eps(p, "target", w) - guided_eps(p, "source", w)
+        return weighted(delta, schedule, t, *self._exponents)

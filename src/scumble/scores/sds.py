@@ -1,15 +1,17 @@
 """Score Distillation Sampling (Poole et al. 2022, arXiv:2209.14988, eq. 3)."""
 
 from scumble.core.noise import Noise
-from scumble.core.prior import Panel, Prior, Row, Text, guided
+from scumble.core.prior import Panel, Prior, Row, Text, guided_eps
 from scumble.core.schedule import Schedule
-from scumble.core.types import Coef, Latent, Time
+from scumble.core.types import Latent, Time
 
 
-def power(schedule: Schedule, t: Time, alpha_exp: float, sigma_exp: float) -> Coef:
-    """The weight alpha^p sigma^q of a score at time t."""
+def weighted(grad: Latent, schedule: Schedule, t: Time, alpha_exp: float, sigma_exp: float) -> Latent:
+    """alpha^p sigma^q grad."""
+    if alpha_exp == sigma_exp == 0:
+        return grad
     alpha, sigma = schedule.at(t)
-    return alpha**alpha_exp * sigma**sigma_exp
+    return (alpha**alpha_exp * sigma**sigma_exp).to(grad) * grad
 
 
 class SDSScore:
@@ -36,4 +38,4 @@ class SDSScore:
         eps = noise.like(x)
         x_t = schedule.mix(x, eps, t)
         p = self._panel.ask(self._prior, dict.fromkeys(self._rows, x_t), t)
-        return power(schedule, t, *self._exponents).to(x) * (guided(p, "target", self._guidance).eps - eps)
+        return weighted(guided_eps(p, "target", self._guidance) - eps, schedule, t, *self._exponents)
