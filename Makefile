@@ -1,6 +1,6 @@
 # Every command makes $(VENV) when it is missing and takes it as it is afterwards.
 #   make demo | test | lint | bench
-#   make test PIP_ARGS="--index-url ..."     options for pip, such as an index with CPU-only torch
+#   make test PIP_ARGS="--extra-index-url ..."  options for pip, such as an index of CPU-only torch
 #   make test PYTHON=python3.12 VENV=/tmp/v  another interpreter, another place
 PYTHON ?= python3
 VENV ?= .venv

@@ -163,7 +163,7 @@ def test_ctrl_c_is_130_and_writes_nothing(png: Path, checkpoint: Callable[..., P
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "interrupted; nothing was written" in told
+    assert "interrupted; nothing is left half-written" in told
     assert "Traceback" not in told
     assert [p.name for p in png.parent.iterdir()] == [png.name]
 
@@ -276,6 +276,22 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert "torch" in told
     assert "Python" in told
     assert (code == 0) == ("!!" not in told)
+
+
+def test_train_hands_over_to_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    from scumble.train import prior
+
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(prior, "train_prior", lambda out, **options: asked.update(out=out, **options))
+    assert (
+        cli.run(["train", "prior", "-o", str(tmp_path / "new"), "--minutes", "5", "--from", str(tmp_path)])
+        == 0
+    )
+    assert asked == {"out": tmp_path / "new", "minutes": 5, "from_": tmp_path, "keep_codec": False, "seed": 0}
+    monkeypatch.undo()
+    assert "minutes: 0" in refused("train", "prior", "--minutes", "0")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

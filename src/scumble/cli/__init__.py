@@ -39,7 +39,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         return _complain(f"{text.rstrip('.')}. `scumble --help` lists the commands.", BAD_INPUT)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written", INTERRUPTED)
+        return _complain("interrupted; nothing is left half-written", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BUG

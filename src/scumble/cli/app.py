@@ -119,16 +119,20 @@ def doctor() -> None:
 def prior(
     name: Annotated[str, typer.Argument(help="The only recipe there is: scenes.")] = "scenes",
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="The folder to train in; resumes what it finds.")
+        Path, typer.Option("-o", "--out", help="A new folder; OUT.log beside it holds logs and checkpoints.")
     ] = Path("runs/scenes"),
-    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after so many minutes.")] = None,
+    minutes: Annotated[float, typer.Option(help="The budget, of the clock on the wall.")] = 120,
     from_: Annotated[
-        Path | None, typer.Option("--from", help="Warm-start from these weights, with a fresh optimiser.")
+        Path | None, typer.Option("--from", help="Warm-start from this prior, with a fresh optimiser.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the initial weights and of the data's order.")] = 0,
+    keep_codec: Annotated[
+        bool, typer.Option("--keep-codec", help="Take the codec of --from as it is.")
+    ] = False,
+    bank: Annotated[int | None, typer.Option(min=1, help="How many pictures the denoiser sees.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the initial weights and the data's order.")] = 0,
 ) -> None:
-    """Train the built-in prior from nothing but its generator of scenes."""
+    """Train the built-in prior from nothing but its generator of scenes; continues a run that was cut off."""
     from scumble.cli.train import run
 
-    run(name, out, steps=steps, minutes=minutes, from_=from_, seed=seed)
+    choice = {} if bank is None else {"bank": bank}
+    run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, seed=seed, **choice)
