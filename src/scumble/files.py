@@ -105,16 +105,16 @@ def read_mask(source: PictureLike, size: tuple[int, int]) -> Mask:
 
 
 def _read_bytes(path: Path, name: str) -> bytes:
-    if path.is_dir():
-        raise InputError(f"{name}: a folder, not a picture; name a PNG, JPEG or WebP file")
-    if not path.exists():
-        raise InputError(f"{name}: no such file")
-    if not path.is_file():
-        raise InputError(f"{name}: not a regular file")
     try:
+        if path.is_dir():
+            raise InputError(f"{name}: a folder, not a picture; name a PNG, JPEG or WebP file")
+        if not path.exists():
+            raise InputError(f"{name}: no such file")
+        if not path.is_file():
+            raise InputError(f"{name}: not a regular file")
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error
+        raise InputError(f"{name}: cannot be read ({error.strerror}); check name and permissions") from error
     if not data:
         raise InputError(f"{name}: the file is empty")
     return data
@@ -205,25 +205,23 @@ def check_output(path: Path, inputs: Sequence[Path | None] = (), *, alpha: bool 
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: the name must end in {', '.join(FORMATS)}")
-    if path.is_dir():
-        raise InputError(f"{path}: a folder is in the way; choose another name")
-    for taken in inputs:
-        if taken is not None and path.exists() and path.samefile(taken):
-            raise InputError(f"{path}: this would overwrite the input; choose another name")
     if alpha and FORMATS[path.suffix.lower()] == "JPEG":
         raise InputError(
             f"{path}: the picture has transparency, which JPEG cannot hold; choose .png or .webp"
         )
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: no such folder; make it first")
     try:
+        if path.is_dir():
+            raise InputError(f"{path}: a folder is in the way; choose another name")
+        if any(path.exists() and path.samefile(taken) for taken in inputs if taken is not None):
+            raise InputError(f"{path}: this would overwrite the input; choose another name")
+        if not path.parent.is_dir():
+            raise InputError(f"{path.parent}: no such folder; make it first")
         if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(13, "the file is read-only")
+            raise InputError(f"{path}: cannot be written (the file is read-only)")
         _temporary(path).touch(exist_ok=False)
+        _temporary(path).unlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        _temporary(path).unlink(missing_ok=True)
 
 
 def save(image: Image.Image, path: Path, passport: Mapping[str, Any] | None = None) -> None:

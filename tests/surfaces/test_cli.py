@@ -294,6 +294,13 @@ def test_train_hands_over_to_the_recipe(
     assert "minutes: 0" in refused("train", "prior", "--minutes", "0")
 
 
+def test_no_command_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([]) == 2
+    told = capsys.readouterr()
+    assert "Usage: scumble" in told.out + told.err
+    assert "scumble: " not in told.err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--version"]) == 0
     assert capsys.readouterr().out == f"scumble {scumble.__version__}\n"

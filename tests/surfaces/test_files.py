@@ -44,6 +44,10 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
         files.read(tmp_path / "missing.png")
     with pytest.raises(InputError, match="a folder"):
         files.read(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        files.read(tmp_path / ("x" * 300 + ".png"))
+    with pytest.raises(InputError, match="cannot be written"):
+        files.check_output(tmp_path / ("x" * 300 + ".png"))
 
 
 def test_unreadable_file(circle: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

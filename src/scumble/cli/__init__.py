@@ -37,6 +37,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), BAD_INPUT)
     except typer.TyperException as error:  # a flag that does not exist, a word where a number belongs
         text = error.format_message() if hasattr(error, "format_message") else str(error)
+        if not text:  # no command at all: the help has been shown
+            return BAD_INPUT
         return _complain(f"{text.rstrip('.')}. `scumble --help` lists the commands.", BAD_INPUT)
     except KeyboardInterrupt:
         return _complain("interrupted; nothing is left half-written", INTERRUPTED)
