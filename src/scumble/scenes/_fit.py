@@ -1,0 +1,187 @@
+"""The thing of the world that explains one part of a picture best.
+
+Given shape and texture, a picture is linear in the object's ink, so that three sums tell the squared error under
+every ink. The best few candidates are moved and scaled by Gauss-Newton steps, then blurred as far as the picture is.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ._parts import Labels, grown
+from .render import SHAPE, Field, _cover, _textured
+from .world import COLOURS, SHAPES, TEXTURES, Thing
+
+
+class View(NamedTuple):
+    """A picture less its look's lift, and what it is made of under that look: linear in the colours."""
+
+    pixels: Field  # (h, w, 3)
+    ground: Field  # (h, w, 3)
+    inks: Field  # (8, 3), in the order of COLOURS
+    white: Field  # (3,)
+
+
+class Pose(NamedTuple):
+    x: float  # centre and radius, in pixels
+    y: float
+    radius: float
+
+
+class Guess(NamedTuple):
+    error: float  # sum of squares over the part's window
+    shape: str
+    texture: str
+    colour: str
+    pose: Pose
+
+
+class _Patch(NamedTuple):
+    """The window around one part: everything else has been taken out of it."""
+
+    pixels: Field  # (h, w, 3), less the background
+    ground: Field
+    inks: Field
+    white: Field
+    left: int
+    top: int
+    unit: int  # shorter side of the whole picture
+    contrast: float  # sum of squares of pixels
+
+
+def best_fit(view: View, labels: Labels, part: int) -> tuple[Guess, float]:
+    """The thing that explains a part best, and the share of its contrast that it explains."""
+    mask = labels == part
+    patch = _patch(view, labels, part)
+    ys, xs = np.nonzero(mask)
+    guesses: list[Guess] = []
+    for shape, (area, down) in _proportions().items():
+        radius = float(np.sqrt(len(xs) / area))
+        pose = Pose(float(xs.mean()) + 0.5, float(ys.mean()) + 0.5 - down * radius, radius)
+        guesses.append(_best(patch, shape, pose))
+    guesses.sort()
+    close = [g for g in guesses if g.error < 4 * guesses[0].error][:3]
+    best = min(_refined(patch, g) for g in close)
+    return best, max(1 - best.error / patch.contrast, 0.0)
+
+
+def _patch(view: View, labels: Labels, part: int) -> _Patch:
+    ys, xs = np.nonzero(labels == part)
+    margin = 4
+    top, left = max(int(ys.min()) - margin, 0), max(int(xs.min()) - margin, 0)
+    window = slice(top, int(ys.max()) + margin + 1), slice(left, int(xs.max()) + margin + 1)
+    near, ground = labels[window], view.ground[window]
+    pixels = view.pixels[window] - ground
+    others = (near != 0) & (near != part)
+    if others.any():
+        others = grown(grown(others))  # with their soft edges
+        pixels[others & (near != part)] = 0
+    return _Patch(
+        pixels, ground, view.inks, view.white, left, top, min(labels.shape), float(np.vdot(pixels, pixels))
+    )
+
+
+@lru_cache(maxsize=1)
+def _proportions() -> dict[str, tuple[float, float]]:
+    """For each shape of radius 1, holes filled: its area, and how far below its centre its mass lies."""
+    u = np.linspace(-1.495, 1.495, 300, dtype=np.float32)
+    x, y = u[None, :], u[:, None]
+    table: dict[str, tuple[float, float]] = {}
+    for shape in SHAPES:
+        inside = SHAPE[shape](x, y, 1.0) < 0
+        if shape == "ring":
+            inside |= np.hypot(x, y) < 0.8
+        table[shape] = float(inside.sum()) / 100**2, float((inside * y).sum() / inside.sum())
+    return table
+
+
+def _distance(patch: _Patch, shape: str, pose: Pose) -> tuple[Field, Field, Field]:
+    height, width = patch.pixels.shape[:2]
+    x = (np.arange(width, dtype=np.float32) + np.float32(patch.left + 0.5 - pose.x))[None, :]
+    y = (np.arange(height, dtype=np.float32) + np.float32(patch.top + 0.5 - pose.y))[:, None]
+    return SHAPE[shape](x, y, pose.radius), x, y
+
+
+def _painted(
+    patch: _Patch, cover: Field, distance: Field, x: Field, y: Field, texture: str
+) -> tuple[Field, Field]:
+    """(w, base) such that w * ink + base is what the object adds to the background: (h, w), (h, w, 3)."""
+    base = -cover[..., None] * patch.ground
+    if texture == "plain":
+        return cover, base
+    # painted in an ink whose channels are 0 and 1, a texture shows what it takes of ink and of white
+    thing = Thing(shape="circle", colour="red", texture=texture)
+    probe = _textured(thing, distance, x, y, patch.unit, {"red": (0.0, 1.0, 0.0)})
+    other = probe[..., 0]
+    if texture == "dotted":
+        base += (cover * other / 255)[..., None] * patch.white
+    return cover * (probe[..., 1] - other), base
+
+
+def _best(patch: _Patch, shape: str, pose: Pose, blur: int = 0) -> Guess:
+    """The texture and colour with which a shape at a pose, blurred so many times, explains the patch best."""
+    distance, x, y = _distance(patch, shape, pose)
+    cover = _cover(distance)
+    guesses: list[Guess] = []
+    for texture in TEXTURES:
+        w, base = _painted(patch, cover, distance, x, y, texture)
+        for _ in range(blur):
+            w, base = _blurred(w), _blurred(base)
+        rest, weights = (patch.pixels - base).reshape(-1, 3), w.ravel()
+        errors = (
+            np.vdot(rest, rest)
+            - 2 * patch.inks @ (weights @ rest)
+            + np.sum(patch.inks**2, axis=1) * (weights @ weights)
+        )
+        best = int(errors.argmin())
+        guesses.append(Guess(float(errors[best]), shape, texture, tuple(COLOURS)[best], pose))
+    return min(guesses)
+
+
+def _refined(patch: _Patch, guess: Guess, steps: int = 4) -> Guess:
+    """The guess after Gauss-Newton steps on centre and radius, the ink free; never a worse one.
+
+    The slopes are those of an outline twice as soft: the renderer's does not see beyond the next pixel.
+    """
+    pose = guess.pose
+    for _ in range(steps):
+        distance, x, y = _distance(patch, guess.shape, pose)
+        w, base = _painted(patch, _cover(distance), distance, x, y, guess.texture)
+        rest = patch.pixels - base
+        ink = np.tensordot(w, rest) / max(float(np.vdot(w, w)), 1e-6)
+        rest -= w[..., None] * ink
+        edge = np.maximum(1 - np.abs(distance), 0)[..., None] * (ink - patch.ground)
+        moved = (
+            pose._replace(x=pose.x + 0.5),
+            pose._replace(y=pose.y + 0.5),
+            pose._replace(radius=pose.radius + 0.5),
+        )
+        away = ((distance - _distance(patch, guess.shape, other)[0]) / 0.5 for other in moved)
+        slopes = np.stack([(edge * d[..., None]).ravel() for d in away])
+        step = np.linalg.lstsq(slopes @ slopes.T, slopes @ rest.ravel(), rcond=1e-4)[0]
+        step = np.clip(step, -2, 2)
+        pose = Pose(*(p + float(d) for p, d in zip(pose, step, strict=True)))
+        if pose.radius < 2 or np.abs(step).max() < 0.03:
+            break
+    if pose.radius < 2:
+        return guess
+    best = min(guess, _best(patch, guess.shape, pose))
+    for blur in range(1, 5):
+        if best.error < 0.02 * patch.contrast:
+            break
+        best, last = min(best, _best(patch, guess.shape, pose, blur)), best
+        if best is last:
+            break
+    return best
+
+
+def _blurred(field: Field) -> Field:
+    """Weights 1 2 1 along both sides."""
+    for axis in (0, 1):
+        field = field.swapaxes(0, axis)
+        beyond = np.concatenate([field[:1], field, field[-1:]])
+        field = (np.float32(0.5) * field + np.float32(0.25) * (beyond[:-2] + beyond[2:])).swapaxes(0, axis)
+    return field

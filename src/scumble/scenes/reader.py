@@ -1,0 +1,192 @@
+"""Reads a picture back into a scene, by synthesis and without any network.
+
+The background is the empty picture that agrees with most pixels. What differs from it falls into connected parts,
+and over each part every shape is laid with the renderer's own distance functions: the smallest error is the reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+
+from ._fit import Guess, View, best_fit
+from ._parts import Labels, Mask, parts_of, pieces_of
+from .grammar import ATTRIBUTES
+from .render import NIGHT_GAIN, NIGHT_LIFT, PALETTE, Field, Pixels, paint_background, render
+from .world import BACKGROUNDS, COLOURS, LOOKS, PLACES, SIZES, Scene, Thing
+
+CLEAR = 0.8
+"""An object whose fit is below this is not one of the world's, or not clearly."""
+
+STRAY = 0.02
+"""More of a picture than this has to be explained."""
+
+WAY = 0.35
+"""An object's pixels are at least this much farther from the background than from a paint: washed-out ones too."""
+
+LEAST_CONTRAST = 22.0
+"""And this far from the background, in 0..255 by day."""
+
+LEAST_FIT = 0.3
+"""A part of which no shape explains even this much is stray."""
+
+MOST = 3
+"""A scene holds no more things than this."""
+
+SHORT = 128
+"""Pictures whose shorter side is twice this or more are read at a whole fraction of their size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a picture shows.
+
+    scene: the nearest named values, each thing with its offset from the named place.
+    residual: root mean square of picture minus the re-rendered scene, in 0..255.
+    fits: for each thing the share of its contrast to the background that its best shape explains, at the size
+        it really has: 1 is perfect, below `CLEAR` it is not clearly any object of the world.
+    stray: share of the picture that is neither background nor one of these things.
+    """
+
+    scene: Scene
+    residual: float
+    fits: tuple[float, ...]
+    stray: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether every thing is clearly one of the world's, and nothing else is there."""
+        return all(fit >= CLEAR for fit in self.fits) and self.stray <= STRAY
+
+
+class _Found(NamedTuple):
+    guess: Guess
+    fit: float
+    part: int
+
+
+def read_picture(pixels: Pixels) -> Reading:
+    """The scene a picture shows, named by the nearest values of the world.
+
+    pixels: uint8 (height, width, 3), sRGB; 64 to 512 px is what the reader is made for.
+    Raises ValueError for another type or shape.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < 16:
+        raise ValueError(
+            f"a picture is uint8 (height, width, 3), 16 px or more, not {pixels.dtype} {pixels.shape}"
+        )
+    factor = max(min(pixels.shape[:2]) // SHORT, 1)
+    small = _shrink(pixels, factor)
+    background, look = _setting(small)
+    view = _view(small, background, look)
+    mask = _foreground(view, background)
+    labels = parts_of(mask)
+    found = [f for k in range(1, labels.max() + 1) for f in _objects(view, labels, k)]
+    found = sorted((f for f in found if f.fit >= LEAST_FIT), key=lambda f: -f.guess.pose.radius)[:MOST]
+    things = tuple(_named(f.guess, factor, *pixels.shape[:2]) for f in found)
+    scene = Scene(things=things, background=background, look=look)
+    gap = render(scene, pixels.shape[:2]).astype(np.float32) - pixels
+    return Reading(
+        scene=scene,
+        residual=float(np.sqrt(np.mean(gap * gap))),
+        fits=tuple(f.fit for f in found),
+        stray=float(np.mean(mask & ~np.isin(labels, [f.part for f in found]))),
+    )
+
+
+def mistakes(truth: Scene, seen: Scene) -> tuple[str, ...]:
+    """The attributes that two scenes do not share, things paired so that they share most.
+
+    Each thing has the five of `grammar.ATTRIBUTES`, each scene "background" and "look"; where the numbers of
+    things differ, every attribute of every true thing counts, and "count".
+    """
+    wrong = [a for a in ("background", "look") if getattr(truth, a) != getattr(seen, a)]
+    if len(truth.things) != len(seen.things):
+        return (*wrong, *ATTRIBUTES * len(truth.things), "count")
+    pairings = (zip(truth.things, order, strict=True) for order in permutations(seen.things))
+    differ = (
+        [n for a, b in pairs for n in ATTRIBUTES if getattr(a, n) != getattr(b, n)] for pairs in pairings
+    )
+    return (*wrong, *min(differ, key=len))
+
+
+def _shrink(pixels: Pixels, factor: int) -> Field:
+    """Means over squares of factor x factor pixels."""
+    height, width = (side // factor for side in pixels.shape[:2])
+    picture = pixels[: height * factor, : width * factor].astype(np.float32)
+    if factor == 1:
+        return picture
+    return picture.reshape(height, factor, width, factor, 3).mean(axis=(1, 3))
+
+
+@lru_cache(maxsize=8)
+def _empty(height: int, width: int) -> Field:
+    """All backgrounds under all looks, every other pixel: (12, height / 2, width / 2, 3)."""
+    views = [_lit(paint_background(b, height, width)[::2, ::2], k) for b in BACKGROUNDS for k in LOOKS]
+    return np.stack(views)
+
+
+def _lit(picture: Field, look: str) -> Field:
+    return picture * NIGHT_GAIN + NIGHT_LIFT if look == "night" else picture
+
+
+def _setting(picture: Field) -> tuple[str, str]:
+    """The background and look that most pixels agree with: no pixel counts more than a difference of 30."""
+    empty = _empty(*picture.shape[:2])
+    apart = np.abs(empty - picture[::2, ::2]).max(axis=3)
+    best = int(np.minimum(apart, 30).mean(axis=(1, 2)).argmin())
+    return BACKGROUNDS[best // len(LOOKS)], LOOKS[best % len(LOOKS)]
+
+
+def _view(picture: Field, background: str, look: str) -> View:
+    gain, lift = np.ones(3, np.float32), np.zeros(3, np.float32)
+    if look == "night":
+        gain, lift = NIGHT_GAIN, NIGHT_LIFT
+    ground = paint_background(background, *picture.shape[:2]) * gain
+    # a background may be a little off its colour
+    shift = np.median((picture - lift - ground)[::2, ::2], axis=(0, 1))
+    inks = np.array(list(COLOURS.values()), np.float32)
+    return View(picture - lift, ground + np.clip(shift, -20, 20).astype(np.float32), inks * gain, 255 * gain)
+
+
+def _foreground(view: View, background: str) -> Mask:
+    """The pixels that are clearly not background and well on the way to a paint."""
+    apart = view.pixels - view.ground
+    gain = view.white / 255
+    if background == "brick":  # any mixture of brick and mortar is: courses may have shifted a little
+        brick, mortar = (np.asarray(PALETTE[n], np.float32) * gain for n in ("brick", "mortar"))
+        along = (view.pixels - brick) @ (mortar - brick) / np.sum((mortar - brick) ** 2)
+        apart = view.pixels - brick - np.clip(along, 0, 1)[..., None] * (mortar - brick)
+    shades = (1.0, 0.67, 0.35)  # plain, blurred stripes, stripes
+    paints = np.concatenate([shade * view.inks for shade in shades])
+    to_paint = (np.sum(paints**2, axis=1) - 2 * (view.pixels @ paints.T)).min(axis=2)
+    to_paint += np.sum(view.pixels**2, axis=2)
+    on_the_way = np.sum(apart**2, axis=2) > WAY**2 * to_paint
+    return on_the_way & (np.sum((apart / gain) ** 2, axis=2) > LEAST_CONTRAST**2)
+
+
+def _objects(view: View, labels: Labels, part: int) -> list[_Found]:
+    """The one thing that a part is, or those that have run into each other there."""
+    guess, fit = best_fit(view, labels, part)
+    if fit >= CLEAR:
+        return [_Found(guess, fit, part)]
+    pieces = pieces_of(labels, part)
+    apart = [_Found(*best_fit(view, pieces, k), part) for k in range(1, pieces.max() + 1)]
+    better = len(apart) > 1 and sum(f.guess.error for f in apart) < 0.5 * guess.error
+    return apart if better else [_Found(guess, fit, part)]
+
+
+def _named(guess: Guess, factor: int, height: int, width: int) -> Thing:
+    """The thing with the nearest named size and place; height and width are the full picture's."""
+    unit = min(height, width)
+    x, y, radius = (factor * v / unit for v in guess.pose)
+    size = min(SIZES, key=lambda s: abs(SIZES[s] - radius))
+    thing = Thing(shape=guess.shape, colour=guess.colour, texture=guess.texture, size=size)
+    there = [replace(thing, place=place) for place in PLACES]
+    away = [(x - px, y - py) for px, py in (t.centre(width / height) for t in there)]
+    thing, (dx, dy) = min(zip(there, away, strict=True), key=lambda pair: float(np.hypot(*pair[1])))
+    return replace(thing, dx=round(dx, 4), dy=round(dy, 4))
