@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scumble.scenes.grammar import caption
+from scumble.scenes.grammar import caption, full_caption
 from scumble.scenes.world import Scene
 
 from .data import SIDE, canvases, to_images
@@ -38,6 +38,7 @@ class DenoiserRecipe:
     rate: float = 1e-3
     ema: float = 0.999
     unprompted: float = 0.1
+    full: float = 0.5
 
 
 SCHEDULER = {
@@ -122,6 +123,15 @@ def new_bank(codec, scale: float, recipe: DenoiserRecipe, run: Run) -> tuple[Ten
     return torch.cat(latents), scenes
 
 
+def prompt(scene: Scene, rng: np.random.Generator, recipe: DenoiserRecipe) -> str:
+    """What the network is told of a scene: nothing, everything, or something in varied words."""
+    if rng.random() < recipe.unprompted:
+        return ""
+    if rng.random() < recipe.full:  # nothing unsaid: the clearest lesson in what belongs to which object
+        return full_caption(scene, rng.permutation(len(scene.things)).tolist())
+    return caption(scene, rng)
+
+
 def alphas_cumprod() -> Tensor:
     """Stable Diffusion's noise levels: float32 (1000,)."""
     low, high = SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5
@@ -145,7 +155,7 @@ def train_denoiser(
     abar = alphas_cumprod().to(run.device)
     while run.going():
         picked = rng.integers(len(scenes), size=recipe.batch)
-        texts = ["" if rng.random() < recipe.unprompted else caption(scenes[int(i)], rng) for i in picked]
+        texts = [prompt(scenes[int(i)], rng, recipe) for i in picked]
         ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(
             run.device
         )
