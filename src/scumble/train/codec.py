@@ -92,11 +92,12 @@ def train_codec(recipe: CodecRecipe, folder: Path, start=None):
     )
     whole = wholes(recipe.seed + 2 + 10 * run.step, recipe.batch)
     part = crops(recipe.seed + 1 + 10 * run.step, recipe.batch * 4, recipe.crop)
-    while run.going():
-        images = next(part if run.progress < recipe.crop_share else whole).to(run.device)
-        with run.autocast():
-            loss, mse = codec_loss(run.model, images, recipe.kl)
-        run.update(loss, psnr=(-10 * torch.log10(mse.detach() / 4)), pictures=len(images))
+    with run:
+        while run.going():
+            images = next(part if run.progress < recipe.crop_share else whole).to(run.device)
+            with run.autocast():
+                loss, mse = codec_loss(run.model, images, recipe.kl)
+            run.update(loss, psnr=(-10 * torch.log10(mse.detach() / 4)), pictures=len(images))
     return run.finish()
 
 

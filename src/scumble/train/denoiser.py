@@ -153,20 +153,21 @@ def train_denoiser(
     rng = np.random.default_rng([12, recipe.seed, run.step])
     tokenizer = new_tokenizer()
     abar = alphas_cumprod().to(run.device)
-    while run.going():
-        picked = rng.integers(len(scenes), size=recipe.batch)
-        texts = [prompt(scenes[int(i)], rng, recipe) for i in picked]
-        ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(
-            run.device
-        )
-        x0 = latents[torch.from_numpy(picked).to(run.device)]
-        eps = torch.randn_like(x0)
-        # one time from each of `batch` equal strata: the same uniform law, less variance between steps
-        strata = (torch.arange(recipe.batch) + torch.rand(recipe.batch)) / recipe.batch
-        t = (strata * len(abar)).long().to(run.device)
-        alpha, sigma = abar[t, None, None, None].sqrt(), (1 - abar[t, None, None, None]).sqrt()
-        with run.autocast():
-            v = run.model(alpha * x0 + sigma * eps, t, ids)
-        loss = (v.float() - (alpha * eps - sigma * x0)).square().mean()
-        run.update(loss, pictures=recipe.batch)
+    with run:
+        while run.going():
+            picked = rng.integers(len(scenes), size=recipe.batch)
+            texts = [prompt(scenes[int(i)], rng, recipe) for i in picked]
+            ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(
+                run.device
+            )
+            x0 = latents[torch.from_numpy(picked).to(run.device)]
+            eps = torch.randn_like(x0)
+            # one time from each of `batch` equal strata: the same uniform law, less variance between steps
+            strata = (torch.arange(recipe.batch) + torch.rand(recipe.batch)) / recipe.batch
+            t = (strata * len(abar)).long().to(run.device)
+            alpha, sigma = abar[t, None, None, None].sqrt(), (1 - abar[t, None, None, None]).sqrt()
+            with run.autocast():
+                v = run.model(alpha * x0 + sigma * eps, t, ids)
+            loss = (v.float() - (alpha * eps - sigma * x0)).square().mean()
+            run.update(loss, pictures=recipe.batch)
     return run.finish()

@@ -6,11 +6,9 @@ parts that users call.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -191,8 +189,3 @@ def measure(prior: Prior, *, guidance: float, scale: float = 1.0) -> dict[str, o
     for things in (1, 2):
         gates[f"samples_right.{things}"] = samples(prior, things, guidance=guidance, count=n(500))
     return gates | {"dds": first_reading(prior, guidance=guidance, count=n(200))}
-
-
-def write(gates: dict[str, object], path: Path) -> None:
-    """Gates as JSON."""
-    path.write_text(json.dumps(gates, indent=1, default=vars) + "\n")

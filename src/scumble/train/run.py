@@ -12,7 +12,7 @@ import math
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """State of one stage of training; `going`, `autocast`, `update` in a loop, then `finish`.
+    """State of one stage of training: in a `with` block `going`, `autocast`, `update` in a loop, then `finish`.
 
     minutes: wall-clock budget, earlier parts of a resumed run counted in. The rate warms up over 1 % of it, then falls
     along a cosine to 1 %. ema: decay of the weights' running average (warmed up), which is what is kept.
@@ -53,6 +53,13 @@ class Run:
         self._first = True
         self._resume()
         self.began = self.saved = self.logged = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self.step:  # cancelled: nothing is lost
+            self._save()
 
     @property
     def checkpoint(self) -> Path:

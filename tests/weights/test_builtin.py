@@ -1,0 +1,150 @@
+"""The built-in prior: complete, small, honest about itself, and no worse than its card says (a fast subset)."""
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import scumble
+from scumble.core.prior import Prior
+from scumble.core.request import EditRequest
+from scumble.priors.load import builtin
+from scumble.scenes import WORDS, Scene, Thing, edits, full_caption, render, scenes
+from scumble.train.data import to_images
+from scumble.train.gates import codec_psnr, edit_scenes, inversion_psnr, sample, samples, to_pixels
+
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return builtin("scenes")
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    return scumble.load("scenes", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def gates(folder: Path) -> dict[str, dict[str, float]]:
+    return json.loads((folder / "gates.json").read_text())
+
+
+def test_it_is_complete_and_small(folder: Path):
+    assert sum(f.stat().st_size for f in folder.rglob("*")) < 40e6
+    for name in (
+        "README.md",
+        "card.json",
+        "gates.json",
+        "recipe.json",
+        "samples.png",
+        "edits.png",
+        "loss.png",
+    ):
+        assert (folder / name).exists(), name
+    assert not list(folder.rglob("*.bin"))
+
+
+def test_its_card_says_what_it_is(prior: Prior):
+    card = prior.card
+    assert card.id == "scenes"
+    assert card.words == WORDS
+    assert (card.size, card.multiple) == (128, 128)
+    assert card.licence == "Apache-2.0"
+    assert card.recommended["dds"]["guidance"]
+    assert prior.schedule.prediction == "v"
+
+
+@torch.no_grad()
+def test_latents_have_unit_variance(prior: Prior):
+    z = prior.encode(to_images([render(s, 128) for s in islice(scenes("test", 11), 100)]))
+    assert z.shape == (100, 4, 16, 16)
+    assert float(z.std()) == pytest.approx(1, abs=0.05)
+
+
+def test_the_codec_holds_its_gate(prior: Prior, gates: dict[str, dict[str, float]]):
+    figure = codec_psnr(prior, 50)
+    spread = gates["codec_psnr_db"]["std"] / 50**0.5
+    assert figure.mean > gates["codec_psnr_db"]["mean"] - 4 * spread
+    assert gates["codec_psnr_db"]["mean"] >= 30
+
+
+def test_inversion_returns(prior: Prior, gates: dict[str, dict[str, float]]):
+    figure = inversion_psnr(prior, 4)
+    measured = gates["inversion_psnr_db"]
+    assert figure.mean > measured["mean"] - 4 * measured["std"] / 4**0.5
+
+
+def test_prompts_are_followed_as_often_as_the_card_says(prior: Prior, gates: dict[str, dict[str, float]]):
+    count, guidance = 12, float(str(gates["guidance"]))
+    p = gates["samples_right.1"]["mean"]
+    figure = samples(prior, 1, guidance=guidance, count=count, steps=20)
+    assert figure.mean >= p - 4 * (p * (1 - p) / count) ** 0.5
+
+
+def test_a_background_prompt_is_followed(prior: Prior):
+    white, black = sample(prior, ["a white background", "a black background"], guidance=3, steps=10)
+    assert np.median(white) > 200
+    assert np.median(black) < 55
+
+
+def test_dds_recolours_a_circle(prior: Prior):
+    scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
+    edit = scumble.edit(
+        Image.fromarray(render(scene, 200)),
+        source="a red circle on a white background",
+        target="a blue circle on a white background",
+        settings={"steps": 100},
+        model=prior,
+    )
+    assert edit.picture is not None
+    assert edit.picture.size == (200, 200)
+    middle = np.asarray(edit.picture)[80:120, 80:120].reshape(-1, 3).mean(0)
+    assert middle[2] > middle[0] + 40
+    assert np.asarray(edit.picture)[:10].mean() > 235
+
+
+@torch.no_grad()
+def test_equal_prompts_change_nothing(prior: Prior):
+    image = to_images([render(next(scenes("test", 12)), 128)])
+    request = EditRequest(image=image, source="a red circle", target="a red circle")
+    edit = scumble.DDS(steps=3)(prior, request)
+    assert torch.equal(edit.latent, prior.encode(image))
+
+
+def test_edits_succeed_about_as_often_as_the_card_says(
+    prior: Prior, gates: dict[str, dict[str, dict[str, float]]]
+):
+    drawn = list(islice(edits("test", 4, ("background",)), 4))
+    guidance = float(str(gates["guidance"]))
+    scored, _ = edit_scenes(prior, scumble.DDS(guidance=guidance, steps=60, rate=0.15), drawn)
+    assert sum(s.left < 1 for s in scored) >= 3  # nearer to the true edit than the source was
+
+
+def test_a_short_prompt_is_its_own_picture(prior: Prior):
+    """Pictures come from the prompt, not from the seed alone."""
+    a = sample(prior, ["a red circle on a white background"], guidance=3, steps=10)
+    b = sample(prior, ["a red circle on a brick background"], guidance=3, steps=10)
+    assert np.abs(a[0].astype(int) - b[0]).mean() > 20
+
+
+def test_full_captions_fit_the_tokenizer(prior: Prior, recwarn: pytest.WarningsRecorder):
+    prior.embed([full_caption(s) for s in islice(scenes("test", 13), 50)])
+    assert not list(recwarn)
+
+
+@torch.no_grad()
+def test_padded_pictures_survive_the_codec(prior: Prior):
+    """Pictures of another aspect ratio, as the canvas pads them."""
+    from scumble.canvas import Fit
+    from scumble.train.gates import psnr
+
+    scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
+    canvas = Fit.of((300, 200), 128, 128).pad(render(scene, (85, 128)))
+    (copy,) = to_pixels(prior.decode(prior.encode(to_images([canvas]))))
+    assert psnr(canvas, copy) > 27
