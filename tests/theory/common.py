@@ -18,7 +18,7 @@ MEANS = {"": 0.1, "cat": (0.6, -0.2, 0.0), "tiger": (-0.3, 0.4, 0.9)}
 
 
 def normal(*shape: int, seed: int = 7) -> Tensor:
-    return Noise(seed).like(torch.empty(1, *shape, dtype=torch.float64))[0]
+    return Noise(seed, shape[0]).like(torch.empty(shape, dtype=torch.float64))
 
 
 def picture(b: int = 1, h: int = 4, w: int = 6, seed: int = 1) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from scumble.core.request import EditRequest
 from scumble.methods.sdedit import SDEdit
 
-from .common import finite, gaussian, mean, picture
+from .common import gaussian, mean, picture
 
 
 @pytest.mark.parametrize("compat", ["", "authors", "img2img"])
@@ -55,12 +55,13 @@ def test_from_pure_noise_it_samples_the_target() -> None:
 
 
 def test_strength_trades_the_input_for_the_target() -> None:
-    prior, reports = finite(), []
-    x = prior.parameters()["pictures"][:1]
-    request = EditRequest(image=x, target="blue")
-    moved = [
-        float((SDEdit(strength=s, steps=50, guidance=1)(prior, request, reports.append).latent - x).norm())
-        for s in (0.1, 0.9)
+    x, reports = picture(1, 8, 8), []
+    request = EditRequest(image=x, target="tiger")
+    away = [
+        float(
+            (SDEdit(strength=s, steps=50, guidance=1)(gaussian(), request, reports.append).latent - x).norm()
+        )
+        for s in (0.1, 0.5, 0.9)
     ]
-    assert moved[0] < moved[1]
+    assert away[0] < away[1] < away[2]
     assert [(step.k, step.n) for step in reports[:5]] == [(k, 5) for k in range(1, 6)]

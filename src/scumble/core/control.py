@@ -1,7 +1,7 @@
 """How a method looks into a network, or changes what it sees there, without knowing which network it is."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -42,6 +42,7 @@ class Now:
     rows: tuple[Row | None, ...]
 
 
+@runtime_checkable
 class AttentionControl(Protocol):
     """Reads or replaces attention and features. Both hooks may keep the autograd graph of what they see."""
 

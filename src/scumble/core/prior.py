@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -127,6 +127,7 @@ def _given(x: Tensor | None) -> Tensor:
     return x
 
 
+@runtime_checkable
 class Prior(Protocol):
     """A diffusion model. All of it is differentiable: no no_grad inside, `Method.__call__` decides."""
 
@@ -199,7 +200,7 @@ class Panel:
         return answers
 
 
-def _stack(t: Time, sizes: Sequence[int]) -> Time:
+def _stack(t: Time, sizes: Sequence[int]) -> Tensor:
     """The times of stacked rows; where a row holds one picture that all others share, its time is theirs."""
     return torch.cat([t[:size] for size in sizes])
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, get_args, get_type_hints, runtime_checkable
 
 from torch import Tensor
 
@@ -119,6 +119,7 @@ class Paper:
     departures: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Score(Protocol):
     """A gradient field over clean latents: SDS, DDS, ..."""
 
@@ -127,6 +128,7 @@ class Score(Protocol):
         ...
 
 
+@runtime_checkable
 class Method(Protocol):
     """One paper: a frozen, keyword-only dataclass of hyper-parameters. Data arrives as arguments."""
 
@@ -141,6 +143,7 @@ def pull(x: Tensor, grad: Tensor) -> Tensor:
     return (x * grad.detach()).sum()
 
 
+@runtime_checkable
 class Parametrization(Protocol):
     """What an optimising method really moves: parameters theta whose g(theta) is the latent it edits.
 

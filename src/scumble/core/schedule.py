@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class Schedule:
     # Makers
 
     @classmethod
-    def from_betas(cls, betas: Tensor | Sequence[float], **settings: Any) -> Self:
+    def from_betas(cls, betas: Tensor | Sequence[float], **settings: Any) -> "Schedule":
         """The chain of the given betas (T,), each in (0, 1]."""
         table = torch.as_tensor(betas, dtype=torch.float64, device="cpu")
         if table.ndim != 1 or not bool(((table > 0) & (table <= 1)).all()):
@@ -64,32 +64,32 @@ class Schedule:
         return cls(torch.cumprod(1 - table, 0), len(table), **settings)
 
     @classmethod
-    def linear(cls, T: int = 1000, start: float = 1e-4, end: float = 0.02, **settings: Any) -> Self:
+    def linear(cls, T: int = 1000, start: float = 1e-4, end: float = 0.02, **settings: Any) -> "Schedule":
         """Ho et al. 2020: betas evenly spaced."""
         return cls.from_betas(torch.linspace(start, end, T, dtype=torch.float64), **settings)
 
     @classmethod
     def scaled_linear(
         cls, T: int = 1000, start: float = 0.00085, end: float = 0.012, **settings: Any
-    ) -> Self:
+    ) -> "Schedule":
         """Rombach et al. 2022: square roots of betas evenly spaced."""
         return cls.from_betas(torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64) ** 2, **settings)
 
     @classmethod
-    def cosine(cls, T: int = 1000, **settings: Any) -> Self:
+    def cosine(cls, T: int = 1000, **settings: Any) -> "Schedule":
         """Nichol & Dhariwal 2021, eq. 17, with betas capped at 0.999."""
         u = torch.arange(T + 1, dtype=torch.float64) / T
         abar = torch.cos((u + 0.008) / 1.008 * torch.pi / 2) ** 2
         return cls.from_betas((1 - abar[1:] / abar[:-1]).clamp(max=0.999), **settings)
 
     @classmethod
-    def flow(cls, T: int = 1000, **settings: Any) -> Self:
+    def flow(cls, T: int = 1000, **settings: Any) -> "Schedule":
         """The rectified flow alpha = 1 - t/T, sigma = t/T, for networks that output eps - x0."""
         settings.setdefault("prediction", "flow")
         return cls(None, T, **settings)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, config: Mapping[str, Any]) -> "Schedule":
         """The schedule of a checkpoint's scheduler_config.json. Raises InputError where it is of a kind not
         known here.
         """
@@ -120,7 +120,7 @@ class Schedule:
             )
         return made.zero_terminal() if config.get("rescale_betas_zero_snr") else made
 
-    def zero_terminal(self) -> Self:
+    def zero_terminal(self) -> "Schedule":
         """The chain shifted and scaled so that its last level is pure noise (Lin et al. 2023, Alg. 1)."""
         assert self.abar is not None
         root = self.abar.sqrt()
@@ -233,7 +233,7 @@ class Schedule:
         c_x0, c_xt = alpha_s * large / sigma_t**2, scale * sigma_s**2 / sigma_t**2
         clean = sigma_s == 0
         if bool(clean.any()):
-            above = torch.as_tensor(t) + 1 if above is None else above
+            above = t + 1 if above is None else above
             stand_in = (self.forward(t, above)[1] * sigma_t / self.at(above)[1]) ** 2
             small = torch.where(clean, stand_in, small)
         if kind == "fixed_small":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Mask, Pair, Time
 
 
+@runtime_checkable
 class Plan(Protocol):
     """When to look and how far to go: the (t, rate) of every step."""
 
