@@ -136,3 +136,18 @@ def prior(
 
     choice = {} if bank is None else {"bank": bank}
     run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, seed=seed, **choice)
+
+
+@train.command()
+def card(
+    folder: Annotated[Path, typer.Argument(help="A prior that `scumble train prior` made.")],
+    guidance: Annotated[float, typer.Option(min=1, help="What the card will recommend.")] = 3.0,
+    scale: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of the full sample counts; 1 takes half an hour.")
+    ] = 1.0,
+    dtype: Annotated[str, typer.Option(help="Of the network calls: auto, float32, bfloat16.")] = "auto",
+) -> None:
+    """Measure a trained prior on the test split and write its model card."""
+    from scumble.cli.train import measure
+
+    measure(folder, guidance=guidance, scale=scale, dtype=dtype)
