@@ -6,9 +6,11 @@ parts that users call.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ from scumble.scenes.reader import read_picture
 from scumble.scenes.render import Pixels
 
 from .data import SIDE, to_images
+
+log = logging.getLogger(__name__)
 
 FIRST_KINDS = ("recolour", "reshape", "retexture", "background")
 SUCCESS = 0.25
@@ -179,13 +183,24 @@ def first_reading(prior: Prior, *, guidance: float, count: int = 200) -> dict[st
 
 
 def measure(prior: Prior, *, guidance: float, scale: float = 1.0) -> dict[str, object]:
-    """All gates; `scale` shrinks every sample count (a quick look)."""
+    """All gates; `scale` shrinks the sample counts of the slow ones (a quick look)."""
 
     def n(count: int) -> int:
-        return max(int(count * scale) // 50, 1) * 50
+        return max(round(count * scale), 10)
 
-    gates: dict[str, object] = {"guidance": guidance, "codec_psnr_db": codec_psnr(prior, n(1000))}
-    gates["inversion_psnr_db"] = inversion_psnr(prior, n(200))
+    gates: dict[str, object] = {"guidance": guidance}
+    gates["codec_psnr_db"] = _told("codec", codec_psnr(prior))
+    gates["inversion_psnr_db"] = _told("inversion", inversion_psnr(prior, n(200)))
     for things in (1, 2):
-        gates[f"samples_right.{things}"] = samples(prior, things, guidance=guidance, count=n(500))
-    return gates | {"dds": first_reading(prior, guidance=guidance, count=n(200))}
+        figure = samples(prior, things, guidance=guidance, count=n(500))
+        gates[f"samples_right.{things}"] = _told(f"samples of {things}", figure)
+    gates["dds"] = _told("dds", first_reading(prior, guidance=guidance, count=n(200)))
+    return gates
+
+
+T = TypeVar("T")
+
+
+def _told(name: str, figure: T) -> T:
+    log.info("%s: %s", name, figure)
+    return figure
