@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw
 
 TESTS = Path(__file__).parent
 BUILTIN = TESTS.parent / "src/scumble/priors/builtin/scenes"
-TINY_SD = TESTS / "goldens/tiny-sd"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from scumble.checks import (
     check_codec,
+    check_model,
     check_prompts,
     check_settings,
-    check_target,
     check_words,
     method_class,
 )
@@ -172,12 +172,13 @@ def plan(
     drawn = None if mask is None else files.read_mask(mask, picture.size)
     kind = method_class(method) if isinstance(method, str) else type(method)
     check_settings(method, kind, settings or {})
-    check_prompts(method, kind, source, target, mask)
+    name = method if isinstance(method, str) else kind.__name__
+    check_prompts(name, kind.needs, source, target, mask)
 
     from scumble.core.request import EditRequest  # imports torch, so only now
 
     prior = load(model, device=device) if isinstance(model, str | Path) else model
-    check_target(prior.card, target)
+    check_model(prior.card, name, kind.needs, target)
     check_words(prior.card, [source or "", target or "", negative], force)
     chosen, origins = choose(method, kind, prior.card, settings or {})
     fit = Fit.of(picture.size, prior.card.size, prior.card.multiple)
@@ -185,13 +186,12 @@ def plan(
     check_codec(prior, on_canvas, picture.name)
     request = EditRequest(
         image=on_canvas,
-        source=source,
-        target=target,
+        source=source or None,
+        target=target or None,
         negative=negative,
         mask=None if drawn is None else mask_to_canvas(drawn.values, fit),
         seed=seed,
     )
-    name = method if isinstance(method, str) else kind.__name__
     return Plan(prior, name, chosen, origins, picture, drawn, fit, request)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scumble.core.prior import Card, Prior
-    from scumble.core.request import Method
+    from scumble.core.request import Method, Needs
 
 A_REAL_CHECKPOINT = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 CODEC_FLOOR = 22.0  # dB; below it the model's own round trip already loses the picture
@@ -80,25 +80,24 @@ def check_settings(method: str | Method, kind: type[Any], settings: Mapping[str,
     kind(**settings)
 
 
-def check_prompts(
-    method: str | Method, kind: type[Any], source: str | None, target: str | None, mask: object
-) -> None:
+def check_prompts(method: str, needs: Needs, source: str | None, target: str | None, mask: object) -> None:
     """Raises InputError where something that the method needs is missing."""
-    name = method if isinstance(method, str) else kind.__name__
-    if kind.needs.target and not (target or "").strip():
-        raise InputError(f"target: empty; {name} needs a prompt that says what the picture shall show")
-    if kind.needs.source and not (source or "").strip():
-        raise InputError(f"source: empty; {name} needs a prompt that says what the picture shows now")
-    if kind.needs.mask and mask is None:
-        raise InputError(f"mask: missing; {name} needs a picture that is white where it may change")
+    if needs.target and not (target or "").strip():
+        raise InputError(f"target: empty; {method} needs a prompt that says what the picture shall show")
+    if needs.source and not (source or "").strip():
+        raise InputError(f"source: empty; {method} needs a prompt that says what the picture shows now")
+    if needs.mask and mask is None:
+        raise InputError(f"mask: missing; {method} needs a picture that is white where it may change")
 
 
-def check_target(card: Card, target: str | None) -> None:
-    """Raises InputError for an empty prompt where the model listens to prompts."""
+def check_model(card: Card, method: str, needs: Needs, target: str | None) -> None:
+    """Raises InputError for a model that lacks what the method needs, or a missing prompt where it listens."""
+    wanted = {"text": needs.target, "gradient": needs.gradient, "control": needs.control}
+    for ability, needed in wanted.items():
+        if needed and ability not in card.capabilities:
+            raise InputError(f"{method} needs a model with {ability}, which '{card.id}' does not have")
     if "text" in card.capabilities and not (target or "").strip():
-        raise InputError(
-            f"target: empty; say what the picture shall show, for model '{card.id}' listens to words"
-        )
+        raise InputError(f"target: empty; say what the picture shall show, for '{card.id}' listens to words")
 
 
 def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:

@@ -167,3 +167,18 @@ def test_arguments_that_cannot_be(
 ) -> None:
     with pytest.raises(InputError, match=message):
         scumble.edit(circle, **{**WORDS, "model": model, **change})
+
+
+def test_a_model_that_lacks_what_the_method_needs(
+    checkpoint: Callable[..., Path], circle: Image.Image
+) -> None:
+    folder = checkpoint(capabilities=["gradient"])
+    with pytest.raises(InputError, match=r"dds needs a model with text, which 'model' does not have"):
+        scumble.edit(circle, **WORDS, model=folder)
+
+
+def test_a_model_without_words(circle: Image.Image) -> None:
+    folder = Path(__file__).parents[1] / "goldens/tiny-ddpm"
+    edit = scumble.edit(circle, target="", method="sdedit", model=folder, settings={"steps": 4})
+    assert edit.picture is not None
+    assert edit.picture.size == circle.size
