@@ -115,10 +115,11 @@ def _painted(
     # painted in an ink whose channels are 0 and 1, a texture shows what it takes of ink and of white
     thing = Thing(shape="circle", colour="red", texture=texture)
     probe = _textured(thing, distance, x, y, patch.unit, {"red": (0.0, 1.0, 0.0)})
-    other = probe[..., 0]
+    ink: Field = probe[..., 1] - probe[..., 0]
+    white: Field = probe[..., 0] / 255
     if texture == "dotted":
-        base += (cover * other / 255)[..., None] * patch.white
-    return cover * (probe[..., 1] - other), base
+        base += (cover * white)[..., None] * patch.white
+    return cover * ink, base
 
 
 def _best(patch: _Patch, shape: str, pose: Pose, blur: int = 0) -> Guess:
@@ -180,8 +181,9 @@ def _refined(patch: _Patch, guess: Guess, steps: int = 4) -> Guess:
 
 def _blurred(field: Field) -> Field:
     """Weights 1 2 1 along both sides."""
+    soft = field
     for axis in (0, 1):
-        field = field.swapaxes(0, axis)
-        beyond = np.concatenate([field[:1], field, field[-1:]])
-        field = (np.float32(0.5) * field + np.float32(0.25) * (beyond[:-2] + beyond[2:])).swapaxes(0, axis)
-    return field
+        soft = soft.swapaxes(0, axis)
+        beyond = np.concatenate([soft[:1], soft, soft[-1:]])
+        soft = (0.5 * soft + 0.25 * (beyond[:-2] + beyond[2:])).swapaxes(0, axis)
+    return soft.astype(np.float32, copy=False)
