@@ -163,7 +163,7 @@ class StableDiffusionPrior:
         warnings.warn(
             f"{what} overflowed in {self._vae.dtype}: it was repeated in float32, in which this prior's "
             "autoencoder runs from now on",
-            RuntimeWarning,
+            UserWarning,
             stacklevel=3,
         )
         self._vae = copy.deepcopy(self._vae).float()  # a copy: the weights may belong to a pipeline
