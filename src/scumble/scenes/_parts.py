@@ -12,13 +12,13 @@ LEAST = 0.006
 """Parts of less area than this (in squares of the shorter side) are no objects."""
 
 
-def parts_of(mask: Mask) -> Labels:
-    """The connected parts of a mask, holes filled, 1 .. n; small ones are 0."""
+def parts_of(mask: Mask, least: float = LEAST) -> Labels:
+    """The connected parts of a mask, holes filled, 1 .. n; those of less area than `least` are 0."""
     free = _connected(~mask)
     outside = np.unique(np.concatenate([free[[0, -1]].ravel(), free[:, [0, -1]].ravel()]))
     labels = _connected(mask | ~np.isin(free, outside[outside > 0]))
     sizes = np.bincount(labels.ravel())
-    keep = sizes >= LEAST * min(mask.shape) ** 2
+    keep = sizes >= least * min(mask.shape) ** 2
     keep[0] = False
     return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
 
@@ -52,9 +52,9 @@ def pieces_of(labels: Labels, part: int) -> Labels:
     """A part cut at its narrowest bridge: pieces 1 .. n, and -1 for all other parts."""
     mask = labels == part
     core, pieces, depth = mask, mask.astype(np.int32), 0
-    while pieces.max() == 1 and depth < 4:
+    while pieces.max() == 1 and depth < 8:
         core, depth = ~grown(~core), depth + 1
-        pieces = parts_of(core)
+        pieces = parts_of(core, LEAST / 5)
     for _ in range(2 * depth):
         for k in range(1, pieces.max() + 1):
             pieces[grown(pieces == k) & mask & (pieces == 0)] = k
