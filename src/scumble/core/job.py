@@ -103,7 +103,7 @@ class Job:
         """The pictures' latents (b, c, h, w): posterior means, or samples that draw from the job's noise."""
         return self.prior.encode(self.image, self.noise if sample else None)
 
-    def spread(self, z: Latent) -> Latent:
+    def spread(self, z: Latent) -> Tensor:
         """One picture's latent in all rows; b pictures' as they are."""
         return z.expand(self.rows, -1, -1, -1)
 

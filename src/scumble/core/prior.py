@@ -186,7 +186,7 @@ class Panel:
         self._text = Text.cat([text.named(row) for row, text in texts.items()])
 
     def ask(
-        self, prior: Prior, x: Mapping[Row, Latent], t: Time, at: Time | None = None
+        self, prior: Prior, x: Mapping[Row, Tensor], t: Time, at: Time | None = None
     ) -> dict[Row, Prediction]:
         """One batched call: x_t of every row, in any order -> what the network says about each."""
         sizes = list(self._sizes.values())
@@ -206,7 +206,7 @@ def _stack(t: Time, sizes: Sequence[int]) -> Tensor:
 
 
 def ask(
-    prior: Prior, rows: Mapping[Row, tuple[Latent, Text]], t: Time, at: Time | None = None
+    prior: Prior, rows: Mapping[Row, tuple[Tensor, Text]], t: Time, at: Time | None = None
 ) -> dict[Row, Prediction]:
     """THE batched call: named rows (x_t, text), all at times t (b,), in one evaluation of the network.
 
