@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .world import COLOURS, SIZES, Scene, Thing
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
 Palette = Mapping[str, Sequence[float]]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,21 +36,22 @@ class CodecRecipe:
     kl: float = 1e-4
 
 
-def new_codec(recipe: CodecRecipe):
+def new_codec(recipe: CodecRecipe) -> Any:
     """An untrained AutoencoderKL; no attention, so that a crop teaches what the whole needs."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     depth = len(recipe.channels)
-    return AutoencoderKL(
-        block_out_channels=recipe.channels,
-        down_block_types=("DownEncoderBlock2D",) * depth,
-        up_block_types=("UpDecoderBlock2D",) * depth,
-        layers_per_block=1,
-        latent_channels=recipe.latent_channels,
-        norm_num_groups=recipe.groups,
-        sample_size=SIDE,
-        mid_block_add_attention=False,
-    )
+    config: dict[str, Any] = {
+        "block_out_channels": recipe.channels,
+        "down_block_types": ("DownEncoderBlock2D",) * depth,
+        "up_block_types": ("UpDecoderBlock2D",) * depth,
+        "layers_per_block": 1,
+        "latent_channels": recipe.latent_channels,
+        "norm_num_groups": recipe.groups,
+        "sample_size": SIDE,
+        "mid_block_add_attention": False,
+    }
+    return AutoencoderKL(**config)
 
 
 def crops(seed: int, batch: int, side: int) -> Iterator[Tensor]:
@@ -73,7 +75,7 @@ def wholes(seed: int, batch: int) -> Iterator[Tensor]:
         yield to_images([canvas for _, (_, canvas) in zip(range(batch), stream, strict=False)])
 
 
-def codec_loss(codec, images: Tensor, kl: float) -> tuple[Tensor, Tensor]:
+def codec_loss(codec: Any, images: Tensor, kl: float) -> tuple[Tensor, Tensor]:
     """(loss, mean squared error): L1 + MSE on pixels, and a small pull of the latents towards N(0, 1)."""
     posterior = codec.encode(images).latent_dist
     error = codec.decode(posterior.sample()).sample.float() - images
@@ -81,7 +83,7 @@ def codec_loss(codec, images: Tensor, kl: float) -> tuple[Tensor, Tensor]:
     return error.abs().mean() + mse + kl * posterior.kl().mean() / posterior.mean[0].numel(), mse
 
 
-def train_codec(recipe: CodecRecipe, folder: Path, start=None):
+def train_codec(recipe: CodecRecipe, folder: Path, start: Any = None) -> Any:
     """Train, log to `folder/codec.jsonl`, checkpoint, resume; returns the EMA weights in evaluation mode.
 
     start: an AutoencoderKL to begin from instead of random weights.
@@ -102,7 +104,7 @@ def train_codec(recipe: CodecRecipe, folder: Path, start=None):
 
 
 @torch.no_grad()
-def latent_scale(codec, seed: int, count: int = 2000) -> float:
+def latent_scale(codec: Any, seed: int, count: int = 2000) -> float:
     """The factor that brings latents (posterior means) to unit variance: 1 / std over `count` canvases."""
     device = next(codec.parameters()).device
     stream = wholes(seed, 50)

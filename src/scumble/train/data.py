@@ -35,7 +35,9 @@ def canvases(seed: int) -> Iterator[tuple[Scene, Pixels]]:
 
 def jittered_palette(rng: np.random.Generator, spread: float = 18) -> Palette:
     """The palette with every colour moved by up to `spread` (of 255) per channel."""
-    return {name: np.clip(rng.uniform(-spread, spread, 3) + rgb, 0, 255) for name, rgb in PALETTE.items()}
+    return {
+        name: np.clip(rng.uniform(-spread, spread, 3) + rgb, 0, 255).tolist() for name, rgb in PALETTE.items()
+    }
 
 
 def padded(scene: Scene, rng: np.random.Generator, palette: Palette = PALETTE) -> Pixels:

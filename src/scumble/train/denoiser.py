@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,29 +68,31 @@ class TextToNoise(nn.Module):
         return self.unet(x_t, t, encoder_hidden_states=tokens).sample
 
 
-def new_unet(recipe: DenoiserRecipe):
+def new_unet(recipe: DenoiserRecipe) -> Any:
+    """An untrained UNet2DConditionModel."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    down = tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in recipe.attention)
-    up = tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(recipe.attention))
-    return UNet2DConditionModel(
-        sample_size=SIDE // 8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=recipe.channels,
-        down_block_types=down,
-        up_block_types=up,
-        layers_per_block=1,
-        cross_attention_dim=recipe.text_width,
-        attention_head_dim=recipe.heads,  # diffusers reads it as the number of heads, as in Stable Diffusion's configs
-        norm_num_groups=16,
-    )
+    config: dict[str, Any] = {
+        "sample_size": SIDE // 8,
+        "in_channels": 4,
+        "out_channels": 4,
+        "block_out_channels": recipe.channels,
+        "down_block_types": tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in recipe.attention),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in recipe.attention[::-1]),
+        "layers_per_block": 1,
+        "cross_attention_dim": recipe.text_width,
+        # diffusers reads it as the number of heads, as in Stable Diffusion's configs
+        "attention_head_dim": recipe.heads,
+        "norm_num_groups": 16,
+    }
+    return UNet2DConditionModel(**config)
 
 
-def new_text_encoder(recipe: DenoiserRecipe):
+def new_text_encoder(recipe: DenoiserRecipe) -> Any:
+    """An untrained CLIPTextModel for the world's own tokenizer."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    tokenizer = new_tokenizer()
+    tokenizer: Any = new_tokenizer()
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -105,7 +108,7 @@ def new_text_encoder(recipe: DenoiserRecipe):
     )
 
 
-def new_bank(codec, scale: float, recipe: DenoiserRecipe, run: Run) -> tuple[Tensor, list[Scene]]:
+def new_bank(codec: Any, scale: float, recipe: DenoiserRecipe, run: Run) -> tuple[Tensor, list[Scene]]:
     """Latents (n, 4, 16, 16) of unit variance, and their scenes: drawn once, captioned anew at every visit.
 
     n is `recipe.bank`, or what `recipe.bank_share` of the budget suffices for.
@@ -140,8 +143,8 @@ def alphas_cumprod() -> Tensor:
 
 
 def train_denoiser(
-    codec, scale: float, recipe: DenoiserRecipe, folder: Path, start: TextToNoise | None = None
-):
+    codec: Any, scale: float, recipe: DenoiserRecipe, folder: Path, start: TextToNoise | None = None
+) -> Any:
     """Train, log to `folder/denoiser.jsonl`, checkpoint, resume; returns the EMA weights in evaluation mode.
 
     start: networks to begin from (a warm start with a fresh optimiser) instead of random ones.

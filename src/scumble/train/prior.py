@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from scumble.core.errors import InputError
 
@@ -69,7 +70,7 @@ def train_prior(
     return out
 
 
-def load_networks(folder: Path, recipe: DenoiserRecipe):
+def load_networks(folder: Path, recipe: DenoiserRecipe) -> tuple[Any, TextToNoise]:
     """(AutoencoderKL, TextToNoise) of an earlier prior, float32. Raises InputError where the folder is not one."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPTextModel
@@ -82,14 +83,14 @@ def load_networks(folder: Path, recipe: DenoiserRecipe):
     return load_codec(folder / "vae"), networks
 
 
-def load_codec(folder: Path):
+def load_codec(folder: Path) -> Any:
     """The AutoencoderKL in a folder, float32."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return AutoencoderKL.from_pretrained(folder).float()
 
 
-def write_prior(out: Path, codec, networks: TextToNoise, recipe: dict[str, object], log: Path) -> None:
+def write_prior(out: Path, codec: Any, networks: TextToNoise, recipe: dict[str, object], log: Path) -> None:
     """Write a diffusers folder in half precision with card.json and the logs; complete or not at all."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
