@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import tests.typecheck  # isort: skip  # shapes are checked at run time; before scumble is imported  # noqa: F401
 from pathlib import Path
 
 import numpy as np

@@ -9,4 +9,4 @@ from jaxtyping import install_import_hook
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 ROOMS = [f"scumble.{room}" for room in ("core", "loops", "scores", "methods")]
 
-install_import_hook(ROOMS, "typecheck.check")
+install_import_hook(ROOMS, "tests.typecheck.check")
