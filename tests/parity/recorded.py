@@ -133,5 +133,8 @@ class Recorded:
         assert list(text.prompts) == self._prompts[key], f"{key}: its prompts are {text.prompts}"
         return self.schedule.predict(x_t, t if at is None else at, **{self.schedule.prediction: out})
 
+    def control(self, control: object) -> Any:
+        raise AssertionError("a recording has no attention to control")
+
     def parameters(self, part: str = "all") -> dict[str, Tensor]:
         return {}
