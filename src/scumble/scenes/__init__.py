@@ -2,6 +2,7 @@
 
 from .edits import KINDS, SceneEdit, edits, random_edit
 from .grammar import WORDS, Constraints, caption, full_caption, read, short_caption, unknown_words
+from .reader import Reading, mistakes, read_picture
 from .render import mask_of, render
 from .world import Scene, Split, Thing, generator, random_scene, scenes
 
@@ -9,6 +10,7 @@ __all__ = [
     "KINDS",
     "WORDS",
     "Constraints",
+    "Reading",
     "Scene",
     "SceneEdit",
     "Split",
@@ -18,9 +20,11 @@ __all__ = [
     "full_caption",
     "generator",
     "mask_of",
+    "mistakes",
     "random_edit",
     "random_scene",
     "read",
+    "read_picture",
     "render",
     "scenes",
     "short_caption",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._parts import Labels, grown
-from .render import SHAPE, Field, _cover, _textured
+from .render import SHAPE, Field, coverage, textured
 from .world import COLOURS, SHAPES, TEXTURES, Thing
 
 
@@ -114,7 +114,7 @@ def _painted(
         return cover, base
     # painted in an ink whose channels are 0 and 1, a texture shows what it takes of ink and of white
     thing = Thing(shape="circle", colour="red", texture=texture)
-    probe = _textured(thing, distance, x, y, patch.unit, {"red": (0.0, 1.0, 0.0)})
+    probe = textured(thing, distance, x, y, patch.unit, {"red": (0.0, 1.0, 0.0)})
     ink: Field = probe[..., 1] - probe[..., 0]
     white: Field = probe[..., 0] / 255
     if texture == "dotted":
@@ -125,7 +125,7 @@ def _painted(
 def _best(patch: _Patch, shape: str, pose: Pose, blur: int = 0) -> Guess:
     """The texture and colour with which a shape at a pose, blurred so many times, explains the patch best."""
     distance, x, y = _distance(patch, shape, pose)
-    cover = _cover(distance)
+    cover = coverage(distance)
     guesses: list[Guess] = []
     for texture in TEXTURES:
         w, base = _painted(patch, cover, distance, x, y, texture)
@@ -150,7 +150,7 @@ def _refined(patch: _Patch, guess: Guess, steps: int = 4) -> Guess:
     pose = guess.pose
     for _ in range(steps):
         distance, x, y = _distance(patch, guess.shape, pose)
-        w, base = _painted(patch, _cover(distance), distance, x, y, guess.texture)
+        w, base = _painted(patch, coverage(distance), distance, x, y, guess.texture)
         rest = patch.pixels - base
         ink = np.tensordot(w, rest) / max(float(np.vdot(w, w)), 1e-6)
         rest -= w[..., None] * ink

@@ -68,7 +68,7 @@ def mask_of(thing: Thing, size: int | tuple[int, int] = 128) -> Field:
     height, width = (size, size) if isinstance(size, int) else size
     mask = np.zeros((height, width), np.float32)
     rows, columns, x, y, radius, _ = _window(thing, height, width)
-    mask[rows, columns] = _cover(SHAPE[thing.shape](x, y, radius))
+    mask[rows, columns] = coverage(SHAPE[thing.shape](x, y, radius))
     return mask
 
 
@@ -86,7 +86,7 @@ def paint_background(name: str, height: int, width: int, palette: Palette = PALE
         tall, wide, half = unit * 0.125, unit * 0.25, max(unit * 0.0125, 0.6)
         course = np.floor(y / tall)
         joint = np.minimum(_to_line(y, tall), _to_line(x + (course % 2) * wide / 2, wide)) - half
-        mortar = _cover(joint)[..., None]
+        mortar = coverage(joint)[..., None]
         picture += mortar * (_rgb(palette, "mortar") - picture)
     return picture
 
@@ -95,12 +95,12 @@ def _paint(picture: Field, thing: Thing, palette: Palette) -> None:
     height, width = picture.shape[:2]
     rows, columns, x, y, radius, unit = _window(thing, height, width)
     distance = SHAPE[thing.shape](x, y, radius)
-    picture[rows, columns] += _cover(distance)[..., None] * (
-        _textured(thing, distance, x, y, unit, palette) - picture[rows, columns]
+    picture[rows, columns] += coverage(distance)[..., None] * (
+        textured(thing, distance, x, y, unit, palette) - picture[rows, columns]
     )
 
 
-def _textured(thing: Thing, distance: Field, x: Field, y: Field, unit: int, palette: Palette) -> Field:
+def textured(thing: Thing, distance: Field, x: Field, y: Field, unit: int, palette: Palette) -> Field:
     """The paint of each pixel: stripes and dots stay inside a plain rim, so that the outline is always the colour's."""
     colour, period = _rgb(palette, thing.colour), PERIOD * unit
     if thing.texture == "plain":
@@ -112,7 +112,7 @@ def _textured(thing: Thing, distance: Field, x: Field, y: Field, unit: int, pale
             np.hypot(_to_line(x, period), _to_line(y, period)) - 0.3 * period,
             0.15 * colour + 0.85 * 255,
         )
-    return colour + _cover(np.maximum(mark, distance + RIM * unit))[..., None] * (other - colour)
+    return colour + coverage(np.maximum(mark, distance + RIM * unit))[..., None] * (other - colour)
 
 
 def _window(thing: Thing, height: int, width: int) -> tuple[slice, slice, Field, Field, float, int]:
@@ -132,7 +132,8 @@ def _to_line(u: Field, period: float) -> Field:
     return np.abs(u - period * np.rint(u / period))
 
 
-def _cover(distance: Field) -> Field:
+def coverage(distance: Field) -> Field:
+    """Share of each pixel inside the shape: distances are in pixels."""
     return np.clip(0.5 - distance, 0, 1)
 
 

@@ -15,6 +15,7 @@ from scumble.scenes import edits, full_caption, render, scenes
 
 from .data import SIDE
 from .gates import FIRST_KINDS, Figure, edit_scenes, measure, sample
+from .prior import recommended
 
 ASKED = {
     "codec_psnr_db": "codec round trip, PSNR in dB",
@@ -38,7 +39,7 @@ def make_card(folder: Path, *, guidance: float, scale: float = 1.0, dtype: str =
     """
     path = folder / "card.json"
     card = json.loads(path.read_text())
-    card["recommended"] = {name: {"guidance": guidance} for name in ("dds", "sds", "sdedit")}
+    card["recommended"] = recommended(guidance)
     path.write_text(json.dumps(card, indent=1) + "\n")
     prior = load_prior(str(folder), dtype=dtype)
     gates = measure(prior, guidance=guidance, scale=scale)

@@ -70,6 +70,15 @@ def train_prior(
     return out
 
 
+def recommended(guidance: float) -> dict[str, dict[str, float]]:
+    """What a card recommends, method by method: its guidance, and SDEdit in 50 steps of its SDE."""
+    return {
+        "dds": {"guidance": guidance},
+        "sds": {"guidance": guidance},
+        "sdedit": {"guidance": guidance, "steps": 50},
+    }
+
+
 def load_networks(folder: Path, recipe: DenoiserRecipe) -> tuple[Any, TextToNoise]:
     """(AutoencoderKL, TextToNoise) of an earlier prior, float32. Raises InputError where the folder is not one."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -114,7 +123,7 @@ def write_prior(out: Path, codec: Any, networks: TextToNoise, recipe: dict[str, 
             "size": SIDE,
             "multiple": SIDE,
             "licence": "Apache-2.0",
-            "recommended": {"dds": {"guidance": 3.0}, "sds": {"guidance": 3.0}, "sdedit": {"guidance": 3.0}},
+            "recommended": recommended(3.0),
             "capabilities": ["text", "gradient", "control"],
         }
         _dump(folder / "card.json", card)
