@@ -7,6 +7,7 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
-ROOMS = [f"scumble.{room}" for room in ("core", "loops", "scores", "methods")]
+# Not the methods: what users type reaches their constructors, which refuse it in words of their own.
+ROOMS = [f"scumble.{room}" for room in ("core", "loops", "scores")]
 
 install_import_hook(ROOMS, "tests.typecheck.check")
