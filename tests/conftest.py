@@ -7,22 +7,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import tests.typecheck  # isort: skip  # shapes are checked at run time; before scumble is imported  # noqa: F401
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-
-TESTS = Path(__file__).parent
-BUILTIN = TESTS.parent / "src/scumble/priors/builtin/scenes"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not BUILTIN.is_dir():
-        absent = pytest.mark.skip(reason="the built-in weights are not in this checkout")
-        for item in items:
-            if item.get_closest_marker("weights"):
-                item.add_marker(absent)
 
 
 @pytest.fixture

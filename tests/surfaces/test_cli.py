@@ -15,7 +15,6 @@ from PIL import Image
 import scumble
 from scumble import cli, files
 from scumble.methods import METHODS, get
-from tests.conftest import BUILTIN
 from tests.surfaces.broken import BAD, bad_files
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle"]
@@ -162,7 +161,7 @@ def test_ctrl_c_is_130_and_writes_nothing(png: Path, checkpoint: Callable[..., P
         assert running.stdout.readline().startswith("model ")
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=60)
-    assert running.returncode == 130
+    assert running.returncode == 130, told
     assert "interrupted; nothing is left half-written" in told
     assert "Traceback" not in told
     assert [p.name for p in png.parent.iterdir()] == [png.name]
@@ -279,19 +278,26 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_train_hands_over_to_the_recipe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from scumble.train import prior
 
     asked: dict[str, object] = {}
-    monkeypatch.setattr(prior, "train_prior", lambda out, **options: asked.update(out=out, **options))
+
+    def train_prior(out: Path, **options: object) -> Path:
+        asked.update(out=out, **options)
+        return out
+
+    monkeypatch.setattr(prior, "train_prior", train_prior)
     assert (
         cli.run(["train", "prior", "-o", str(tmp_path / "new"), "--minutes", "5", "--from", str(tmp_path)])
         == 0
     )
     assert asked == {"out": tmp_path / "new", "minutes": 5, "from_": tmp_path, "keep_codec": False, "seed": 0}
+    assert str(tmp_path / "new") in capsys.readouterr().out
     monkeypatch.undo()
     assert "minutes: 0" in refused("train", "prior", "--minutes", "0")
+    assert "no card.json" in refused("train", "card", tmp_path)
 
 
 def test_no_command_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -329,7 +335,6 @@ def test_a_photograph_is_warned_about(
 
 @pytest.mark.weights
 def test_make_demos_command(tmp_path: Path) -> None:
-    assert BUILTIN.is_dir()
     command = [sys.executable, "-m", "scumble", "demo"]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ}, capture_output=True, text=True, check=True

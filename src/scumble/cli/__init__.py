@@ -14,7 +14,11 @@ BAD_INPUT, BUG, INTERRUPTED = 2, 1, 130
 
 def main() -> None:
     """The `scumble` command."""
-    sys.exit(run())
+    try:
+        code = run()
+    except KeyboardInterrupt:  # it came while `run` was already cleaning up
+        code = _interrupted()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +45,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return BAD_INPUT
         return _complain(f"{text.rstrip('.')}. `scumble --help` lists the commands.", BAD_INPUT)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing is left half-written", INTERRUPTED)
+        return _interrupted()
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BUG
@@ -50,6 +54,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         hint = "SCUMBLE_DEBUG=1 shows where; please report it with the output of `scumble doctor`"
         return _complain(f"unexpected {type(error).__name__}: {error} ({hint})", BUG)
+
+
+def _interrupted() -> int:
+    return _complain("interrupted; nothing is left half-written", INTERRUPTED)
 
 
 def _complain(message: str, code: int) -> int:

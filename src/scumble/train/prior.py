@@ -107,7 +107,8 @@ def write_prior(out: Path, codec: Any, networks: TextToNoise, recipe: dict[str, 
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".prior-") as name:
-        folder = Path(name)
+        folder = Path(name) / "prior"
+        folder.mkdir()
         codec.half().save_pretrained(folder / "vae")
         networks.unet.half().save_pretrained(folder / "unet")
         networks.text_encoder.half().save_pretrained(folder / "text_encoder")
@@ -133,7 +134,6 @@ def write_prior(out: Path, codec: Any, networks: TextToNoise, recipe: dict[str, 
         if out.exists():
             out.rmdir()
         folder.replace(out)
-        folder.mkdir()  # for the context manager to remove
 
 
 def _dump(path: Path, value: object) -> None:
