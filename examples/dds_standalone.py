@@ -21,7 +21,7 @@ class Model:
 
     def __init__(self, folder, device="cpu"):
         def load(part, cls):
-            return cls.from_pretrained(folder, subfolder=part, use_safetensors=True).to(device).eval()
+            return cls.from_pretrained(folder, subfolder=part, use_safetensors=True).to(device).float().eval()
 
         self.device = device
         self.unet = load("unet", UNet2DConditionModel)
