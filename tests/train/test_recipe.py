@@ -147,7 +147,7 @@ def test_the_codec_learns():
     optimiser = torch.optim.AdamW(codec.parameters(), 3e-3)
     images = next(crops(2, 8, 32))
     losses = []
-    for _ in range(25):
+    for _ in range(100):
         loss, _ = codec_loss(codec, images, 1e-4)
         optimiser.zero_grad()
         loss.backward()
