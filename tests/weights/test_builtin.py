@@ -15,7 +15,10 @@ from scumble.core.request import EditRequest
 from scumble.priors.load import builtin
 from scumble.scenes import WORDS, Scene, Thing, edits, full_caption, read_picture, render, scenes
 from scumble.train.data import to_images
+from scumble.train.denoiser import DenoiserRecipe
 from scumble.train.gates import codec_psnr, edit_scenes, inversion_psnr, sample, to_pixels
+from scumble.train.prior import load_networks
+from scumble.train.tokenizer import new_tokenizer
 
 pytestmark = pytest.mark.weights
 
@@ -152,3 +155,14 @@ def test_padded_pictures_survive_the_codec(prior: Prior):
     canvas = Fit.of((300, 200), 128, 128).pad(render(scene, (85, 128)))
     (copy,) = to_pixels(prior.decode(prior.encode(to_images([canvas]))))
     assert psnr(canvas, copy) > 27
+
+
+@torch.no_grad()
+def test_a_warm_start_means_the_same_by_every_word(prior: Prior, folder: Path):
+    """Also where the tokenizer's ids are others today than when the weights were trained."""
+    captions = [full_caption(s) for s in islice(scenes("test", 14), 8)]
+    _, networks = load_networks(folder, DenoiserRecipe())
+    ids = new_tokenizer()(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    words = max(len(c.split()) for c in captions)
+    now = networks.text_encoder(ids).last_hidden_state
+    assert torch.allclose(now[:, :words], prior.embed(captions).tokens[:, :words], atol=1e-3)

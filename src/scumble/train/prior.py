@@ -82,14 +82,27 @@ def recommended(guidance: float) -> dict[str, dict[str, float]]:
 def load_networks(folder: Path, recipe: DenoiserRecipe) -> tuple[Any, TextToNoise]:
     """(AutoencoderKL, TextToNoise) of an earlier prior, float32. Raises InputError where the folder is not one."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from transformers import CLIPTextModel
+    from transformers import CLIPTextModel, CLIPTokenizer
 
     if not (folder / "model_index.json").exists():
         raise InputError(f"--from {folder}: no model_index.json there; name the folder of a trained prior")
     networks = TextToNoise(recipe)
     networks.unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().train()
-    networks.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().train()
+    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float()
+    vocabulary = CLIPTokenizer.from_pretrained(folder / "tokenizer").get_vocab()
+    _take_over(networks.text_encoder, encoder, vocabulary)
     return load_codec(folder / "vae"), networks
+
+
+def _take_over(encoder: Any, earlier: Any, vocabulary: dict[str, int]) -> None:
+    """Load an earlier text encoder's weights, each token's embedding into the row that its piece has today."""
+    weights = earlier.state_dict()
+    (key,) = (k for k in weights if k.endswith("token_embedding.weight"))
+    rows = encoder.get_input_embeddings().weight.detach().clone()
+    for piece, row in new_tokenizer().get_vocab().items():
+        if piece in vocabulary:
+            rows[row] = weights[key][vocabulary[piece]]
+    encoder.load_state_dict({**weights, key: rows})
 
 
 def load_codec(folder: Path) -> Any:
