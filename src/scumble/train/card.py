@@ -119,7 +119,7 @@ def _page(folder: Path, gates: dict[str, object]) -> str:
 A text-to-image latent diffusion model that draws {card["domain"]}. It knows nothing else: no photographs.
 
 Licence: {card["licence"]}. Words it knows: {", ".join(card["words"])}.
-Recommended guidance: {gates["guidance"]} (the papers' 7.5 over-saturates a model of this size).
+Recommended guidance: {gates["guidance"]}.
 
 Made by `scumble train prior` from nothing but the generator in `scumble.scenes`. {data}.
 
