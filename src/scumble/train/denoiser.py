@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scumble.core.schedule import Schedule
 from scumble.scenes.grammar import caption, full_caption
 from scumble.scenes.world import Scene
 
@@ -137,9 +138,9 @@ def prompt(scene: Scene, rng: np.random.Generator, recipe: DenoiserRecipe) -> st
 
 def alphas_cumprod() -> Tensor:
     """Stable Diffusion's noise levels: float32 (1000,)."""
-    low, high = SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5
-    betas = torch.linspace(low, high, SCHEDULER["num_train_timesteps"], dtype=torch.float64).square()
-    return (1 - betas).cumprod(0).float()
+    schedule = Schedule.from_config(SCHEDULER)
+    assert schedule.abar is not None
+    return schedule.abar.float()
 
 
 def train_denoiser(
