@@ -69,6 +69,17 @@ class TextToNoise(nn.Module):
         return self.unet(x_t, t, encoder_hidden_states=tokens).sample
 
 
+def spell_out_attention(model: TextToNoise) -> None:
+    """Plain matrix products and a softmax instead of the fused kernel, whose backward pass is slow on CPUs.
+
+    The same function of the same weights: training took 1.5 times as many pictures per second so.
+    """
+    from diffusers.models.attention_processor import AttnProcessor
+
+    model.unet.set_attn_processor(AttnProcessor())
+    model.text_encoder.set_attn_implementation("eager")
+
+
 def new_unet(recipe: DenoiserRecipe) -> Any:
     """An untrained UNet2DConditionModel."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -152,6 +163,8 @@ def train_denoiser(
     """
     torch.manual_seed(recipe.seed)
     model = start or TextToNoise(recipe)
+    if not torch.cuda.is_available():
+        spell_out_attention(model)
     run = Run("denoiser", folder, model, rate=recipe.rate, minutes=recipe.minutes, ema=recipe.ema)
     latents, scenes = new_bank(codec, scale, recipe, run)
     rng = np.random.default_rng([12, recipe.seed, run.step])

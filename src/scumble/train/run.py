@@ -44,7 +44,9 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.accelerator = Accelerator(mixed_precision="bf16")
         self.device = self.accelerator.device
-        optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay)
+        optimiser = torch.optim.AdamW(
+            model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True
+        )
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.average = [p.detach().clone() for p in model.parameters()]
         self.step, self.pictures, self.spent = 0, 0, 0.0
@@ -95,8 +97,7 @@ class Run:
         self._first = False
         self.pictures += pictures * self.accelerator.num_processes
         keep = min(self.ema, (1 + self.step) / (10 + self.step))
-        for average, p in zip(self.average, self.model.parameters(), strict=True):
-            average.lerp_(p.detach(), 1 - keep)
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], 1 - keep)
         for key, value in {"loss": loss.detach(), **shown}.items():
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value
         self._since += 1
