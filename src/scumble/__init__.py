@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scumble.api import edit, load
-    from scumble.core.errors import InputError
+    from scumble.core.errors import InputError, MachineError
     from scumble.core.noise import Noise, Tape
     from scumble.core.prior import Card, Prior, Text
     from scumble.core.request import Cancelled, Edit, EditRequest, Step
@@ -32,6 +32,7 @@ __all__ = [
     "Edit",
     "EditRequest",
     "InputError",
+    "MachineError",
     "Noise",
     "Prior",
     "SDEdit",
@@ -51,6 +52,7 @@ _HOME = {
     "Edit": "core.request",
     "EditRequest": "core.request",
     "InputError": "core.errors",
+    "MachineError": "core.errors",
     "Noise": "core.noise",
     "Prior": "core.prior",
     "SDEdit": "methods.sdedit",

@@ -8,7 +8,7 @@ import pytest
 import scumble
 
 NAMES = [
-    "Cancelled", "Card", "DDS", "Edit", "EditRequest", "InputError", "Noise", "Prior", "SDEdit", "SDS",
+    "Cancelled", "Card", "DDS", "Edit", "EditRequest", "InputError", "MachineError", "Noise", "Prior", "SDEdit", "SDS",
     "Schedule", "Step", "Tape", "Text", "edit", "load",
 ]  # fmt: skip
 HEAVY = ["torch", "numpy", "PIL", "diffusers", "transformers", "accelerate"]

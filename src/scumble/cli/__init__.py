@@ -7,9 +7,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, MachineError
 
-BAD_INPUT, BUG, INTERRUPTED = 2, 1, 130
+BAD_INPUT, MACHINE, BUG, INTERRUPTED = 2, 3, 1, 130
 
 
 def main() -> None:
@@ -24,7 +24,8 @@ def main() -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (None: the process's own) and return its exit code; never a traceback.
 
-    0: done. 2: the input cannot be used, said in one line. 130: interrupted. 1: our own fault.
+    0: done. 2: the input cannot be used, said in one line. 3: memory, network or disk did not suffice.
+    130: interrupted. 1: our own fault.
     """
     import typer
 
@@ -39,6 +40,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return code
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
+    except MachineError as error:
+        return _complain(str(error), MACHINE)
     except typer.TyperException as error:  # a flag that does not exist, a word where a number belongs
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         if not text:  # no command at all: the help has been shown
