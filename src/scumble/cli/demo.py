@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from scumble.cli.options import Model, Settings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,6 +20,17 @@ SIZE = 256  # pixels of the demo's picture
 FRAMES = 40  # of the film, at most
 SOURCE = "a red circle on a white background"
 TARGET = "a blue circle on a white background"
+
+EXAMPLES = ("scumble demo", "scumble demo -o try --set steps=50")
+
+
+def command(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.")] = Path("demo"),
+    model: Model = "scenes",
+    settings: Settings = None,
+) -> None:
+    """Draw a scene, edit it, and write before, after, compare and a film."""
+    run(out, model, settings or [])
 
 
 def run(folder: Path, model: str, settings: Sequence[str] = ()) -> None:

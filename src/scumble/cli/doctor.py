@@ -13,6 +13,14 @@ import typer
 NEEDED_DISK = 5e9  # bytes: a Stable Diffusion checkpoint in half precision, with room to spare
 
 
+EXAMPLES = ("scumble doctor", "scumble doctor --help")
+
+
+def command() -> None:
+    """Check this installation."""
+    raise typer.Exit(run())
+
+
 def run() -> int:
     """Print one line per check; 0 if all is well, 1 if something needs attention."""
     checks: list[Callable[[], tuple[bool, str]]] = [python, packages, device, memory, cache, weights]

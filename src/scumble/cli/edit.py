@@ -7,15 +7,48 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scumble.cli.options import Model, Settings
 from scumble.core.errors import InputError
 
 if TYPE_CHECKING:
     from scumble.api import Plan
     from scumble.core.request import Edit, OnStep, Step
+
+EXAMPLES = (
+    'scumble edit in.png --source "a red circle" --target "a blue circle"',
+    'scumble edit in.png --source "a red circle" --target "a red star" --set steps=100 -o star.png',
+)
+
+
+def command(
+    picture: Annotated[Path, typer.Argument(metavar="IN", help="A PNG, JPEG or WebP picture of any size.")],
+    source: Annotated[str, typer.Option(help="What the picture shows now.")] = "",
+    target: Annotated[str, typer.Option(help="What it shall show.")] = "",
+    method: Annotated[
+        str, typer.Option(help="`scumble methods` lists them; ./file.py:Class runs your own.")
+    ] = "dds",
+    model: Model = "scenes",
+    mask: Annotated[
+        Path | None, typer.Option(help="A picture of the same size: white may change, black stays exactly.")
+    ] = None,
+    negative: Annotated[str, typer.Option(help="What it shall not show.")] = "",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same edit.")] = 0,
+    settings: Settings = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="PNG, JPEG or WebP; default: IN-edited.png.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to compute; auto takes the best there is.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Try words that the model does not know.")] = False,
+) -> None:
+    """Edit one picture."""
+    run(
+        picture, out, mask, model, device, settings or [],
+        source=source, target=target, method=method, negative=negative, seed=seed, force=force,
+    )  # fmt: skip
 
 
 def run(

@@ -5,11 +5,49 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from scumble.core.errors import InputError
+
+PRIOR_EXAMPLES = (
+    "scumble train prior -o runs/scenes --minutes 120",
+    "scumble train prior -o runs/longer --from runs/scenes --keep-codec",
+)
+CARD_EXAMPLES = ("scumble train card runs/scenes", "scumble train card runs/scenes --scale 0.1")
+
+
+def prior(
+    name: Annotated[str, typer.Argument(help="The only recipe there is: scenes.")] = "scenes",
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="A new folder; OUT.log beside it holds logs and checkpoints.")
+    ] = Path("runs/scenes"),
+    minutes: Annotated[float, typer.Option(help="The budget, of the clock on the wall.")] = 120,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Warm-start from this prior, with a fresh optimiser.")
+    ] = None,
+    keep_codec: Annotated[
+        bool, typer.Option("--keep-codec", help="Take the codec of --from as it is.")
+    ] = False,
+    bank: Annotated[int | None, typer.Option(min=1, help="How many pictures the denoiser sees.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the initial weights and the data's order.")] = 0,
+) -> None:
+    """Train the built-in prior from nothing but its generator of scenes; continues a run that was cut off."""
+    choice = {} if bank is None else {"bank": bank}
+    run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, seed=seed, **choice)
+
+
+def card(
+    folder: Annotated[Path, typer.Argument(help="A prior that `scumble train prior` made.")],
+    guidance: Annotated[float, typer.Option(min=1, help="What the card will recommend.")] = 3.0,
+    scale: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of the full sample counts; 1 takes half an hour.")
+    ] = 1.0,
+    dtype: Annotated[str, typer.Option(help="Of the network calls: auto, float32, bfloat16.")] = "auto",
+) -> None:
+    """Measure a trained prior on the test split and write its model card."""
+    measure(folder, guidance=guidance, scale=scale, dtype=dtype)
 
 
 def run(name: str, out: Path, **options: Any) -> None:

@@ -1,17 +1,26 @@
-"""`scumble methods` and `scumble models`: everything here is read off the dataclasses and the cards."""
+"""`scumble methods`: everything here is read off the methods' dataclasses."""
 
 from __future__ import annotations
 
 from dataclasses import Field, fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
     from scumble.core.request import Needs
 
+EXAMPLES = ("scumble methods", "scumble methods dds")
 
-def methods() -> None:
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="One method, with all it has to say.")] = None,
+) -> None:
+    """List the methods, or show all about one."""
+    show(name) if name else overview()
+
+
+def overview() -> None:
     """One line per method."""
     from scumble.checks import method_class, method_names
 
@@ -23,7 +32,7 @@ def methods() -> None:
     )
 
 
-def method(name: str) -> None:
+def show(name: str) -> None:
     """All that a method's class says about itself. Raises InputError for an unknown one."""
     from scumble.checks import method_class
 
@@ -57,39 +66,6 @@ def row(kind: type[Any], f: Field[Any]) -> tuple[str, str, str, str]:
     default = f"{f.default:.6g}" if isinstance(f.default, float) else repr(f.default)
     limits = f"{getattr(hint, '__name__', str(hint))} {limits}".strip()
     return f.name, default, limits, meta.get("help", "")
-
-
-def models() -> None:
-    """The built-in models, and how to name others."""
-    from scumble.checks import A_REAL_CHECKPOINT
-    from scumble.priors import load
-
-    installed = load.models()
-    for name in load.BUILTIN:
-        typer.echo(f"{name}: {installed[name].domain if name in installed else 'not in this installation'}")
-    typer.echo(
-        f"""
-Any Stable Diffusion 1.x / 2.x shaped checkpoint works, too: a folder (./name) or a hub id, such as
-{A_REAL_CHECKPOINT}. `scumble models NAME` shows what is known of one that is here."""
-    )
-
-
-def model(name: str) -> None:
-    """A model's card. Raises InputError for one that is not here; nothing is downloaded."""
-    from scumble.api import load
-
-    card = load(name, local_files_only=True).card
-    typer.echo(f"{card.id}: {card.domain}\n")
-    table(
-        [
-            ("licence", card.licence),
-            ("hash", card.hash),
-            ("canvas", f"long side {card.size} px, both sides multiples of {card.multiple}"),
-            ("can", ", ".join(sorted(card.capabilities))),
-            ("words", "open" if card.words is None else " ".join(sorted(card.words))),
-            *((f"recommended for {k}", str(dict(v))) for k, v in sorted(card.recommended.items())),
-        ]
-    )
 
 
 def table(rows: list[tuple[str, ...]]) -> None:

@@ -1,0 +1,51 @@
+"""`scumble models`: everything here is read off the models' cards."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from scumble.cli.methods import table
+
+EXAMPLES = ("scumble models", "scumble models scenes")
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="One model, with all that its card says.")] = None,
+) -> None:
+    """List the models, or show all about one."""
+    show(name) if name else overview()
+
+
+def overview() -> None:
+    """The built-in models, and how to name others."""
+    from scumble.checks import A_REAL_CHECKPOINT
+    from scumble.priors import load
+
+    installed = load.models()
+    for name in load.BUILTIN:
+        typer.echo(f"{name}: {installed[name].domain if name in installed else 'not in this installation'}")
+    typer.echo(
+        f"""
+Any Stable Diffusion 1.x / 2.x shaped checkpoint works, too: a folder (./name) or a hub id, such as
+{A_REAL_CHECKPOINT}. `scumble models NAME` shows what is known of one that is here."""
+    )
+
+
+def show(name: str) -> None:
+    """A model's card. Raises InputError for one that is not here; nothing is downloaded."""
+    from scumble.api import load
+
+    card = load(name, local_files_only=True).card
+    typer.echo(f"{card.id}: {card.domain}\n")
+    table(
+        [
+            ("licence", card.licence),
+            ("hash", card.hash),
+            ("canvas", f"long side {card.size} px, both sides multiples of {card.multiple}"),
+            ("can", ", ".join(sorted(card.capabilities))),
+            ("words", "open" if card.words is None else " ".join(sorted(card.words))),
+            *((f"recommended for {k}", str(dict(v))) for k, v in sorted(card.recommended.items())),
+        ]
+    )
