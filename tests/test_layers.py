@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[1] / "src/scumble"
 
 # room -> the rooms it may import besides itself
 BELOW_SURFACES = {
-    "api", "checks", "canvas", "files", "methods", "tuning", "loops", "scores",
-    "attention", "core", "priors", "scenes",
+    "api", "checks", "layer", "canvas", "files", "methods", "tuning", "loops", "scores",
+    "forms", "attention", "core", "priors", "scenes",
 }  # fmt: skip
 MAY_IMPORT = {
     "core": set(),
@@ -20,13 +20,15 @@ MAY_IMPORT = {
     "scores": {"attention", "core"},
     "loops": {"attention", "core"},
     "tuning": {"attention", "core"},
+    "forms": {"core"},
     "methods": {"tuning", "loops", "scores", "attention", "core"},
     "scenes": set(),
     "files": {"core"},
     "canvas": {"files", "core"},
+    "layer": {"canvas", "files", "core"},
     "priors": {"attention", "core"},
     "checks": {"methods", "core"},
-    "api": {"checks", "canvas", "files", "methods", "core", "priors"},
+    "api": {"checks", "layer", "canvas", "files", "forms", "methods", "core", "priors"},
     "testing": BELOW_SURFACES,
     "train": BELOW_SURFACES,
     "bench": BELOW_SURFACES,
@@ -42,10 +44,12 @@ THIRD_PARTY = {
     "scores": {"torch", "jaxtyping"},
     "loops": {"torch", "jaxtyping"},
     "tuning": {"torch", "jaxtyping"},
+    "forms": {"torch", "PIL", "jaxtyping"},
     "methods": {"torch", "jaxtyping"},
     "scenes": {"numpy"},
     "files": {"numpy", "PIL"},
     "canvas": {"torch", "numpy", "PIL"},
+    "layer": {"torch", "numpy", "PIL"},
     "checks": {"torch"},
     "api": {"torch", "PIL"},
 }
@@ -55,10 +59,12 @@ ABOVE_PRIORS = [
     "scores",
     "loops",
     "tuning",
+    "forms",
     "methods",
     "scenes",
     "files",
     "canvas",
+    "layer",
     "api",
     "cli",
 ]
@@ -155,7 +161,7 @@ def test_only_noise_draws(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in MODULES if room(p) in {"cli", "api", "checks", "files", "canvas", "__init__"}],
+    [p for p in MODULES if room(p) in {"cli", "api", "checks", "files", "canvas", "layer", "__init__"}],
     ids=name,
 )
 def test_heavy_imports_happen_inside_functions(path: Path) -> None:

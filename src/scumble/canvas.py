@@ -8,16 +8,19 @@ stayed grey, else RGB. Pixels that a mask protects are the picture's own, exactl
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from scumble.files import Picture
+from scumble.files import Mask, Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels, as Pillow has it."""
 
 GREY_TOLERANCE = 8  # 8-bit steps between channels that nobody sees as colour
 
@@ -47,6 +50,38 @@ class Fit:
         return np.pad(array, sides, mode="edge")
 
 
+def crop_box(mask: Image.Image, size: tuple[int, int], least: int = 1) -> Box | None:
+    """The part of a picture to edit by itself: a square around the mask's box, a third longer than the box.
+
+    Args:
+        mask: 8-bit grey, of the picture's size; above 0 may change.
+        size: the picture's, (width, height).
+        least: the canvas's long side: a smaller crop would only be magnified.
+
+    Returns:
+        The square, moved into the picture and cut by its borders; None where it would be as long as the
+        picture and nothing would get sharper, or where the mask is black.
+    """
+    found = mask.getbbox()
+    if found is None:
+        return None
+    left, top, right, bottom = found
+    side = max(math.ceil(max(right - left, bottom - top) * 4 / 3), least)
+    if side >= max(size):
+        return None
+    w, h = min(side, size[0]), min(side, size[1])
+    x = min(max((left + right - w) // 2, 0), size[0] - w)
+    y = min(max((top + bottom - h) // 2, 0), size[1] - h)
+    return x, y, x + w, y + h
+
+
+def crop(picture: Picture, mask: Mask, box: Box) -> tuple[Picture, Mask]:
+    """A part of a picture and of its mask; names and digests remain those of the whole."""
+    alpha = None if picture.alpha is None else picture.alpha.crop(box)
+    part = replace(picture, rgb=picture.rgb.crop(box), alpha=alpha)
+    return part, replace(mask, values=mask.values.crop(box))
+
+
 def to_canvas(picture: Picture, fit: Fit) -> Tensor:
     """The picture on the canvas: float32 (1, 3, H, W) in [-1, 1]."""
     import torch
@@ -69,17 +104,22 @@ def to_pixels(image: Tensor) -> Image.Image:
     return Image.fromarray(((values + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
+def upright(image: Tensor, fit: Fit) -> Image.Image:
+    """The canvas's image (1, 3, H, W) without its padding, RGB of the picture's own size."""
+    left, top = fit.offset
+    w, h = fit.inner
+    return to_pixels(image).crop((left, top, left + w, top + h)).resize(fit.size, Image.Resampling.LANCZOS)
+
+
 def from_canvas(image: Tensor, picture: Picture, fit: Fit, mask: Image.Image | None = None) -> Image.Image:
     """The canvas's image (1, 3, H, W) as a picture of the input's own size, kind and profile.
 
     Where `mask` is 0 each pixel is the input's own, exactly; where it is grey, a blend.
     """
-    left, top = fit.offset
-    w, h = fit.inner
-    edited = to_pixels(image).crop((left, top, left + w, top + h)).resize(fit.size, Image.Resampling.LANCZOS)
+    edited = upright(image, fit)
     if mask is not None:
         edited = paste(picture.rgb, edited, mask)
-    return _attach(edited, picture)
+    return finish(edited, picture)
 
 
 def paste(below: Image.Image, above: Image.Image, mask: Image.Image) -> Image.Image:
@@ -87,8 +127,8 @@ def paste(below: Image.Image, above: Image.Image, mask: Image.Image) -> Image.Im
     return Image.composite(above, below, mask)
 
 
-def _attach(rgb: Image.Image, picture: Picture) -> Image.Image:
-    """Give the edited colours the input's greyness, alpha and profile."""
+def finish(rgb: Image.Image, picture: Picture) -> Image.Image:
+    """Edited colours with the input's greyness, alpha and profile."""
     if picture.grey:
         channels = np.asarray(rgb).astype(np.int16)
         if np.ptp(channels, axis=2).max() <= GREY_TOLERANCE:

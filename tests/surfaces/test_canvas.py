@@ -89,3 +89,41 @@ def test_grey_alpha_and_profile_come_back(photo: Image.Image) -> None:
 def test_eight_bits_are_rounded_and_clamped() -> None:
     values = torch.tensor([-7.0, -1.0, 0.0, 1.0, 7.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
     assert np.asarray(canvas.to_pixels(values))[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("size", [(400, 300), (300, 400), (4000, 300), (1200, 1200)])
+@pytest.mark.parametrize("drawn", [(0, 0, 30, 20), (180, 140, 260, 160), (250, 270, 300, 300)])
+def test_a_crop_holds_the_mask_and_lies_inside(size: tuple[int, int], drawn: canvas.Box) -> None:
+    mask = Image.new("L", size)
+    mask.paste(1, drawn)
+    box = canvas.crop_box(mask, size, least=64)
+    assert box is not None
+    left, top, right, bottom = box
+    assert 0 <= left <= drawn[0]
+    assert 0 <= top <= drawn[1]
+    assert drawn[2] <= right <= size[0]
+    assert drawn[3] <= bottom <= size[1]
+    wanted = max(64, -(-max(drawn[2] - drawn[0], drawn[3] - drawn[1]) * 4 // 3))
+    assert (right - left, bottom - top) == (min(wanted, size[0]), min(wanted, size[1]))
+
+
+def test_no_crop_where_it_gains_nothing() -> None:
+    mask = Image.new("L", (400, 300))
+    assert canvas.crop_box(mask, mask.size) is None
+    mask.paste(255, (50, 0, 349, 10))  # a third more is 399
+    assert canvas.crop_box(mask, mask.size) == (0, 0, 399, 300)
+    assert canvas.crop_box(mask, mask.size, least=400) is None
+    mask.paste(255, (50, 0, 350, 10))
+    assert canvas.crop_box(mask, mask.size) is None
+
+
+def test_a_crop_takes_picture_alpha_and_mask_alike(photo: Image.Image) -> None:
+    image = photo.convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(photo.size))
+    mask = files.read_mask(np.pad(np.full((6, 6), 255, np.uint8), ((10, 24), (20, 34))), photo.size)
+    part, drawn = canvas.crop(files.read(image), mask, (18, 8, 28, 18))
+    assert part.size == drawn.values.size == (10, 10)
+    assert part.rgb.tobytes() == photo.crop((18, 8, 28, 18)).tobytes()
+    assert part.alpha is not None
+    assert part.alpha.tobytes() == image.getchannel("A").crop((18, 8, 28, 18)).tobytes()
+    assert drawn.values.getbbox() == (2, 2, 8, 8)
