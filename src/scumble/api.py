@@ -37,7 +37,7 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
-    local_files_only: bool = False,
+    offline: bool = False,
 ) -> Prior:
     """A prior by name: "scenes" (built in), a checkpoint folder, or the id of one on the model hub.
 
@@ -46,9 +46,7 @@ def load(
     """
     from scumble.priors.load import load_prior
 
-    return load_prior(
-        str(model), device=device, dtype=dtype, revision=revision, local_files_only=local_files_only
-    )
+    return load_prior(str(model), device=device, dtype=dtype, revision=revision, offline=offline)
 
 
 def edit(

@@ -251,7 +251,7 @@ def test_hub_errors(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Excepti
 
 def test_a_hub_id_that_is_not_cached_while_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    refused("owner/name", "not in the cache", local_files_only=True)
+    refused("owner/name", "not in the cache", offline=True)
 
 
 def test_a_cached_hub_id_needs_no_network_no_remote_code_and_no_pipelines(pristine: Path, tmp_path: Path):
@@ -262,7 +262,7 @@ def test_a_cached_hub_id_needs_no_network_no_remote_code_and_no_pipelines(pristi
     code = """
 import sys
 from scumble.priors.load import load_prior
-card = load_prior("owner/name", device="cpu", local_files_only=True).card
+card = load_prior("owner/name", device="cpu", offline=True).card
 from diffusers.utils.constants import DIFFUSERS_DISABLE_REMOTE_CODE
 pipelines = [name for name in sys.modules if name.startswith("diffusers.pipelines.")]
 print(card.id, card.hash, DIFFUSERS_DISABLE_REMOTE_CODE, len(pipelines))

@@ -37,7 +37,7 @@ def show(name: str) -> None:
     """A model's card. Raises InputError for one that is not here; nothing is downloaded."""
     from scumble.api import load
 
-    card = load(name, local_files_only=True).card
+    card = load(name, offline=True).card
     typer.echo(f"{card.id}: {card.domain}\n")
     table(
         [

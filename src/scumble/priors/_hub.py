@@ -14,7 +14,7 @@ from scumble.priors._folder import PARTS, STEMS, Folder
 CONFIGS = ["*.json", "tokenizer/*"]
 
 
-def fetch(model: str, *, revision: str | None = None, local_files_only: bool = False) -> Folder:
+def fetch(model: str, *, revision: str | None = None, offline: bool = False) -> Folder:
     """The checkpoint `model` ("owner/name") of the hub, downloaded unless it is in the cache already.
 
     Only JSON, tokenizer files and safetensors are fetched: plain weights, or half-precision ones where a
@@ -23,24 +23,22 @@ def fetch(model: str, *, revision: str | None = None, local_files_only: bool = F
     Raises:
         InputError: not a checkpoint that we can drive, not found, no access, or not cached while offline.
     """
-    folder = Folder(_snapshot(model, CONFIGS, revision, local_files_only), model, model)
+    folder = Folder(_snapshot(model, CONFIGS, revision, offline), model, model)
     parts = PARTS[folder.family()]
     for variant in ("", ".fp16"):
         names = [f"{part}/{STEMS[part]}{variant}{shards}" for part in parts for shards in ("", "-*-of-*")]
         patterns = CONFIGS + [f"{name}.safetensors" for name in names]
-        folder = Folder(_snapshot(model, patterns, revision, local_files_only), model, model)
+        folder = Folder(_snapshot(model, patterns, revision, offline), model, model)
         if all(any((folder.path / part).glob("*.safetensors")) for part in parts):
             break
     return folder
 
 
-def _snapshot(model: str, patterns: list[str], revision: str | None, local_files_only: bool) -> Path:
+def _snapshot(model: str, patterns: list[str], revision: str | None, offline: bool) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     try:
-        path = snapshot_download(
-            model, revision=revision, allow_patterns=patterns, local_files_only=local_files_only
-        )
+        path = snapshot_download(model, revision=revision, allow_patterns=patterns, local_files_only=offline)
     except errors.IncompleteSnapshotError as error:  # offline: what is there decides, judged by Folder.check
         path = error.snapshot_path
     except errors.HFValidationError as error:

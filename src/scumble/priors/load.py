@@ -21,14 +21,14 @@ def load_prior(
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
-    local_files_only: bool = False,
+    offline: bool = False,
 ) -> Prior:
     """The prior called `model`: "scenes", a diffusers folder, or a hub id such as "owner/name".
 
     `device` auto: cuda, else mps, else cpu. `dtype` auto: float16 on cuda, else float32. `revision` and
-    `local_files_only` concern the hub. Raises InputError in one sentence for anything that cannot be loaded.
+    `offline` concern the hub. Raises InputError in one sentence for anything that cannot be loaded.
     """
-    folder = find(model, revision=revision, local_files_only=local_files_only)
+    folder = find(model, revision=revision, offline=offline)
     if folder.family() == "pixel":
         from scumble.priors._parts import resolve_device
         from scumble.priors.pixel import PixelPrior
@@ -50,7 +50,7 @@ def models() -> dict[str, Card]:
     return {name: read_card(Folder(path, name, name)) for name, path in folders.items() if path.is_dir()}
 
 
-def find(model: str, *, revision: str | None = None, local_files_only: bool = False) -> Folder:
+def find(model: str, *, revision: str | None = None, offline: bool = False) -> Folder:
     """The checkpoint folder called `model`, fetched from the hub if that is what the name means.
 
     A built-in name first, then what starts like a path or exists, then owner/name on the hub. Raises
@@ -64,7 +64,7 @@ def find(model: str, *, revision: str | None = None, local_files_only: bool = Fa
     if model.startswith(("/", ".", "~")) or (model and Path(model).exists()):
         return Folder.open(model)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        return fetch(model, revision=revision, local_files_only=local_files_only)
+        return fetch(model, revision=revision, offline=offline)
     near = get_close_matches(model, BUILTIN, n=1)
     hint = (
         f"did you mean '{near[0]}'?"

@@ -63,7 +63,7 @@ class StableDiffusionPrior:
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         revision: str | None = None,
-        local_files_only: bool = False,
+        offline: bool = False,
     ) -> Self:
         """A diffusers folder or a model hub id; safetensors only, no remote code.
 
@@ -72,7 +72,7 @@ class StableDiffusionPrior:
         """
         from scumble.priors.load import find
 
-        folder = find(str(id_or_path), revision=revision, local_files_only=local_files_only)
+        folder = find(str(id_or_path), revision=revision, offline=offline)
         return cls.from_folder(folder, device=device, dtype=dtype)
 
     @classmethod
