@@ -116,6 +116,8 @@ def test_sites_count_in_execution_order(prior: StableDiffusionPrior):
     assert indices("cross", "mid") == [(0, 2)]
     assert indices("cross", "up") == [(0, 2), (1, 2), (2, 1), (3, 1)]
     assert indices("resnet", "up") == [(0, 2), (1, 2), (2, 1), (3, 1)]
+    assert [s.layer for s in sites(prior._unet) if s.kind == "cross"] == [0, 1, 2, 3, 4, 5, 6]
+    assert [s.grid((9, 12)) for s in sites(prior._unet) if s.kind == "mid"] == [(5, 6)]
 
     control = Control("cross")
     with prior.control(control), torch.no_grad():
@@ -141,11 +143,13 @@ def test_a_site_is_told_the_moment_and_the_rows(prior: StableDiffusionPrior):
     assert torch.equal(now.at, at.repeat(2))
     assert unnamed.rows == (None, None)
     assert unnamed.at is unnamed.t
+    assert now.latent == (8, 12)
+    assert (now.find(("target", "null")), now.find(("target", "text"))) == ([2, 3], [])
 
 
 @torch.no_grad()
 def test_other_layers_keep_their_fused_kernel(prior: StableDiffusionPrior):
-    first = Site("self", "down", 0, 1)
+    first = Site("self", "down", 0, 1, 0)
 
     class One(Control):
         def wants(self, site: Site) -> bool:
@@ -240,7 +244,7 @@ def test_pixel_networks_have_sites_too():
     plain = unet(x_t, T).sample
     for kind, count in {"self": 6, "self_out": 6, "resnet": 12, "mid": 1}.items():
         control = Control(kind)
-        with installed(unet, control) as bridge, bridge.call(Now(T, T, (None, None))):
+        with installed(unet, control) as bridge, bridge.call(Now(T, T, (None, None), (8, 12))):
             watched = unet(x_t, T).sample
         torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-5)
         assert len(control.seen) == count

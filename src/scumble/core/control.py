@@ -19,27 +19,37 @@ class Site:
 
     `kind`: "self" and "cross" are attention layers (attend); "self_out" the output of a self-attention layer,
     "resnet" that of a residual block, "mid" that of the bottleneck (feature). `block`: "down", "mid" or "up";
-    `index` counts sites of this kind within the block in execution order, from 0; `stride` is the ratio of
-    the latent's side to the site's.
+    `index` counts sites of this kind within the block in execution order, from 0, and `layer` within the whole
+    network; `stride` is the ratio of the latent's side to the site's.
     """
 
     kind: Kind
     block: Literal["down", "mid", "up"]
     index: int
     stride: int
+    layer: int
+
+    def grid(self, latent: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of the site where the latent is `latent`: an odd side is rounded up when it is halved."""
+        return -(-latent[0] // self.stride), -(-latent[1] // self.stride)
 
 
 @dataclass(frozen=True, eq=False)
 class Now:
     """The moment of a network call: the time it is told, the level x_t stands at, the name of every row.
 
-    `rows` has one entry per row of the batch, None for a row nobody named. There is no step counter: windows
-    are given as times of the grid.
+    `rows` has one entry per row of the batch, None for a row nobody named; `latent` is (h, w) of x_t. There is
+    no step counter: windows are given as times of the grid.
     """
 
     t: Time
     at: Time
     rows: tuple[Row | None, ...]
+    latent: tuple[int, int]
+
+    def find(self, row: Row) -> list[int]:
+        """The numbers of the rows that are called `row`."""
+        return [i for i, name in enumerate(self.rows) if name == row]
 
 
 @runtime_checkable

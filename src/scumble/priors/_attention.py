@@ -81,8 +81,8 @@ def sites(network: nn.Module) -> dict[Site, Any]:
     counts: Counter[tuple[str, str]] = Counter()
 
     def add(kind: Kind, part: Any, stride: int, module: nn.Module) -> None:
-        found[Site(kind, part, counts[kind, part], stride)] = module
-        counts[kind, part] += 1
+        found[Site(kind, part, counts[kind, part], stride, counts[kind, ""])] = module
+        counts.update([(kind, part), (kind, "")])
 
     for part, stride, block in _blocks(network):
         for attn in _attentions(block):

@@ -207,7 +207,8 @@ class StableDiffusionPrior:
         if self._bridge is None:
             out = self._call(x_t, t, text)
         else:
-            with self._bridge.call(Now(t, at, text.roles or (None,) * len(x_t))):
+            now = Now(t, at, text.roles or (None,) * len(x_t), (x_t.shape[-2], x_t.shape[-1]))
+            with self._bridge.call(now):
                 out = self._call(x_t, t, text)
         return self.schedule.predict(x_t, at, **{self.schedule.prediction: out})
 
