@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src/scumble"
 
 # room -> the rooms it may import besides itself
 BELOW_SURFACES = {
-    "api", "checks", "layer", "canvas", "files", "methods", "tuning", "loops", "scores",
+    "api", "plan", "passport", "checks", "machine", "layer", "canvas", "files", "methods", "tuning", "loops", "scores",
     "forms", "attention", "core", "priors", "scenes",
 }  # fmt: skip
 MAY_IMPORT = {
@@ -28,7 +28,22 @@ MAY_IMPORT = {
     "layer": {"canvas", "files", "core"},
     "priors": {"attention", "core"},
     "checks": {"methods", "core"},
-    "api": {"checks", "layer", "canvas", "files", "forms", "methods", "core", "priors"},
+    "machine": {"core"},
+    "passport": set(),
+    "plan": {"passport", "checks", "machine", "layer", "canvas", "files", "forms", "core"},
+    "api": {
+        "plan",
+        "passport",
+        "checks",
+        "machine",
+        "layer",
+        "canvas",
+        "files",
+        "forms",
+        "methods",
+        "core",
+        "priors",
+    },
     "testing": BELOW_SURFACES,
     "train": BELOW_SURFACES,
     "bench": BELOW_SURFACES,
@@ -51,6 +66,9 @@ THIRD_PARTY = {
     "canvas": {"torch", "numpy", "PIL"},
     "layer": {"torch", "numpy", "PIL"},
     "checks": {"torch"},
+    "machine": {"torch", "psutil"},
+    "passport": set(),
+    "plan": {"torch", "PIL"},
     "api": {"torch", "PIL"},
 }
 ABOVE_PRIORS = [
@@ -65,6 +83,9 @@ ABOVE_PRIORS = [
     "files",
     "canvas",
     "layer",
+    "machine",
+    "passport",
+    "plan",
     "api",
     "cli",
 ]
@@ -161,7 +182,12 @@ def test_only_noise_draws(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in MODULES if room(p) in {"cli", "api", "checks", "files", "canvas", "layer", "__init__"}],
+    [
+        p
+        for p in MODULES
+        if room(p)
+        in {"cli", "api", "plan", "passport", "machine", "checks", "files", "canvas", "layer", "__init__"}
+    ],
     ids=name,
 )
 def test_heavy_imports_happen_inside_functions(path: Path) -> None:

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import platform
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from scumble.checks import (
     check_codec,
+    check_loading,
     check_model,
     check_prompts,
+    check_seed,
     check_settings,
     check_words,
     method_class,
 )
-from scumble.core.errors import InputError
+from scumble.passport import versions as versions
 
 if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
-
-    from scumble.canvas import Fit
     from scumble.core.prior import Card, Prior
-    from scumble.core.request import Edit, EditRequest, Method, OnStep
-    from scumble.files import Mask, Picture, PictureLike
+    from scumble.core.request import Edit, Method, OnStep
+    from scumble.files import PictureLike
+    from scumble.plan import Origin, Plan
 
-Origin = str  # "user", "card" or "method"
+
+class Loading(TypedDict, total=False):
+    """The options of `load`."""
+
+    device: str
+    dtype: str
+    revision: str | None
+    offline: bool
+    lora: Sequence[str]
+    memory: Sequence[str]
 
 
 def load(
@@ -38,15 +44,29 @@ def load(
     dtype: str = "auto",
     revision: str | None = None,
     offline: bool = False,
+    lora: Sequence[str] = (),
+    memory: Sequence[str] = (),
 ) -> Prior:
-    """A prior by name: "scenes" (built in), a checkpoint folder, or the id of one on the model hub.
+    """A prior by name: "scenes" (built in), a checkpoint folder or file, or the id of one on the model hub.
+
+    Args:
+        device: where to compute: "cpu", an accelerator's name, or "auto" for the best there is.
+        dtype: of the network calls: "float32", "float16", "bfloat16", or "auto" for what the device does best.
+        revision: a branch, tag or commit of the hub.
+        offline: use what is there already; download nothing.
+        lora: files of low-rank weights, each with ":0.8" behind its name for another weight than 1.
+        memory: what trades time for memory: any of "slicing", "tiling", "offload", "sequential".
 
     Raises:
         InputError: no such model, a checkpoint that we cannot drive, with a missing part or pickled weights.
+        MachineError: it cannot be fetched, or does not fit into memory.
     """
+    from scumble.machine import limits
     from scumble.priors.load import load_prior
 
-    return load_prior(str(model), device=device, dtype=dtype, revision=revision, offline=offline)
+    more: dict[str, Any] = {k: v for k, v in (("lora", tuple(lora)), ("memory", tuple(memory))) if v}
+    with limits({"device": device, "dtype": dtype, "memory": memory}):
+        return load_prior(str(model), device=device, dtype=dtype, revision=revision, offline=offline, **more)
 
 
 def edit(
@@ -60,7 +80,11 @@ def edit(
     negative: str = "",
     seed: int = 0,
     settings: Mapping[str, object] | None = None,
-    keep: str = "none",
+    keep: str | float = "auto",
+    crop: str = "auto",
+    form: str = "latent",
+    size: int | None = None,
+    paper: bool = False,
     force: bool = False,
     on_step: OnStep | None = None,
 ) -> Edit:
@@ -73,71 +97,29 @@ def edit(
         model: what `load` takes, or a prior.
         mask: white may change, black stays exactly as it is; of the picture's size.
         settings: values for a method given by name, above the card's and the method's own.
-        keep: "none": the method's own picture everywhere (inside the mask).
+        keep: "auto": what hardly changed stays the input's own pixels, exactly; a number from 0 to 2: so does
+            what changed by less (colours have a range of 2); "none": the method's own picture everywhere.
+        crop: "auto": where the mask is small, edit only the part around it, at the model's full resolution; the
+            prompts then describe that part. "none": always the whole picture.
+        form: "latent": any change; "lut": only colours change, through one curve for the whole picture, so
+            that nothing can move (for methods that optimise).
+        size: pixels of the long side that the model works at; None: what it was made for.
+        paper: take the method's own values, those of its paper, and not the card's recommended ones.
         force: try words that the model does not know.
         on_step: called after every step; raise `scumble.Cancelled` from it to stop.
 
     Returns:
-        Edit: `picture` has the input's size; `provenance` says how it was made, value by value.
+        Edit: `picture` has the input's size, `layer` is what lies over the input, `raw` the method's own
+        picture; `provenance` says how it was made, value by value.
 
     Raises:
         InputError: anything about the input that cannot be used, in one sentence.
+        MachineError: the memory does not suffice, or a model cannot be fetched.
     """
     return plan(
-        image, source=source, target=target, method=method, model=model, mask=mask,
-        negative=negative, seed=seed, settings=settings, keep=keep, force=force,
+        image, source=source, target=target, method=method, model=model, mask=mask, negative=negative,
+        seed=seed, settings=settings, keep=keep, crop=crop, form=form, size=size, paper=paper, force=force,
     )(on_step)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Plan:
-    """An edit whose inputs are checked and whose model is loaded; calling it makes the edit."""
-
-    prior: Prior
-    name: str
-    method: Method
-    origins: Mapping[str, Origin]
-    picture: Picture
-    mask: Mask | None
-    fit: Fit
-    request: EditRequest
-
-    def __call__(self, on_step: OnStep | None = None) -> Edit:
-        result = self.method(self.prior, self.request, on_step)
-        if not result.raw.isfinite().all():
-            raise InputError(
-                f"{self.name}: the values ran away to infinity; try smaller steps or less guidance"
-            )
-        # raw, not image: a soft mask must weigh once, and at the picture's own resolution.
-        return replace(result, picture=self.show(result.raw), provenance=self._passport(result))
-
-    def show(self, image: Tensor) -> Image.Image:
-        """A canvas image (1, 3, H, W), such as a step's preview, at the input's size and inside the mask."""
-        from scumble.canvas import from_canvas
-
-        return from_canvas(image, self.picture, self.fit, self.mask and self.mask.values)
-
-    def _passport(self, result: Edit) -> dict[str, Any]:
-        import scumble
-
-        card, request = self.prior.card, self.request
-        return {
-            "scumble": scumble.__version__,
-            "method": self.name,
-            "settings": {
-                k: {"value": plain(getattr(self.method, k)), "from": o} for k, o in self.origins.items()
-            },
-            "source": request.source,
-            "target": request.target,
-            "negative": request.negative,
-            "seed": request.seed,
-            "keep": "none",
-            "model": {"id": card.id, "hash": card.hash, "licence": card.licence},
-            "input": {"sha256": self.picture.sha256, "size": list(self.picture.size)},
-            "mask": {"sha256": self.mask.sha256} if self.mask else None,
-            "evaluations": result.evaluations,
-            "versions": versions(),
-        }
 
 
 def plan(
@@ -151,21 +133,23 @@ def plan(
     negative: str = "",
     seed: int = 0,
     settings: Mapping[str, object] | None = None,
-    keep: str = "none",
+    keep: str | float = "auto",
+    crop: str = "auto",
+    form: str = "latent",
+    size: int | None = None,
+    paper: bool = False,
     force: bool = False,
-    device: str = "auto",
+    **loading: Unpack[Loading],
 ) -> Plan:
     """What `edit` does before the first step: check what is cheap, load the model, check the rest.
 
-    Arguments and errors are those of `edit`.
+    Arguments and errors are those of `edit` and, for a model that is not loaded yet, of `load`.
     """
-    from scumble import files
-    from scumble.canvas import Fit, mask_to_canvas, to_canvas
+    from scumble import canvas, files
+    from scumble.plan import Manner, Plan
 
-    if keep != "none":
-        raise InputError(f"keep: {keep!r} is not available; the only value is 'none'")
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise InputError(f"seed: {seed!r} is not a whole number from 0 to 2**63 - 1")
+    manner = Manner(keep=keep, crop=crop, form=form, size=size, paper=paper, force=force)
+    check_seed(seed)
     picture = files.read(image)
     drawn = None if mask is None else files.read_mask(mask, picture.size)
     kind = method_class(method) if isinstance(method, str) else type(method)
@@ -174,56 +158,44 @@ def plan(
     check_prompts(name, kind.needs, source, target, mask)
 
     from scumble.core.request import EditRequest  # imports torch, so only now
+    from scumble.machine import limits
 
-    prior = load(model, device=device) if isinstance(model, str | Path) else model
-    check_model(prior.card, name, kind.needs, target)
-    check_words(prior.card, [source or "", target or "", negative], force)
-    chosen, origins = choose(method, kind, prior.card, settings or {})
-    fit = Fit.of(picture.size, prior.card.size, prior.card.multiple)
-    on_canvas = to_canvas(picture, fit)
-    check_codec(prior, on_canvas, picture.name)
+    prior = load(model, **loading) if isinstance(model, str | Path) else check_loading(model, loading)
+    card = prior.card
+    check_model(card, name, kind.needs, target)
+    check_words(card, [source or "", target or "", negative], force)
+    chosen, origins = choose(method, kind, card, settings or {}, paper)
+    long_side = size or card.size
+    box = canvas.crop_box(drawn.values, picture.size, long_side) if drawn and crop == "auto" else None
+    part, part_mask = canvas.crop(picture, drawn, box) if drawn and box else (picture, drawn)
+    fit = canvas.Fit.of(part.size, long_side, card.multiple)
+    on_canvas = canvas.to_canvas(part, fit)
+    with limits(getattr(prior, "loaded", {}), long_side):
+        before = check_codec(prior, on_canvas, picture.name)
     request = EditRequest(
         image=on_canvas,
         source=source or None,
         target=target or None,
         negative=negative,
-        mask=None if drawn is None else mask_to_canvas(drawn.values, fit),
+        mask=part_mask and canvas.mask_to_canvas(part_mask.values, fit),
         seed=seed,
     )
-    return Plan(prior, name, chosen, origins, picture, drawn, fit, request)
+    return Plan(
+        prior=prior, name=name, method=chosen, origins=origins, manner=manner, picture=picture, mask=drawn,
+        box=box, part=part, part_mask=part_mask, fit=fit, before=before, request=request,
+    )  # fmt: skip
 
 
 def choose(
-    method: str | Method, kind: type[Any], card: Card, settings: Mapping[str, object]
+    method: str | Method, kind: type[Any], card: Card, settings: Mapping[str, object], paper: bool = False
 ) -> tuple[Method, dict[str, Origin]]:
-    """The method with its values, user over card over method, and where each came from."""
+    """The method with its values, user over card (unless `paper`) over method, and where each came from."""
     if not isinstance(method, str):
         return method, {f.name: "user" for f in fields(kind)}
-    recommended = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in card.recommended.get(method, {}).items()
-    }
+    told = {} if paper else card.recommended.get(method, {})
+    recommended = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
     origins = {
         f.name: "user" if f.name in settings else "card" if f.name in recommended else "method"
         for f in fields(kind)
     }
     return kind(**{**recommended, **settings}), origins
-
-
-def plain(value: object) -> object:
-    """A parameter's value as JSON can hold it."""
-    if isinstance(value, tuple | list):
-        return [plain(v) for v in value]
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
-
-
-def versions() -> dict[str, str]:
-    """Python's, scumble's and its dependencies' versions."""
-    from importlib import metadata
-
-    found = {"python": platform.python_version()}
-    try:
-        required = metadata.requires("scumble") or []
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return found
-    names = sorted(re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line)
-    return found | {name: metadata.version(name) for name in names}

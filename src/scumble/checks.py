@@ -76,8 +76,16 @@ def check_settings(method: str | Method, kind: type[Any], settings: Mapping[str,
     names = [f.name for f in fields(kind)]
     for name in settings:
         if name not in names:
-            raise InputError(f"{method} has no parameter {name!r}{nearest(name, names)}")
+            raise InputError(
+                f"{method} has no parameter {name!r}{nearest(name, names)}; it has {', '.join(names)}"
+            )
     kind(**settings)
+
+
+def check_seed(seed: object) -> None:
+    """Raises InputError for what cannot start a generator."""
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise InputError(f"seed: {seed!r} is not a whole number from 0 to 2**63 - 1")
 
 
 def check_prompts(method: str, needs: Needs, source: str | None, target: str | None, mask: object) -> None:
@@ -100,6 +108,13 @@ def check_model(card: Card, method: str, needs: Needs, target: str | None) -> No
         raise InputError(f"target: empty; say what the picture shall show, for '{card.id}' listens to words")
 
 
+def check_loading(prior: Prior, options: Mapping[str, object]) -> Prior:
+    """The prior. Raises InputError for options of `scumble.load` that come too late."""
+    if options:
+        raise InputError(f"{next(iter(options))}: the model is loaded already; give it to scumble.load")
+    return prior
+
+
 def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
     """Raises InputError for words that a model of few words does not know; with `force`, warns instead."""
     if card.words is None:
@@ -118,8 +133,8 @@ def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
     )
 
 
-def check_codec(prior: Prior, image: Tensor, name: str) -> None:
-    """Warns where encoding and decoding alone already loses the picture."""
+def check_codec(prior: Prior, image: Tensor, name: str) -> Tensor:
+    """The model's own copy of a picture (1, 3, H, W): encoded and decoded. Warns where that alone loses it."""
     import torch
 
     with torch.no_grad():
@@ -133,6 +148,7 @@ def check_codec(prior: Prior, image: Tensor, name: str) -> None:
             DomainWarning,
             stacklevel=3,
         )
+    return again
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -60,6 +60,7 @@ class Mask:
 
     values: Image.Image
     sha256: str
+    name: str = "mask"
 
 
 def read(source: PictureLike, name: str | None = None) -> Picture:
@@ -101,7 +102,7 @@ def read_mask(source: PictureLike, size: tuple[int, int]) -> Mask:
         values = Image.composite(values, Image.new("L", size, 0), picture.alpha)
     if values.getextrema()[1] == 0:
         raise InputError(f"{name}: all black, so nothing may change; paint white what may change")
-    return Mask(values, picture.sha256)
+    return Mask(values, picture.sha256, str(source) if isinstance(source, str | os.PathLike) else "mask")
 
 
 def _read_bytes(path: Path, name: str) -> bytes:
@@ -171,7 +172,9 @@ def _normalise(image: Image.Image, name: str, sha256: str, path: Path | None = N
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    return Picture(image.convert("RGB"), alpha, grey, icc, sha256, name, path)
+    rgb = image.convert("RGB")
+    rgb.info = {}  # comments and other metadata would find their way into results
+    return Picture(rgb, alpha, grey, icc, sha256, name, path)
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:

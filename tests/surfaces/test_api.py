@@ -10,8 +10,8 @@ from PIL import Image
 
 import scumble
 from scumble import InputError
-from scumble.api import plain
 from scumble.checks import DomainWarning
+from scumble.passport import plain
 
 WORDS = {"source": "a red circle", "target": "a blue circle"}
 QUICK = {"steps": 2}
@@ -154,7 +154,12 @@ def test_a_method_of_ones_own(model: scumble.Prior, circle: Image.Image, tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"keep": "auto"}, "keep"),
+        ({"keep": "some"}, "keep: 'some' must be 'auto', 'none' or a threshold between 0 and 2"),
+        ({"keep": 2.5}, "keep: 2.5 must be"),
+        ({"crop": "all"}, "crop: 'all' must be"),
+        ({"form": "clay"}, "form: 'clay' must be one of"),
+        ({"size": 8}, "size: 8 is not a whole number of pixels from 16 to 8192"),
+        ({"size": 64.0}, "size: 64.0"),
         ({"seed": -1}, "seed: -1"),
         ({"seed": 1.5}, "seed: 1.5"),
         ({"method": scumble.DDS(), "settings": {"steps": 3}}, "settings: put them into the instance, DDS"),

@@ -52,7 +52,8 @@ class Edit:
 
     `image`: (b, 3, H, W), outside a mask the input's own. `raw`: the method's own decoded picture. `latent`:
     what was decoded. `picture`: the finished picture at the input's size, where the edit was made from a
-    file. `maps`: masks and maps the method made. `kept`: what `request.keep` asked for. `evaluations`: of the
+    file; `layer`: what lies over the input there, RGBA, transparent where the input's pixels are kept.
+    `maps`: masks and maps the method made. `kept`: what `request.keep` asked for. `evaluations`: of the
     network, per picture, rounded up.
     """
 
@@ -62,6 +63,7 @@ class Edit:
     evaluations: int
     seed: int
     picture: "Picture | None" = None
+    layer: "Picture | None" = None
     maps: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     kept: Mapping[str, object] = field(default_factory=dict[str, object])
     provenance: Mapping[str, object] = field(default_factory=dict[str, object])
