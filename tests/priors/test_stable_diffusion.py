@@ -324,3 +324,26 @@ def test_a_pipelines_hash_is_of_its_weights(folder: Path, prior: StableDiffusion
 
 def test_it_keeps_the_promises_of_every_prior(prior: StableDiffusionPrior):
     check_prior(prior, prompts=("a cat", "a dog"), dtype=torch.float32, atol=1e-4)
+
+
+def test_words_are_found_in_any_script_and_as_phrases(prior: StableDiffusionPrior):
+    text = prior.embed(["a  b c.", "黒い猫"])  # letters are tokens; a kana or a Han letter is three bytes
+    assert text.spans("b c") == [[2, 3], []]
+    assert text.spans("C") == [[3], []]
+    assert text.spans("猫")[0] == []
+    assert len(text.spans("猫")[1]) > 0
+    assert [word for word, _ in text.words(0)] == ["a", "b", "c."]
+    assert [tokens for _, tokens in text.words(0)] == [[1], [2], [3, 4]]
+
+
+def test_words_that_are_not_there_are_refused(prior: StableDiffusionPrior):
+    with pytest.raises(InputError, match="'z' is in none of the prompts"):
+        prior.embed(["a b"]).spans("z")
+    with pytest.raises(InputError, match="' ' is in none of the prompts"):
+        prior.embed(["a b"]).spans(" ")
+    with pytest.warns(UserWarning, match="cut off"):
+        text = prior.embed(["a " * 14 + "z"])
+    with pytest.raises(InputError, match="'z' lies beyond what this model reads"):
+        text.spans("z")
+    with pytest.raises(InputError, match="does not say which tokens spell a word"):
+        Text(tokens=torch.zeros(1, 1, 3), prompts=("a",)).spans("a")

@@ -1,19 +1,18 @@
 """What a diffusion model is to us, and the pure combinations of its predictions."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from scumble.core.control import AttentionControl, Row
-from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.schedule import Schedule
+from scumble.core.text import Text as Text  # part of the seam, so it is had from here, too
 from scumble.core.types import Coef, Image, Latent, Time
 
 
@@ -39,92 +38,6 @@ class Card:
     licence: str = "unknown"
     recommended: Mapping[str, Mapping[str, object]] = field(default_factory=_nothing)
     capabilities: frozenset[str] = frozenset({"text", "gradient"})
-
-
-@dataclass(frozen=True, eq=False)
-class Text:
-    """Embedded prompts, one row each. Loops carry it and never look inside.
-
-    `tokens` (b, L, D), `pooled` (b, P), `ids` (b, L), `prompts` the strings themselves, `offsets` the
-    character span (start, end) of every token in its prompt ((0, 0): no character), `roles` the name of every
-    row, `extra` any other per-row tensors a network is conditioned on (time ids, embedded guidance, class,
-    ...).
-    """
-
-    tokens: Tensor
-    prompts: tuple[str, ...]
-    pooled: Tensor | None = None
-    ids: Tensor | None = None
-    offsets: tuple[tuple[tuple[int, int], ...], ...] = ()
-    roles: tuple[Row | None, ...] = ()
-    extra: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def take(self, rows: Sequence[int]) -> "Text":
-        """The given rows, in the given order; a row may be taken again."""
-        index = torch.tensor(list(rows), dtype=torch.int64, device=self.tokens.device)
-        return Text(
-            tokens=self.tokens[index],
-            prompts=tuple(self.prompts[i] for i in rows),
-            pooled=None if self.pooled is None else self.pooled[index],
-            ids=None if self.ids is None else self.ids[index.to(self.ids.device)],
-            offsets=tuple(self.offsets[i] for i in rows) if self.offsets else (),
-            roles=tuple(self.roles[i] for i in rows) if self.roles else (),
-            extra={name: x[index.to(x.device)] for name, x in self.extra.items()},
-        )
-
-    def expand(self, rows: int) -> "Text":
-        """One row repeated `rows` times; as it is if it has that many already."""
-        if len(self) == rows:
-            return self
-        if len(self) != 1:
-            raise InputError(f"prompts: {len(self)} prompts for {rows} pictures; give one, or one each")
-        return self.take([0] * rows)
-
-    def named(self, row: Row) -> "Text":
-        """The same text with every row called `row`."""
-        return replace(self, roles=(row,) * len(self))
-
-    @staticmethod
-    def cat(texts: Sequence["Text"]) -> "Text":
-        """All rows one below the other. The texts come from one prior."""
-        first = texts[0]
-        if len(texts) == 1:
-            return first
-        some = any(text.roles for text in texts)
-        return Text(
-            tokens=torch.cat([text.tokens for text in texts]),
-            prompts=sum((text.prompts for text in texts), ()),
-            pooled=None if first.pooled is None else torch.cat([_given(text.pooled) for text in texts]),
-            ids=None if first.ids is None else torch.cat([_given(text.ids) for text in texts]),
-            offsets=sum((text.offsets for text in texts), ()),
-            roles=sum((text.roles or (None,) * len(text) for text in texts), ()) if some else (),
-            extra={name: torch.cat([text.extra[name] for text in texts]) for name in first.extra},
-        )
-
-    def spans(self, word: str) -> list[list[int]]:
-        """For every row, the positions of the tokens that spell `word` (whole words, any case), at each
-        occurrence.
-
-        Raises InputError where no prompt contains the word.
-        """
-        pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
-        found: list[list[int]] = []
-        for prompt, offsets in zip(self.prompts, self.offsets, strict=True):
-            places = [match.span() for match in pattern.finditer(prompt)]
-            found.append(
-                [i for i, (a, b) in enumerate(offsets) if any(a < end and start < b for start, end in places)]
-            )
-        if not any(found):
-            raise InputError(f"word: {word!r} is in none of the prompts {list(self.prompts)}")
-        return found
-
-
-def _given(x: Tensor | None) -> Tensor:
-    assert x is not None, "texts of different priors"
-    return x
 
 
 @runtime_checkable
