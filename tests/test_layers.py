@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src/scumble"
 # room -> the rooms it may import besides itself
 BELOW_SURFACES = {
     "api", "plan", "passport", "checks", "machine", "layer", "canvas", "files", "methods", "tuning", "loops", "scores",
-    "forms", "attention", "core", "priors", "scenes",
+    "forms", "inversions", "artifacts", "attention", "core", "priors", "scenes", "measures",
 }  # fmt: skip
 MAY_IMPORT = {
     "core": set(),
@@ -21,14 +21,17 @@ MAY_IMPORT = {
     "loops": {"attention", "core"},
     "tuning": {"attention", "core"},
     "forms": {"core"},
-    "methods": {"tuning", "loops", "scores", "attention", "core"},
+    "inversions": {"tuning", "loops", "attention", "core"},
+    "methods": {"inversions", "tuning", "loops", "scores", "attention", "core"},
     "scenes": set(),
     "files": {"core"},
+    "artifacts": {"files", "core"},
     "canvas": {"files", "core"},
     "layer": {"canvas", "files", "core"},
     "priors": {"attention", "core"},
     "checks": {"methods", "core"},
     "machine": {"core"},
+    "measures": {"core"},
     "passport": set(),
     "plan": {"passport", "checks", "machine", "layer", "canvas", "files", "forms", "core"},
     "api": {
@@ -59,6 +62,8 @@ THIRD_PARTY = {
     "scores": {"torch", "jaxtyping"},
     "loops": {"torch", "jaxtyping"},
     "tuning": {"torch", "jaxtyping"},
+    "inversions": {"torch"},
+    "artifacts": {"safetensors"},
     "forms": {"torch", "PIL", "jaxtyping"},
     "methods": {"torch", "jaxtyping"},
     "scenes": {"numpy"},
@@ -67,6 +72,7 @@ THIRD_PARTY = {
     "layer": {"torch", "numpy", "PIL"},
     "checks": {"torch"},
     "machine": {"torch", "psutil"},
+    "measures": {"torch", "numpy", "PIL"},
     "passport": set(),
     "plan": {"torch", "PIL"},
     "api": {"torch", "PIL"},
@@ -84,6 +90,7 @@ ABOVE_PRIORS = [
     "canvas",
     "layer",
     "machine",
+    "measures",
     "passport",
     "plan",
     "api",
