@@ -89,7 +89,12 @@ class Plan:
         # raw, not image: a soft mask must weigh once, and at the picture's own resolution.
         layer = self.layer(result.raw)
         picture = finish(layer.over(self.picture.rgb), self.picture)
-        passport = self._passport(result, layer, time.perf_counter() - started)
+        passport = {
+            **self.promise(),
+            "layer": {"threshold": layer.threshold, "changed": layer.changed},
+            "evaluations": result.evaluations,
+            "seconds": round(time.perf_counter() - started, 3),
+        }
         return replace(result, picture=picture, layer=layer.rgba(), provenance=passport)
 
     @property
@@ -128,7 +133,8 @@ class Plan:
 
         return finish(self.layer(image).over(self.picture.rgb), self.picture)
 
-    def _passport(self, result: Edit, layer: Layer, seconds: float) -> dict[str, Any]:
+    def promise(self) -> dict[str, Any]:
+        """The passport as far as it is known before the edit is made: all that decides what comes out."""
         import scumble
 
         request = self.request
@@ -150,10 +156,7 @@ class Plan:
                 "size": list(self.picture.size),
             },
             "mask": {"name": Path(self.mask.name).name, "sha256": self.mask.sha256} if self.mask else None,
-            "layer": {"threshold": layer.threshold, "changed": layer.changed},
             "box": list(self.box) if self.box else None,
-            "evaluations": result.evaluations,
-            "seconds": round(seconds, 3),
             "versions": versions(),
         }
 
