@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src/scumble"
 # room -> the rooms it may import besides itself
 BELOW_SURFACES = {
     "api", "plan", "passport", "checks", "machine", "layer", "canvas", "files", "methods", "tuning", "loops", "scores",
-    "forms", "inversions", "artifacts", "attention", "core", "priors", "scenes", "measures",
+    "forms", "inversions", "artifacts", "attention", "core", "priors", "scenes", "judge", "measures",
 }  # fmt: skip
 MAY_IMPORT = {
     "core": set(),
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "inversions": {"tuning", "loops", "attention", "core"},
     "methods": {"inversions", "tuning", "loops", "scores", "attention", "core"},
     "scenes": set(),
+    "judge": {"scenes", "core"},
     "files": {"core"},
     "artifacts": {"files", "core"},
     "canvas": {"files", "core"},
@@ -67,6 +68,7 @@ THIRD_PARTY = {
     "forms": {"torch", "PIL", "jaxtyping"},
     "methods": {"torch", "jaxtyping"},
     "scenes": {"numpy"},
+    "judge": {"numpy"},
     "files": {"numpy", "PIL"},
     "canvas": {"torch", "numpy", "PIL"},
     "layer": {"torch", "numpy", "PIL"},
@@ -97,7 +99,7 @@ ABOVE_PRIORS = [
     "cli",
 ]
 WORDS = ["diffusers", "transformers", ".unet", ".vae", "0.18215", "cuda"]
-HAS_A_GENERATOR_OF_ITS_OWN = {"scenes", "train", "testing"}
+HAS_A_GENERATOR_OF_ITS_OWN = {"scenes", "train", "testing", "bench"}  # the bench resamples its figures
 RANDOM = {
     "rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "multinomial",
     "normal", "normal_", "uniform_", "exponential_", "bernoulli", "bernoulli_", "poisson",

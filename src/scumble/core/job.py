@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -53,19 +53,27 @@ class Counted:
         return self._prior.parameters(part)
 
 
+class Texts(TypedDict):
+    """The texts of an edit's branches: the source's rows, the target's, and the null's, as many as the target's."""
+
+    source: Text
+    target: Text
+    null: Text
+
+
 class Job:
     """One call of a method.
 
-    b pictures give b rows; one picture with K targets gives K rows, which share its noise and its source.
-    Raises InputError where the request lacks what the method needs, or its parts do not fit together.
+    b pictures give b rows; one picture with K targets gives K rows, which share its noise and its source
+    (`sources`: the rows of a source branch). Without a picture, `image` is an empty canvas of the size asked
+    for. Raises InputError where the request lacks what the method needs, or its parts do not fit together.
     """
 
     def __init__(self, method: Method, prior: Prior, request: EditRequest, on_step: OnStep | None):
         self.method, self.request, self._on_step = method, request, on_step
         self.prior = Counted(prior)
         self._check()
-        assert request.image is not None
-        self.image = request.image
+        self.image = torch.zeros(1, 3, *(request.size or (0, 0))) if request.image is None else request.image
         self.source = _prompts(request.source)
         self.target = _prompts(request.target)
         self.negative = _prompts(request.negative)
@@ -77,6 +85,7 @@ class Job:
                 raise InputError(
                     f"{name}: {count} given where {self.rows} rows are edited; give 1 or {self.rows}"
                 )
+        self.sources = max(len(self.image), len(self.source))
         self.noise = request.noise or Noise(request.seed, len(self.image))
         self._kept: list[Latent] = []
 
@@ -95,9 +104,30 @@ class Job:
         for name in needs.given:
             if name not in request.given:
                 raise InputError(f"given: {name!r} is missing; {type(self.method).__name__} needs it")
+        for ability in ("gradient", "control"):
+            if getattr(needs, ability) and ability not in self.prior.card.capabilities:
+                missing = f"a model with {ability}, which {self.prior.card.id!r} does not have"
+                raise InputError(f"prior: {type(self.method).__name__} needs {missing}")
         texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative)]
         if any(texts) and "text" not in self.prior.card.capabilities:
             raise InputError(f"prompts: {self.prior.card.id} knows no text; leave source and target out")
+        for ability, needed in {"gradient": needs.gradient, "control": needs.control}.items():
+            if needed and ability not in self.prior.card.capabilities:
+                raise InputError(
+                    f"{type(self.method).__name__} needs a model with {ability}, which '{self.prior.card.id}' "
+                    "does not have"
+                )
+        if request.image is None:
+            self._check_size()
+
+    def _check_size(self) -> None:
+        size, multiple = self.request.size, self.prior.card.multiple
+        if size is None:
+            raise InputError("image: missing; give the picture to edit, or the size of one to be painted")
+        if min(size) < multiple or any(side % multiple for side in size):
+            raise InputError(f"size: {size}; both sides must be multiples of {multiple} for this model")
+        if self.request.mask is not None:
+            raise InputError("mask: there is no picture to keep outside it; leave the mask out")
 
     def encode(self, *, sample: bool = False) -> Latent:
         """The pictures' latents (b, c, h, w): posterior means, or samples that draw from the job's noise."""
@@ -111,6 +141,13 @@ class Job:
         """The prompts' text in `rows` rows (default: all)."""
         height, width = self.image.shape[-2:]
         return self.prior.embed(prompts, size=(height, width)).expand(rows or self.rows)
+
+    def texts(self) -> Texts:
+        """All three; the source in one row where one picture and one source prompt stand against K targets."""
+        rows = max(len(self.image), len(self.source))
+        return Texts(
+            source=self.text(self.source, rows), target=self.text(self.target), null=self.text(self.negative)
+        )
 
     def guide(self, w: float) -> Denoiser:
         """The guided denoiser of the target prompts; the plain one of a prior without text."""
@@ -145,7 +182,12 @@ class Job:
         """Of the network so far, per row, rounded up."""
         return -(-self.prior.rows // self.rows)
 
-    def edit(self, latent: Latent, maps: Mapping[str, Tensor] | None = None) -> Edit:
+    def edit(
+        self,
+        latent: Latent,
+        maps: Mapping[str, Tensor] | None = None,
+        kept: Mapping[str, object] | None = None,
+    ) -> Edit:
         """The result: decoded, and outside the mask the input's own pixels."""
         raw = image = self.prior.decode(latent)
         if self.request.mask is not None:
@@ -163,7 +205,10 @@ class Job:
             evaluations=self.evaluations,
             seed=self.request.seed,
             maps=maps or {},
-            kept={"trajectory": self._kept} if "trajectory" in self.request.keep else {},
+            kept={
+                **(kept or {}),
+                **({"trajectory": self._kept} if "trajectory" in self.request.keep else {}),
+            },
             provenance={**provenance, "prior_hash": card.hash, **prompts},
         )
 

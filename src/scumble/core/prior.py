@@ -161,6 +161,37 @@ def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denois
     return denoise
 
 
+def guide_branches(
+    prior: Prior, texts: Mapping[str, Text], nulls: Mapping[str, NullText], w: float
+) -> Denoiser:
+    """Guidance on several branches in one call: x_t holds the rows of each role, one below the other.
+
+    `texts` and `nulls` name the same roles ("source", "target", ...) and have a role's rows each. A control
+    sees the rows by name: the nulls of all roles, then their texts; at w = 1 the texts alone.
+    """
+    on_text: dict[Row, Text] = {(role, "text"): text for role, text in texts.items()}
+
+    def panel(t: Time) -> Panel:
+        on_null: dict[Row, Text] = {}
+        if w != 1:
+            on_null = {(role, "null"): null(t) if callable(null) else null for role, null in nulls.items()}
+        return Panel(on_null | on_text)
+
+    changing = w != 1 and any(callable(null) for null in nulls.values())
+    fixed = None if changing else panel(torch.empty(0))
+    sizes = [len(text) for text in texts.values()]
+
+    def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
+        x = dict(zip(texts, x_t.split(sizes), strict=True))
+        rows: dict[Row, Latent] = {(role, "text"): x[role] for role in texts}
+        rows |= {(role, "null"): x[role] for role in texts}
+        p = (fixed or panel(t)).ask(prior, rows, t, at)
+        guided = [p[role, "text"] if w == 1 else p[role, "null"].toward(p[role, "text"], w) for role in texts]
+        return Prediction(torch.cat([part.x0 for part in guided]), torch.cat([part.eps for part in guided]))
+
+    return denoise
+
+
 def clamped(denoise: Denoiser, schedule: Schedule) -> Denoiser:
     """The denoiser with x0 clamped to [-1, 1] and eps derived again from it; for pixel models only."""
 

@@ -140,6 +140,31 @@ class Method(Protocol):
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit: ...
 
 
+@runtime_checkable
+class Artifact(Protocol):
+    """The costly first half of an edit as a value: an inversion, tuned weights, an edit direction.
+
+    `name` is what it is called in `EditRequest.given`. `restore` undoes `tensors` and `about` (JSON), and
+    raises InputError where they contradict each other.
+    """
+
+    name: ClassVar[str]
+
+    def tensors(self) -> Mapping[str, Tensor]: ...
+
+    def about(self) -> Mapping[str, Any]: ...
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "Artifact": ...
+
+
+@runtime_checkable
+class Preparing(Method, Protocol):
+    """A method with a first half of its own. It takes the artifact from `request.given`, or makes it itself."""
+
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Artifact: ...
+
+
 def pull(x: Tensor, grad: Tensor) -> Tensor:
     """A scalar whose derivative with respect to x is grad: to train a network that outputs x with a score."""
     return (x * grad.detach()).sum()
@@ -149,7 +174,8 @@ def pull(x: Tensor, grad: Tensor) -> Tensor:
 class Parametrization(Protocol):
     """What an optimising method really moves: parameters theta whose g(theta) is the latent it edits.
 
-    A g that makes pictures encodes them itself (`prior.encode` is differentiable). Given to a method as
+    theta is (b, ...): row i is picture i's, and g(theta)[i] depends on it alone. A g that makes pictures
+    encodes them itself (`prior.encode` is differentiable). Given to a method as
     `EditRequest.given["parametrization"]`.
     """
 

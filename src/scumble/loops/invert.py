@@ -14,6 +14,8 @@ from scumble.core.request import Each, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair
 
+Told = Literal["source", "target"]
+
 
 def invert(
     denoise: Denoiser,
@@ -21,18 +23,24 @@ def invert(
     pairs: Sequence[Pair],
     schedule: Schedule,
     *,
-    told: Literal["source", "target"] = "target",
+    told: Told = "target",
+    refine: int = 0,
     each: Each | None = None,
     on_step: Watch | None = None,
 ) -> Latent:
     """x at the level of the first t -> x at the level of the last s; pairs go up (`grids.upward`).
 
-    Deterministic; do not clamp, and invert without guidance, or the way back will not return.
+    Deterministic; do not clamp, and invert without guidance, or the way back will not return. `refine`
+    repeats each move with the eps at where it led, told s: a fixed point of that is the exact inverse of the
+    step back down (Pan et al. 2023, arXiv:2309.04907; Garibi et al. 2024, arXiv:2403.14602).
     """
     for k, (t, s) in enumerate(pairs, 1):
         stands, goes = schedule.time(t, len(x)), schedule.time(s, len(x))
         p = denoise(x, goes if told == "target" else stands, stands)
         x_s = schedule.mix(p.x0, p.eps, goes)
+        for _ in range(refine):
+            p = schedule.predict(x, stands, eps=denoise(x_s, goes, None).eps)
+            x_s = schedule.mix(p.x0, p.eps, goes)
         x = x_s if each is None else each(x_s, p, t, s)
         if on_step is not None:
             on_step(k, len(pairs), s, x, p.x0)

@@ -1,0 +1,87 @@
+"""What a method prepares once and reuses, as a file: safetensors, with JSON about it in the header.
+
+The file holds numbers only; loading one runs no code. Which class reads it is told by the name it was saved
+with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scumble.core.errors import InputError
+from scumble.files import atomic
+
+if TYPE_CHECKING:
+    from scumble.core.request import Artifact
+
+VERSION = 1
+ARTIFACTS: dict[str, str] = {
+    "inversion": "scumble.core.inversion:Inversion",
+}
+"""What may be given to an edit: its name in `EditRequest.given` -> "module:Class"."""
+
+
+def check_output(path: Path) -> None:
+    """Raises InputError where `save` could not write."""
+    if path.is_dir():
+        raise InputError(f"{path}: a folder is in the way; choose another name")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder; make it first")
+
+
+def save(artifact: Artifact, path: Path) -> None:
+    """Writes the file whole or not at all.
+
+    Raises InputError as `check_output` does, MachineError where there is no room.
+    """
+    from safetensors.torch import save as serialised
+
+    check_output(path)
+    about = {"scumble": VERSION, "name": artifact.name, "about": artifact.about()}
+    tensors = {name: x.detach().cpu().contiguous() for name, x in artifact.tensors().items()}
+    with atomic(path) as temporary:
+        temporary.write_bytes(serialised(tensors, {"scumble": json.dumps(about, allow_nan=False)}))
+
+
+def load(path: Path) -> Artifact:
+    """What `save` wrote. Raises InputError for anything else, or where it is incomplete or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})["scumble"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        name, about = header["name"], header["about"]
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a file that scumble saved ({error})") from None
+    if header.get("scumble") != VERSION or name not in ARTIFACTS:
+        raise InputError(f"{path}: saved by another version of scumble; make it again")
+    try:
+        return _kind(name).restore(tensors, about)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def given(named: Iterable[str]) -> dict[str, object]:
+    """["inversion=cat.inv"] -> what `EditRequest.given` takes. Raises InputError, naming what is wrong."""
+    found: dict[str, object] = {}
+    for text in named:
+        name, equals, path = text.partition("=")
+        if not equals or name not in ARTIFACTS:
+            known = ", ".join(f"{name}=FILE" for name in ARTIFACTS)
+            raise InputError(f"--given {text}: write it as {known}")
+        found[name] = artifact = load(Path(path))
+        if artifact.name != name:
+            raise InputError(f"--given {text}: the file holds a {artifact.name}, not a {name}")
+    return found
+
+
+def _kind(name: str) -> Any:
+    module, _, attribute = ARTIFACTS[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,175 @@
+"""A picture as the chain of states that leads to it: made once, reused for many edits."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise, Tape
+from scumble.core.prior import Card, NullText, Text
+from scumble.core.types import Image, Latent, Pair, Time
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inversion:
+    """How b pictures come about, move by move of `pairs`, under their source prompts.
+
+    `trajectory` (n + 1, b, c, h, w): the state before each of the n moves, noisiest first, and the clean
+    latent last. An editor starts from its first state and need not know how it was made; besides:
+    `nulls` (n, b, L, D): the tokens of the null text at each move (null-text inversion);
+    `noises` (n, b, c, h, w): the unit noise that each move adds (edit-friendly inversion);
+    `forced`: the source's rows stand on the trajectory again after each move (direct inversion).
+    `kind` and `settings` say how it was made; `prior`, `prior_hash`, `size` (H, W), `pictures` (digests),
+    `prompts` and `guidance` (None: any) for what.
+    """
+
+    name: ClassVar[str] = "inversion"
+
+    kind: str
+    prior: str
+    prior_hash: str
+    size: tuple[int, int]
+    pictures: tuple[str, ...]
+    prompts: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    trajectory: Tensor
+    nulls: Tensor | None = None
+    noises: Tensor | None = None
+    forced: bool = False
+    guidance: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __len__(self) -> int:
+        """The number of pictures: the rows of a source branch."""
+        return self.trajectory.shape[1]
+
+    # What an editor asks of it. `sizes`: the rows of each of the editor's branches, one below the other.
+
+    def start(self, *sizes: int) -> Latent:
+        """The noisiest state, in the rows of all branches."""
+        return self._rows(self.trajectory[0], sizes)
+
+    def at(self, s: float) -> Latent:
+        """The source's state (b, c, h, w) at level s of the grid. Raises InputError for any other level."""
+        levels = [*(t for t, _ in self.pairs), self.pairs[-1][1]]
+        if s not in levels:
+            raise InputError(f"inversion: it holds no state at level {s:g}; its levels are {levels}")
+        return self.trajectory[levels.index(s)]
+
+    def after(self, x_s: Latent, s: float) -> Latent:
+        """The state after a move to level s: as it is, or with the first b rows, the source's, forced."""
+        return torch.cat([self.at(s).to(x_s), x_s[len(self) :]]) if self.forced else x_s
+
+    def null(self, text: Text) -> NullText:
+        """The null text at every time of the grid: the stored tokens in all rows of `text`, or `text`."""
+        if self.nulls is None:
+            return text
+        moves = {t: k for k, (t, _) in enumerate(self.pairs)}
+        nulls = self.nulls
+
+        def at(t: Time) -> Text:
+            tokens = self._rows(nulls[moves[t[0].item()]], [len(text)])
+            return replace(text, tokens=tokens.to(text.tokens))
+
+        return at
+
+    @property
+    def eta(self) -> float:
+        """The share of fresh noise in each move: 1 where noise maps are stored, else 0."""
+        return 0.0 if self.noises is None else 1.0
+
+    def noise(self, *sizes: int) -> Noise | None:
+        """The stored noise of all moves, in order, for the rows of all branches."""
+        return None if self.noises is None else Tape(self._rows(noise, sizes) for noise in self.noises)
+
+    def skip(self, moves: int) -> "Inversion":
+        """Without its first moves: an edit that starts lower, and so stays nearer to the picture."""
+        if not 0 <= moves < len(self.pairs):
+            raise InputError(f"skip: {moves} of {len(self.pairs)} moves; at least one must be left")
+        rest = {name: x[moves:] for name, x in self.tensors().items()}
+        return replace(self, pairs=self.pairs[moves:], **rest)
+
+    def to(self, device: torch.device) -> "Inversion":
+        """The same on another device."""
+        return replace(self, **{name: x.to(device) for name, x in self.tensors().items()})
+
+    @staticmethod
+    def _rows(x: Tensor, sizes: Sequence[int]) -> Tensor:
+        if any(len(x) not in (1, size) for size in sizes):
+            raise InputError(f"inversion: it holds {len(x)} pictures, which cannot start {sizes[-1]} rows")
+        return torch.cat([x.expand(size, *x.shape[1:]) for size in sizes])
+
+    def check(self, card: Card, image: Image, prompts: Sequence[str], pairs: Sequence[Pair]) -> None:
+        """Raises InputError unless it was made with this prior, at this size and grid, of these pictures."""
+        again = "invert the picture again"
+        if (self.prior, self.prior_hash) != (card.id, card.hash):
+            raise InputError(
+                f"inversion: made with model '{self.prior}' (hash {self.prior_hash[:8]}), but this edit uses "
+                f"'{card.id}' ({card.hash[:8]}); {again} with it"
+            )
+        if self.size != tuple(image.shape[-2:]):
+            ours, theirs = (f"{width} x {height}" for height, width in (self.size, image.shape[-2:]))
+            raise InputError(f"inversion: made at {ours} pixels, but this edit has {theirs}; {again}")
+        if self.pictures != digests(image):
+            raise InputError(f"inversion: made of another picture; {again}")
+        if self.prompts != tuple(prompts) * (len(self) // len(prompts)):
+            raise InputError(
+                f"inversion: made with the source prompt {self.prompts[0]!r}, but this edit's is "
+                f"{prompts[0]!r}; give the same one, or {again}"
+            )
+        if self.pairs != tuple(pairs):
+            raise InputError(
+                f"inversion: made on a grid of {len(self.pairs)} steps from level {self.pairs[0][0]:g}, but "
+                f"this edit takes {len(pairs)} from {pairs[0][0]:g}; set steps={len(self.pairs)}, or {again}"
+            )
+
+    # As a file: tensors and JSON
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is to be stored as tensors."""
+        named = {"trajectory": self.trajectory, "nulls": self.nulls, "noises": self.noises}
+        return {name: x for name, x in named.items() if x is not None}
+
+    def about(self) -> dict[str, Any]:
+        """What is to be stored as JSON."""
+        return {name: getattr(self, name) for name in _ABOUT}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "Inversion":
+        """The inversion that `tensors` and `about` came from.
+
+        Raises InputError where they are incomplete, contradict each other or are no numbers.
+        """
+        try:
+            told = {name: about[name] for name in _ABOUT}
+            told |= {name: tuple(told[name]) for name in ("size", "pictures", "prompts")}
+            told["pairs"] = tuple((t, s) for t, s in told["pairs"])
+            made = cls(**told, **tensors)
+            n, b = len(made.pairs), len(made.pictures)
+            whole = made.trajectory.ndim == 5 and made.trajectory.shape[:2] == (n + 1, len(made.prompts))
+            whole &= b in (1, len(made.prompts)) and n > 0
+            whole &= all(
+                x.shape[:2] == (n, len(made)) for name, x in made.tensors().items() if name != "trajectory"
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"inversion: its parts do not fit together ({error}); make it again") from None
+        if not whole:
+            raise InputError("inversion: its parts do not fit together; make it again")
+        if not all(bool(x.isfinite().all()) for x in tensors.values()):
+            raise InputError("inversion: it holds values that are no numbers; make it again")
+        return made
+
+
+_ABOUT = (
+    "kind", "prior", "prior_hash", "size", "pictures", "prompts", "pairs", "forced", "guidance", "settings"
+)  # fmt: skip
+
+
+def digests(image: Image) -> tuple[str, ...]:
+    """What tells pictures apart: sha256 over the 8-bit values of each, shortened."""
+    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8)
+    return tuple(hashlib.sha256(p.contiguous().numpy().tobytes()).hexdigest()[:16] for p in pixels)

@@ -1,0 +1,1 @@
+"""Reversible changes of weights or embeddings; what they find is returned, nothing is left changed."""

@@ -1,0 +1,111 @@
+"""Null-text inversion (Mokady et al. 2023, arXiv:2211.09794): tune what "nothing" means, one move at a time,
+until guided sampling keeps to the chain of an unguided inversion.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Prior, Text
+from scumble.core.request import Watch
+from scumble.core.types import Latent, Pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How hard to try. Move i of n has the share i / n of the way behind it.
+
+    Adam starts afresh at every move, from the embedding that the move before ended with; its rate falls to
+    half by the end. A picture's embedding is done after `inner_steps`, or after the update whose loss was
+    below `early_stop` + `growth` * share. `published`: the shares are i / 50 whatever n, and the pictures of
+    a batch have one loss, and so one end, together.
+    """
+
+    inner_steps: int = 10
+    rate: float = 1e-2
+    early_stop: float = 1e-5
+    growth: float = 1e-3
+    published: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """`tokens` (n, b, L, D) of the null text at every move; `path` (n + 1, b, c, h, w), the guided chain they
+    lead down; `losses` (n, inner steps, b), -1 where a picture was done.
+    """
+
+    tokens: Tensor
+    path: Tensor
+    losses: Tensor
+
+
+def tune_null_text(
+    prior: Prior,
+    trajectory: Tensor,
+    pairs: Sequence[Pair],
+    text: Text,
+    null: Text,
+    guidance: float,
+    tuning: Tuning,
+    on_step: Watch | None = None,
+) -> Tuned:
+    """The null text of every move of `pairs` that leads from trajectory[0] down along the trajectory (n + 1,
+    b, c, h, w), under `text` (b rows) and guidance.
+
+    Differentiates through the network, with respect to the tokens alone.
+    """
+    x, found, losses = trajectory[0], list[Tensor](), list[Tensor]()
+    path = [x]
+    for k, (t, s) in enumerate(pairs):
+        with torch.no_grad():
+            aim = prior.predict(x, prior.schedule.time(t, len(x)), text)
+        move = partial(_move, prior, x, (t, s), aim, null, guidance)
+        share = k / 50 if tuning.published else k / len(pairs)
+        tokens, lost = _descend(move, null.tokens, trajectory[k + 1], share, tuning)
+        with torch.no_grad():
+            x = move(tokens)
+        null = replace(null, tokens=tokens)
+        found.append(tokens)
+        losses.append(lost)
+        path.append(x)
+        if on_step is not None:
+            on_step(k + 1, len(pairs), t, x, x)
+    return Tuned(torch.stack(found), torch.stack(path), torch.stack(losses))
+
+
+def _move(
+    prior: Prior, x: Latent, pair: Pair, aim: Prediction, null: Text, w: float, tokens: Tensor
+) -> Latent:
+    """The guided DDIM step of x from t to s with these tokens for the null text."""
+    t, s = pair
+    p = prior.predict(x, prior.schedule.time(t, len(x)), replace(null, tokens=tokens)).toward(aim, w)
+    return prior.schedule.mix(p.x0, p.eps, s)
+
+
+def _descend(
+    move: Callable[[Tensor], Latent], tokens: Tensor, aim: Latent, share: float, tuning: Tuning
+) -> tuple[Tensor, Tensor]:
+    """(tokens, losses (inner steps, b)) after Adam's steps towards move(tokens) = aim, picture by picture."""
+    tokens = tokens.detach().clone().requires_grad_()
+    adam = torch.optim.Adam([tokens], lr=tuning.rate * (1 - share / 2))
+    losses = torch.full((tuning.inner_steps, len(aim)), -1.0, dtype=torch.float64)
+    going = torch.ones(len(aim), dtype=torch.bool, device=tokens.device)
+    for j in range(tuning.inner_steps):
+        with torch.enable_grad():
+            error = (move(tokens) - aim).square().mean((1, 2, 3))
+            error = error.mean().expand(len(aim)) if tuning.published else error
+            loss = error[0] if tuning.published else error.sum()
+            (tokens.grad,) = torch.autograd.grad(loss, tokens)
+        before = tokens.detach().clone()
+        adam.step()
+        with torch.no_grad():
+            tokens.copy_(torch.where(going[:, None, None], tokens, before))
+        losses[j] = torch.where(going, error.detach(), -1.0).to(losses)
+        going = going & (error.detach() >= tuning.early_stop + tuning.growth * share)
+        if not bool(going.any()):
+            break
+    return tokens.detach(), losses

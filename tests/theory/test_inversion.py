@@ -1,0 +1,212 @@
+"""Inversions on a Gaussian per prompt, where the drift that each kind mends can be seen to machine precision."""
+
+from copy import copy
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scumble import artifacts
+from scumble.core.errors import InputError
+from scumble.core.grids import upward
+from scumble.core.inversion import Inversion
+from scumble.core.job import Job
+from scumble.core.noise import Noise
+from scumble.core.prior import guide, guide_branches
+from scumble.core.request import EditRequest
+from scumble.inversions import KINDS, DDIMInverter, begin, replay
+from scumble.loops.ddim import ddim
+from scumble.loops.invert import invert
+from scumble.methods.sdedit import SDEdit
+from scumble.priors.exact import GaussianPrior
+
+STEPS, W = 12, 5.0
+PRIOR = GaussianPrior({"": 0.1, "a": (0.6, -0.2, 0.0), "b": (-0.3, 0.4, 0.9)}, 0.5)
+
+
+def picture(b: int = 1) -> Tensor:
+    return Noise(3, b).like(torch.empty(b, 3, 4, 6, dtype=torch.float64)).clamp(-2, 2) / 2
+
+
+def job(image: Tensor | None = None, prior: Any = PRIOR, **request: Any) -> Job:
+    image = picture() if image is None else image
+    return Job(
+        SDEdit(), prior, EditRequest(**{"image": image, "source": "a", "target": "b", **request}), None
+    )  # pyright: ignore
+
+
+def invert_all(kind: str, image: Tensor) -> Inversion:
+    with torch.no_grad():
+        return KINDS[kind](STEPS, W)(job(image), 2 * STEPS)
+
+
+@cache
+def inverted(kind: str) -> Inversion:
+    return invert_all(kind, picture())
+
+
+@torch.no_grad()
+def again(inversion: Inversion, image: Tensor | None = None, prompt: str = "a") -> Tensor:
+    """What guided sampling makes of an inversion on one branch."""
+    frame = job(image)
+    n = len(inversion)
+    null = inversion.null(frame.text(("",), n))
+    return replay(inversion, guide(PRIOR, frame.text((prompt,), n), null, W), PRIOR.schedule, n)
+
+
+def test_guidance_loses_the_picture_and_null_texts_bring_it_back() -> None:
+    error = {
+        kind: float((again(inverted(kind)) - picture()).abs().max()) for kind in ("ddim", "npi", "null_text")
+    }
+    assert error["ddim"] > 1
+    assert error["npi"] < error["ddim"] / 5
+    assert error["null_text"] < error["npi"]
+
+
+def test_a_forced_source_is_the_picture_exactly_whatever_the_guidance() -> None:
+    inversion, frame = inverted("direct"), job()
+    texts = {"source": frame.text(("a",), 1), "target": frame.text(("b",), 1)}
+    for w in (1.0, 30.0):
+        denoise = guide_branches(PRIOR, texts, dict.fromkeys(texts, frame.text(("",), 1)), w)
+        with torch.no_grad():
+            x = replay(inversion, denoise, PRIOR.schedule, 1, 1)
+        assert torch.equal(x[:1], picture())
+        assert not torch.allclose(x[1:], picture())
+    assert not torch.allclose(again(inversion), picture())  # one branch alone is no source
+
+
+def test_branches_are_guided_as_they_would_be_alone() -> None:
+    inversion, frame = inverted("null_text"), job()
+    texts = {"source": frame.text(("a",), 1), "target": frame.text(("b",), 1)}
+    nulls = dict.fromkeys(texts, inversion.null(frame.text(("",), 1)))
+    with torch.no_grad():
+        both = replay(inversion, guide_branches(PRIOR, texts, nulls, W), PRIOR.schedule, 1, 1)
+    assert torch.equal(both, torch.cat([again(inversion, prompt=prompt) for prompt in "ab"]))
+
+
+def test_a_refined_move_is_the_inverse_of_the_step_back_down() -> None:
+    text, schedule = PRIOR.embed(["a"]), PRIOR.schedule
+    denoise, moves = guide(PRIOR, text, text, 1), schedule.grid(STEPS)
+
+    def error(refine: int) -> float:
+        x = invert(denoise, picture(), upward(moves), schedule, refine=refine)
+        return float((ddim(denoise, x, moves, schedule) - picture()).abs().max())
+
+    assert error(3) < error(0) / 10
+    assert error(60) < 1e-12
+
+
+def test_a_picture_is_tuned_as_it_would_be_alone() -> None:
+    together = invert_all("null_text", picture(2))
+    assert together.nulls is not None
+    for i in range(2):
+        alone = invert_all("null_text", picture(2)[i : i + 1]).nulls
+        assert alone is not None
+        assert torch.allclose(together.nulls[:, i : i + 1], alone, atol=1e-9)
+
+
+def test_skipping_starts_lower() -> None:
+    inversion = inverted("ddim")
+    rest = inversion.skip(5)
+    assert torch.equal(rest.start(1), inversion.trajectory[5])
+    assert rest.pairs == inversion.pairs[5:]
+    assert float((again(rest) - picture()).abs().max()) < float((again(inversion) - picture()).abs().max())
+    with pytest.raises(InputError, match="at least one must be left"):
+        inversion.skip(STEPS)
+
+
+def test_stored_noise_is_what_each_move_adds() -> None:
+    """With noise maps read off independent states, the replay passes through those states."""
+    schedule, frame = PRIOR.schedule, job()
+    pairs = schedule.grid(STEPS)
+    denoise = guide(PRIOR, frame.text(("a",), 1), frame.text(("",), 1), W)
+    noise, z = Noise(1), picture()
+    states = torch.stack([schedule.mix(z, noise.like(z), t) for t, _ in pairs] + [z])
+    maps = list[Tensor]()
+    with torch.no_grad():
+        for (t, s), x, below in zip(pairs, states[:-1], states[1:], strict=True):
+            p, (kept, fresh) = denoise(x, schedule.time(t, 1), None), schedule.ddim(t, s, 1.0)
+            rest = below - schedule.at(s)[0] * p.x0 - kept * p.eps
+            maps.append(rest / fresh if float(fresh) else torch.zeros_like(z))
+    inversion = replace(inverted("ddim"), trajectory=states, noises=torch.stack(maps))
+    with torch.no_grad():
+        x = replay(inversion, denoise, schedule, 1, each=lambda x_s, p, t, s: x_s)
+    # No noise is added on the way to the clean level, so the last state is what the network makes of it.
+    last = denoise(states[-2], schedule.time(pairs[-1][0], 1), None).x0
+    assert torch.allclose(x, last, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_gives_the_inversion_back(kind: str, tmp_path: Path) -> None:
+    inversion = inverted(kind)
+    artifacts.save(inversion, tmp_path / "cat.inv")
+    loaded = artifacts.given([f"inversion={tmp_path / 'cat.inv'}"])["inversion"]
+    assert isinstance(loaded, Inversion)
+    assert loaded.about() == {**inversion.about(), "settings": dict(inversion.settings)}
+    assert loaded.tensors().keys() == inversion.tensors().keys()
+    assert all(torch.equal(x, inversion.tensors()[name]) for name, x in loaded.tensors().items())
+    frame = job(given={"inversion": loaded})
+    assert begin(frame, KINDS[kind](STEPS, W), guidance=W, then=1)[0].about() == loaded.about()
+    assert frame.evaluations == 0
+
+
+def renamed(**changes: Any) -> GaussianPrior:
+    """The same prior under another name, or with other weights."""
+    other = copy(PRIOR)
+    other.card = replace(PRIOR.card, **changes)
+    return other
+
+
+@pytest.mark.parametrize(
+    ("says", "changes"),
+    [
+        ("made with model 'gaussian'", {"prior": renamed(id="other")}),
+        ("made with model 'gaussian'", {"prior": renamed(hash="0123456789abcdef")}),
+        ("made at 6 x 4 pixels", {"image": torch.zeros(1, 3, 4, 8, dtype=torch.float64)}),
+        ("of another picture", {"image": picture() / 2}),
+        ("source prompt 'a', but this edit's is 'b'", {"source": "b"}),
+        ("is none; `scumble invert` makes one", {"given": {"inversion": "cat.inv"}}),
+    ],
+)
+def test_an_inversion_of_something_else_is_refused(says: str, changes: dict[str, Any]) -> None:
+    frame = job(**{"given": {"inversion": inverted("ddim")}, **changes})
+    with pytest.raises(InputError, match=says):
+        begin(frame, DDIMInverter(steps=STEPS), guidance=W, then=1)
+
+
+def test_another_grid_or_guidance_is_refused() -> None:
+    frame = job(given={"inversion": inverted("null_text")})
+    with pytest.raises(InputError, match=r"grid of 12 steps .* takes 13 .* set steps=12"):
+        begin(frame, DDIMInverter(steps=13), guidance=W, then=1)
+    with pytest.raises(InputError, match="tuned for guidance 5, but this edit's is 7"):
+        begin(frame, DDIMInverter(steps=STEPS), guidance=7, then=1)
+
+
+def test_files_that_are_no_inversion_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cat.inv"
+    with pytest.raises(InputError, match="no such file"):
+        artifacts.load(path)
+    path.write_bytes(b"not a file of ours")
+    with pytest.raises(InputError, match="not a file that scumble saved"):
+        artifacts.load(path)
+    artifacts.save(inverted("ddim"), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match="not a file that scumble saved"):
+        artifacts.load(path)
+    broken = inverted("ddim")
+    artifacts.save(replace(broken, trajectory=broken.trajectory[1:]), path)
+    with pytest.raises(InputError, match="do not fit together"):
+        artifacts.load(path)
+    artifacts.save(replace(broken, trajectory=broken.trajectory / 0), path)
+    with pytest.raises(InputError, match="no numbers"):
+        artifacts.load(path)
+    for text in ("inversion", "shape=cat.inv"):
+        with pytest.raises(InputError, match="write it as inversion=FILE"):
+            artifacts.given([text])
+    with pytest.raises(InputError, match="no such folder"):
+        artifacts.save(broken, tmp_path / "nowhere" / "cat.inv")
