@@ -84,10 +84,9 @@ def crop(picture: Picture, mask: Mask, box: Box) -> tuple[Picture, Mask]:
 
 def to_canvas(picture: Picture, fit: Fit) -> Tensor:
     """The picture on the canvas: float32 (1, 3, H, W) in [-1, 1]."""
-    import torch
+    from scumble.core.pixels import to_images
 
-    pixels = fit.pad(np.asarray(picture.rgb.resize(fit.inner, Image.Resampling.LANCZOS)))
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return to_images([fit.pad(np.asarray(picture.rgb.resize(fit.inner, Image.Resampling.LANCZOS)))])
 
 
 def mask_to_canvas(mask: Image.Image, fit: Fit) -> Tensor:
@@ -98,17 +97,13 @@ def mask_to_canvas(mask: Image.Image, fit: Fit) -> Tensor:
     return torch.from_numpy(values)[None, None].float() / 255
 
 
-def to_pixels(image: Tensor) -> Image.Image:
-    """One image (3, H, W) or (1, 3, H, W) in [-1, 1], clamped, as 8-bit RGB."""
-    values = image.detach().float().reshape(3, *image.shape[-2:]).clamp(-1, 1)
-    return Image.fromarray(((values + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
-
-
 def upright(image: Tensor, fit: Fit) -> Image.Image:
     """The canvas's image (1, 3, H, W) without its padding, RGB of the picture's own size."""
-    left, top = fit.offset
-    w, h = fit.inner
-    return to_pixels(image).crop((left, top, left + w, top + h)).resize(fit.size, Image.Resampling.LANCZOS)
+    from scumble.core.pixels import to_pixels
+
+    (left, top), (w, h) = fit.offset, fit.inner
+    inner = to_pixels(image[0])[top : top + h, left : left + w]
+    return Image.fromarray(inner).resize(fit.size, Image.Resampling.LANCZOS)
 
 
 def from_canvas(image: Tensor, picture: Picture, fit: Fit, mask: Image.Image | None = None) -> Image.Image:

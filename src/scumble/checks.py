@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 import warnings
@@ -137,13 +136,14 @@ def check_codec(prior: Prior, image: Tensor, name: str) -> Tensor:
     """The model's own copy of a picture (1, 3, H, W): encoded and decoded. Warns where that alone loses it."""
     import torch
 
+    from scumble.core.pixels import psnr, to_pixels
+
     with torch.no_grad():
         again = prior.decode(prior.encode(image)).to(image)
-    error = (again.clamp(-1, 1) - image).square().mean().item()
-    psnr = 10 * math.log10(4 / max(error, 1e-12))
-    if psnr < CODEC_FLOOR:
+    copied = psnr(to_pixels(image), to_pixels(again))
+    if copied < CODEC_FLOOR:
         warnings.warn(
-            f"{name}: model '{prior.card.id}' cannot even copy this picture ({psnr:.1f} dB where "
+            f"{name}: model '{prior.card.id}' cannot even copy this picture ({copied:.1f} dB where "
             f"{CODEC_FLOOR:.0f} would do); it is made for something else: {prior.card.domain}",
             DomainWarning,
             stacklevel=3,

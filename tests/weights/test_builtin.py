@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 import scumble
+from scumble.core.pixels import psnr, to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
 from scumble.priors.load import builtin
 from scumble.scenes import WORDS, Scene, Thing, edits, full_caption, read_picture, render, scenes
-from scumble.train.data import to_images
 from scumble.train.denoiser import DenoiserRecipe
-from scumble.train.gates import codec_psnr, edit_scenes, inversion_psnr, sample, to_pixels
+from scumble.train.gates import codec_psnr, edit_scenes, inversion_psnr, sample
 from scumble.train.prior import load_networks
 from scumble.train.tokenizer import new_tokenizer
 
@@ -129,8 +129,10 @@ def test_dds_moves_pictures_towards_the_true_edit(
 ):
     drawn = list(islice(edits("test", 4, ("background",)), 4))
     guidance = float(str(gates["guidance"]))
-    scored, _ = edit_scenes(prior, scumble.DDS(guidance=guidance, steps=60, rate=0.15), drawn)
-    assert sum(s.left < 1 for s in scored) >= 3  # nearer to the true edit than the source was
+    judged, _ = edit_scenes(prior, scumble.DDS(guidance=guidance, steps=60, rate=0.15), drawn)
+    assert (
+        sum(j.left is not None and j.left < 1 for j in judged) >= 3
+    )  # nearer to the true edit than the source was
 
 
 def test_a_short_prompt_is_its_own_picture(prior: Prior):
@@ -149,7 +151,6 @@ def test_full_captions_fit_the_tokenizer(prior: Prior, recwarn: pytest.WarningsR
 def test_padded_pictures_survive_the_codec(prior: Prior):
     """Pictures of another aspect ratio, as the canvas pads them."""
     from scumble.canvas import Fit
-    from scumble.train.gates import psnr
 
     scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
     canvas = Fit.of((300, 200), 128, 128).pad(render(scene, (85, 128)))

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import SIDE, canvases, to_images
+from scumble.core.pixels import to_images
+
+from .data import SIDE, canvases
 from .run import Run
 
 

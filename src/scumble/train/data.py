@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from scumble.scenes.render import PALETTE, Palette, Pixels, render
 from scumble.scenes.world import Scene, generator, random_scene
@@ -48,8 +46,3 @@ def padded(scene: Scene, rng: np.random.Generator, palette: Palette = PALETTE) -
     picture = render(scene, (SIDE, short) if upright else (short, SIDE), palette=palette)
     bars = ((0, 0), (before, SIDE - short - before), (0, 0))
     return np.pad(picture, bars if upright else (bars[1], bars[0], bars[2]), mode="edge")
-
-
-def to_images(pixels: list[Pixels]) -> Tensor:
-    """uint8 pictures -> Image (b, 3, H, W), float32 in [-1, 1]."""
-    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()

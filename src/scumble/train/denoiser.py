@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scumble.core.pixels import to_images
 from scumble.core.schedule import Schedule
 from scumble.scenes.grammar import caption, full_caption
 from scumble.scenes.world import Scene
 
-from .data import SIDE, canvases, to_images
+from .data import SIDE, canvases
 from .run import Run
 from .tokenizer import LENGTH, new_tokenizer
 

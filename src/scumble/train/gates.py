@@ -14,26 +14,24 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from scumble.core.grids import upward
 from scumble.core.noise import Noise
+from scumble.core.pixels import Pixels, psnr, to_images, to_pixels
 from scumble.core.prior import Prior, guide
 from scumble.core.request import EditRequest
+from scumble.judge import Judged, Known, judge
 from scumble.loops.ddim import ddim
 from scumble.loops.invert import invert
 from scumble.methods.dds import DDS
 from scumble.scenes import SceneEdit, edits, full_caption, read, render, scenes
 from scumble.scenes.reader import read_picture
-from scumble.scenes.render import Pixels
 
-from .data import SIDE, to_images
+from .data import SIDE
 
 log = logging.getLogger(__name__)
 
 FIRST_KINDS = ("recolour", "reshape", "retexture", "background")
-SUCCESS = 0.25
-"""An edit succeeds when at most this share of the source's squared error to the true edit is left inside the mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +47,6 @@ class Figure:
         return cls(
             mean=round(float(np.mean(values)), 4), std=round(float(np.std(values)), 4), count=len(values)
         )
-
-
-def to_pixels(images: Tensor) -> list[Pixels]:
-    """Image (b, 3, H, W) in [-1, 1] -> uint8 (H, W, 3) each."""
-    clean = images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    return list(clean.permute(0, 2, 3, 1).cpu().numpy())
-
-
-def psnr(a: Pixels, b: Pixels) -> float:
-    """Of two 8-bit pictures, in dB; capped at 99 for equal ones."""
-    mse = np.square(a.astype(np.float64) - b).mean()
-    return 99.0 if mse == 0 else float(10 * np.log10(255**2 / mse))
 
 
 @torch.no_grad()
@@ -86,9 +72,8 @@ def sample(
     like = prior.encode(torch.zeros(1, 3, SIDE, SIDE)).expand(len(prompts), -1, -1, -1)
     x = Noise(seed, len(prompts)).like(like)
     schedule = prior.schedule
-    return to_pixels(
-        prior.decode(ddim(guide(prior, text, null, guidance), x, schedule.grid(steps), schedule))
-    )
+    x = ddim(guide(prior, text, null, guidance), x, schedule.grid(steps), schedule)
+    return list(to_pixels(prior.decode(x)))
 
 
 def samples(prior: Prior, things: int, *, guidance: float, count: int = 500, steps: int = 50) -> Figure:
@@ -125,38 +110,11 @@ def inversion_psnr(prior: Prior, count: int = 200, steps: int = 50) -> Figure:
     return Figure.of(values)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """One edit, scored against its exact ground truth."""
-
-    kind: str
-    left: float
-    preserved: float
-
-    @property
-    def success(self) -> bool:
-        return self.left <= SUCCESS
-
-
-def score(edit: SceneEdit, result: Pixels) -> Scored:
-    """left: squared error to the nearest valid target inside its mask, as a share of the source's; preserved: PSNR to
-    the source outside the mask, dB (over the pixels there; 99 where there are none)."""
-    before, afters = edit.pictures(SIDE)
-    scored: list[Scored] = []
-    for i, after in enumerate(afters):
-        mask = edit.hard_mask(SIDE, i)
-        wrong = float(np.square(result[mask].astype(np.float64) - after[mask]).sum())
-        apart = float(np.square(before[mask].astype(np.float64) - after[mask]).sum())
-        kept = psnr(result[~mask], before[~mask]) if not mask.all() else 99.0
-        scored.append(Scored(kind=edit.kind, left=wrong / max(apart, 1.0), preserved=kept))
-    return min(scored, key=lambda s: s.left)
-
-
 def edit_scenes(
     prior: Prior, method: Callable[..., object], drawn: Sequence[SceneEdit], *, batch: int = 20, seed: int = 0
-) -> tuple[list[Scored], list[Pixels]]:
-    """Edits scenes with a method, in batches; returns the scores and the method's own pictures."""
-    scored: list[Scored] = []
+) -> tuple[list[Judged], list[Pixels]]:
+    """Edits scenes with a method, in batches; returns the scores (unread) and the method's own pictures."""
+    judged: list[Judged] = []
     pictures: list[Pixels] = []
     for i in range(0, len(drawn), batch):
         some = drawn[i : i + batch]
@@ -167,19 +125,20 @@ def edit_scenes(
             seed=seed + i,
         )
         results = to_pixels(method(prior, request).raw)  # pyright: ignore[reportAttributeAccessIssue]
-        scored += [score(e, r) for e, r in zip(some, results, strict=True)]
-        pictures += results
-    return scored, pictures
+        judged += [judge(Known.of(e, SIDE), r, read=False) for e, r in zip(some, results, strict=True)]
+        pictures += list(results)
+    return judged, pictures
 
 
 def first_reading(prior: Prior, *, guidance: float, count: int = 200) -> dict[str, Figure]:
     """DDS on random edits of four kinds: success overall and per kind, and preservation."""
     drawn = list(islice(edits("test", 4, FIRST_KINDS), count))
-    scored, _ = edit_scenes(prior, DDS(guidance=guidance), drawn)
-    figures = {"success": Figure.of([s.success for s in scored])}
+    judged, _ = edit_scenes(prior, DDS(guidance=guidance), drawn)
+    done = [(edit.kind, bool(j.done)) for edit, j in zip(drawn, judged, strict=True)]
+    figures = {"success": Figure.of([yes for _, yes in done])}
     for kind in FIRST_KINDS:
-        figures[f"success.{kind}"] = Figure.of([s.success for s in scored if s.kind == kind])
-    return figures | {"preserved_db": Figure.of([s.preserved for s in scored])}
+        figures[f"success.{kind}"] = Figure.of([yes for k, yes in done if k == kind])
+    return figures | {"preserved_db": Figure.of([j.preserved for j in judged if j.preserved is not None])}
 
 
 def measure(prior: Prior, *, guidance: float, scale: float = 1.0) -> dict[str, object]:
