@@ -111,12 +111,6 @@ class Job:
         texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative)]
         if any(texts) and "text" not in self.prior.card.capabilities:
             raise InputError(f"prompts: {self.prior.card.id} knows no text; leave source and target out")
-        for ability, needed in {"gradient": needs.gradient, "control": needs.control}.items():
-            if needed and ability not in self.prior.card.capabilities:
-                raise InputError(
-                    f"{type(self.method).__name__} needs a model with {ability}, which '{self.prior.card.id}' "
-                    "does not have"
-                )
         if request.image is None:
             self._check_size()
 
@@ -144,9 +138,10 @@ class Job:
 
     def texts(self) -> Texts:
         """All three; the source in one row where one picture and one source prompt stand against K targets."""
-        rows = max(len(self.image), len(self.source))
         return Texts(
-            source=self.text(self.source, rows), target=self.text(self.target), null=self.text(self.negative)
+            source=self.text(self.source, self.sources),
+            target=self.text(self.target),
+            null=self.text(self.negative),
         )
 
     def guide(self, w: float) -> Denoiser:
