@@ -61,12 +61,11 @@ def load(
         InputError: no such model, a checkpoint that we cannot drive, with a missing part or pickled weights.
         MachineError: it cannot be fetched, or does not fit into memory.
     """
-    from scumble.machine import limits
     from scumble.priors.load import load_prior
 
-    more: dict[str, Any] = {k: v for k, v in (("lora", tuple(lora)), ("memory", tuple(memory))) if v}
-    with limits({"device": device, "dtype": dtype, "memory": memory}):
-        return load_prior(str(model), device=device, dtype=dtype, revision=revision, offline=offline, **more)
+    return load_prior(
+        str(model), device=device, dtype=dtype, revision=revision, offline=offline, lora=lora, memory=memory
+    )
 
 
 def edit(
@@ -170,7 +169,7 @@ def plan(
     part, part_mask = canvas.crop(picture, drawn, box) if drawn and box else (picture, drawn)
     fit = canvas.Fit.of(part.size, long_side, card.multiple)
     on_canvas = canvas.to_canvas(part, fit)
-    with limits(getattr(prior, "loaded", {}), long_side):
+    with limits(getattr(prior, "loaded", {}).get("device", "cpu")):
         before = check_codec(prior, on_canvas, picture.name)
     request = EditRequest(
         image=on_canvas,

@@ -22,9 +22,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, MachineError
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+LONGEST = {"PNG": 2**31 - 1, "JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the formats hold
 MAX_PIXELS = 200_000_000
 PASSPORT = "scumble"  # the key of the PNG text chunk
 IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries the passport in JPEG and WebP
@@ -199,24 +200,37 @@ def _times(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def check_output(path: Path, inputs: Sequence[Path | None] = (), *, alpha: bool = False) -> None:
-    """Find out, before any work is done, whether `save` will be able to write `path`.
+def check_output(
+    path: Path,
+    inputs: Sequence[Path | None] = (),
+    *,
+    alpha: bool = False,
+    size: tuple[int, int] = (0, 0),
+    overwrite: bool = True,
+    also: Sequence[str] = (),
+) -> None:
+    """Find out, before any work is done, whether `save` (or who writes `also`: ".gif") will be able to.
 
     Raises:
-        InputError: unknown extension, missing or read-only folder, a folder or one of the inputs in the way,
-            or transparency (`alpha`) that the format cannot hold.
+        InputError: unknown extension, missing or read-only folder, a folder, one of the inputs or (unless
+            `overwrite`) any file in the way, or what the format cannot hold: transparency (`alpha`), that `size`.
     """
-    if path.suffix.lower() not in FORMATS:
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None and path.suffix not in also:
         raise InputError(f"{path}: the name must end in {', '.join(FORMATS)}")
-    if alpha and FORMATS[path.suffix.lower()] == "JPEG":
+    if alpha and kind == "JPEG":
         raise InputError(
             f"{path}: the picture has transparency, which JPEG cannot hold; choose .png or .webp"
         )
+    if kind and max(size) > LONGEST[kind]:
+        raise InputError(f"{path}: {kind} holds at most {LONGEST[kind]} pixels a side; choose .png")
     try:
         if path.is_dir():
             raise InputError(f"{path}: a folder is in the way; choose another name")
         if any(path.exists() and path.samefile(taken) for taken in inputs if taken is not None):
             raise InputError(f"{path}: this would overwrite the input; choose another name")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: there is such a file already; choose another name, or --overwrite")
         if not path.parent.is_dir():
             raise InputError(f"{path.parent}: no such folder; make it first")
         if path.exists() and not os.access(path, os.W_OK):
@@ -252,11 +266,18 @@ def save(image: Image.Image, path: Path, passport: Mapping[str, Any] | None = No
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, put in its place if the block ends well, removed if it does not."""
+    """A temporary name beside `path`, put in its place if the block ends well, removed if it does not.
+
+    Raises MachineError where the disk is full or fails.
+    """
     temporary = _temporary(path)
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:  # Pillow's have no strerror
+        raise MachineError(
+            f"{path}: it could not be written ({error.strerror or error}); is there room left on the disk?"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

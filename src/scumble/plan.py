@@ -80,15 +80,15 @@ class Plan:
         from scumble.machine import limits
 
         started = time.perf_counter()
-        with limits(self.loaded, max(self.fit.canvas)):
+        with limits(self.loaded.get("device", "cpu")):
             result = self.method(self.prior, self.request, on_step)
-        if not result.raw.isfinite().all():
-            raise InputError(
-                f"{self.name}: the values ran away to infinity; try smaller steps or less guidance"
-            )
-        # raw, not image: a soft mask must weigh once, and at the picture's own resolution.
-        layer = self.layer(result.raw)
-        picture = finish(layer.over(self.picture.rgb), self.picture)
+            if not result.raw.isfinite().all():
+                raise InputError(
+                    f"{self.name}: the values ran away to infinity; try smaller steps or less guidance"
+                )
+            # raw, not image: a soft mask must weigh once, and at the picture's own resolution.
+            layer = self.layer(result.raw)
+            picture = finish(layer.over(self.picture.rgb), self.picture)
         passport = {
             **self.promise(),
             "layer": {"threshold": layer.threshold, "changed": layer.changed},

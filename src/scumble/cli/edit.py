@@ -1,147 +1,138 @@
-"""`scumble edit`: one picture in, one picture out."""
+"""`scumble edit`: one picture in, one edited picture out for every target and seed."""
 
 from __future__ import annotations
 
-import ast
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scumble.cli.options import Model, Settings
-from scumble.core.errors import InputError
+from scumble.cli import options, results, sheets, values
+from scumble.cli.results import Delivery, Film, advice, record, summary
+from scumble.cli.sheets import Cell
+from scumble.cli.voice import Voice, perform, prepare
 
 if TYPE_CHECKING:
-    from scumble.api import Plan
-    from scumble.core.request import Edit, OnStep, Step
+    from scumble.plan import Plan
 
 EXAMPLES = (
-    'scumble edit in.png --source "a red circle" --target "a blue circle"',
-    'scumble edit in.png --source "a red circle" --target "a red star" --set steps=100 -o star.png',
+    'scumble edit in.png --source "a red circle" --change red=blue',
+    'scumble edit in.png --source "a red circle" --target "a red star" --steps 100 -o star.png --compare',
 )
 
 
 def command(
     picture: Annotated[Path, typer.Argument(metavar="IN", help="A PNG, JPEG or WebP picture of any size.")],
-    source: Annotated[str, typer.Option(help="What the picture shows now.")] = "",
-    target: Annotated[str, typer.Option(help="What it shall show.")] = "",
-    method: Annotated[
-        str, typer.Option(help="`scumble methods` lists them; ./file.py:Class runs your own.")
-    ] = "dds",
-    model: Model = "scenes",
-    mask: Annotated[
-        Path | None, typer.Option(help="A picture of the same size: white may change, black stays exactly.")
+    source: options.Source = "",
+    target: Annotated[list[str] | None, typer.Option(help="What it shall show; repeats.")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Instead of --target: the source with words changed; repeats."),
     ] = None,
-    negative: Annotated[str, typer.Option(help="What it shall not show.")] = "",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same edit.")] = 0,
-    settings: Settings = None,
+    method: options.Method = "dds",
+    model: options.Model = "scenes",
+    mask: options.MaskFile = None,
+    negative: options.Negative = "",
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(metavar="N|N-M", help="The same seed gives the same edit; repeats.  [default: 0]"),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Short for --set steps=...")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Short for --set guidance=...")] = None,
+    strength: Annotated[float | None, typer.Option(help="Short for --set strength=...")] = None,
+    settings: options.Settings = None,
+    paper: options.Paper = False,
+    keep: options.Keep = "auto",
+    crop: options.Crop = "auto",
+    form: options.Form = "latent",
+    size: options.Size = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="PNG, JPEG or WebP; default: IN-edited.png.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="PNG, JPEG or WebP; for several targets or seeds a folder.  [default: IN.METHOD.png]",
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to compute; auto takes the best there is.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Try words that the model does not know.")] = False,
+    overwrite: options.Overwrite = False,
+    save_layer: Annotated[
+        bool, typer.Option("--save-layer", help="Also OUT.layer.png: what lies over the input, transparent.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also OUT.compare.png: before, after and their difference.")
+    ] = False,
+    film: Annotated[bool, typer.Option("--film", help="Also OUT.film.gif: the edit as it went.")] = False,
+    no_metadata: options.NoMetadata = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    revision: options.Revision = None,
+    offline: options.Offline = False,
+    lora: options.Lora = None,
+    memory: options.Memory = None,
+    force: options.Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take, after trying two steps; write nothing.")
+    ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Edit one picture."""
+    """Edit a picture, once or for every --target and --seed."""
+    voice = Voice(quiet)
+    targets = values.targets(source, target or [], change or [])
+    if change:
+        voice.say(f'target: "{targets[0]}"')
+    extras = {"layer": save_layer, "compare": compare, "film": film}
+    delivery = Delivery(out, tuple(k for k, v in extras.items() if v), overwrite, not no_metadata, as_json)
     run(
-        picture, out, mask, model, device, settings or [],
-        source=source, target=target, method=method, negative=negative, seed=seed, force=force,
+        picture, targets, values.seeds(seed or []), delivery, voice, dry_run,
+        settings=values.settings(settings or [], {"steps": steps, "guidance": guidance, "strength": strength}),
+        source=source, method=method, mask=mask, negative=negative, paper=paper, keep=values.keep(keep),
+        crop=crop, form=form, size=size, force=force, model=model, device=device, dtype=dtype,
+        revision=revision, offline=offline, lora=lora or (), memory=values.listed(memory or []),
     )  # fmt: skip
 
 
 def run(
     picture: Path,
-    out: Path | None,
-    mask: Path | None,
-    model: str,
-    device: str,
-    settings: Iterable[str],
+    targets: Sequence[str],
+    seeds: Sequence[int],
+    delivery: Delivery,
+    voice: Voice,
+    dry_run: bool = False,
     **what: Any,
 ) -> None:
     """Check everything, load, edit, save. Raises InputError before any work is done where that can be."""
     from scumble import files
 
-    out = out or picture.with_name(f"{picture.stem}-edited.png")
     image = files.read(picture)
-    files.check_output(out, [picture, mask], alpha=image.alpha is not None)
-    plan = prepare(image, model, device, mask=mask, settings=parse(settings), **what)
-    started = time.perf_counter()
-    edit = perform(plan)
+    paths, sheet = delivery.paths(picture, what["method"], targets, seeds)
+    delivery.check([*paths, *sheet], image, [picture, what["mask"]])
+    plan = prepare(voice, image, target=targets[0], seed=seeds[0], **what)
+    plans = [plan.vary(target=target or None, seed=seed) for target in targets for seed in seeds]
+    if dry_run:
+        from scumble.cli.estimate import estimate
+
+        estimate(plan, len(plans), voice, delivery.as_json)
+        return
+    if sheet:
+        results.make_folder(sheet[0].parent)
+    cells = [make(plan, path, delivery, voice) for plan, path in zip(plans, paths, strict=True)]
+    for path in sheet:
+        files.save(sheets.sheet(cells, title=what["source"]), path)
+        delivery.tell([path])
+
+
+def make(plan: Plan, path: Path, delivery: Delivery, voice: Voice) -> Cell:
+    """Make an edit, save it, tell it; the picture and what it is called on a contact sheet."""
+    film = Film(plan) if "film" in delivery.extras else None
+    edit = perform(plan, voice, film)
     assert edit.picture is not None
-    files.save(edit.picture, out, edit.provenance)
-    typer.echo(f"{out}: {summary(edit, time.perf_counter() - started)}")
-
-
-def prepare(image: Any, model: str, device: str = "auto", **what: Any) -> Plan:
-    """The plan of an edit, announced: the first line of output says what the model is for."""
-    from rich.console import Console
-
-    from scumble import api
-
-    with Console(stderr=True).status(f"loading {model}"):
-        plan = api.plan(image, model=model, device=device, **what)
-    typer.echo(f"model {plan.prior.card.id}: {plan.prior.card.domain}")
-    return plan
-
-
-def perform(plan: Plan, also: OnStep | None = None) -> Edit:
-    """Make the edit behind a progress bar; `also` is told of every step, too."""
-    with progress(plan.name) as bar:
-
-        def on_step(step: Step) -> None:
-            bar(step)
-            if also:
-                also(step)
-
-        return plan(on_step)
-
-
-@contextmanager
-def progress(name: str) -> Iterator[OnStep]:
-    """A bar on stderr: steps, time left, evaluations of the network."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps,"),
-        TimeRemainingColumn(),
-        TextColumn("left, {task.fields[evaluations]} evaluations"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=None, evaluations=0)
-        yield lambda step: bar.update(
-            task, completed=step.k, total=step.n, evaluations=step.evaluations, refresh=step.k == step.n
-        )
-
-
-def summary(edit: Edit, seconds: float) -> str:
-    """What an edit cost."""
-    return f"{seconds:.1f} s, {edit.evaluations} evaluations of the network, seed {edit.seed}"
-
-
-def parse(settings: Iterable[str]) -> dict[str, object]:
-    """["steps=100", "guidance=5.5"] to values; what is no Python literal stays a word."""
-    parsed: dict[str, object] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"--set {setting}: write it as NAME=VALUE, such as --set steps=100")
-        parsed[name.strip()] = _value(text.strip())
-    return parsed
-
-
-def _value(text: str) -> object:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        return (
-            float(text) if text.lower().lstrip("+-") in {"nan", "inf", "infinity"} else ast.literal_eval(text)
-        )
-    except (ValueError, SyntaxError):
-        return text
+    delivery.save(path, edit, plan, film)
+    told = record(path, edit, plan)
+    delivery.tell([path, *delivery.beside(path)], told)
+    voice.say(summary(told))
+    if line := advice(told, plan):
+        voice.say(line)
+    lines = [str(told["target"]), f"seed {told['seed']}, {sheets.percent(told['changed'])} changed"]
+    return Cell(sheets.panel(edit.picture, 200, 400), lines)

@@ -1,0 +1,114 @@
+"""What a command says besides its results: on stderr, in few lines where nobody watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from scumble.core.request import Edit, OnStep, Step
+    from scumble.plan import Plan
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How a command speaks; `quiet`: not at all."""
+
+    quiet: bool = False
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """A spinner on a terminal."""
+        with self._console().status(text):
+            yield
+
+    @contextmanager
+    def steps(self, name: str) -> Iterator[OnStep]:
+        """Progress: a bar on a terminal, elsewhere a line for every tenth of the way."""
+        console = self._console()
+        if self.quiet:
+            yield lambda step: None
+        elif not console.is_terminal:
+            yield Tenths(name, self).tell
+        else:
+            with _bar(console) as bar:
+                task = bar.add_task(name, total=None, evaluations=0)
+                yield lambda step: bar.update(
+                    task, completed=step.k, total=step.n, evaluations=step.evaluations, refresh=True
+                )
+
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=True, quiet=self.quiet)
+
+
+class Tenths:
+    """A line whenever another tenth of the steps is done."""
+
+    def __init__(self, name: str, voice: Voice):
+        self._name, self._voice = name, voice
+        self._started, self._told = time.monotonic(), 0
+
+    def tell(self, step: Step) -> None:
+        tenths = 10 * step.k // step.n
+        if tenths > self._told:
+            self._told = tenths
+            left = (time.monotonic() - self._started) * (step.n - step.k) / step.k
+            self._voice.say(
+                f"{self._name}: {step.k}/{step.n} steps, {step.evaluations} evaluations, {left:.0f} s left"
+            )
+
+
+def _bar(console: Console) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps,"),
+        TimeRemainingColumn(),
+        TextColumn("left, {task.fields[evaluations]} evaluations"),
+        console=console,
+    )
+
+
+def prepare(voice: Voice, image: Any, model: Any, **what: Any) -> Plan:
+    """The plan of an edit, announced: what the model is for, and the part that is edited if not the whole."""
+    from scumble import api
+
+    with voice.waiting(f"loading {model}" if isinstance(model, str) else "looking at the picture"):
+        plan = api.plan(image, model=model, **what)
+    if isinstance(model, str):
+        voice.say(f"model {plan.prior.card.id}: {plan.prior.card.domain}")
+    if plan.box:
+        left, top, right, bottom = plan.box
+        voice.say(
+            f"only the part around the mask is edited, {right - left}x{bottom - top} pixels from ({left}, {top}); "
+            "the prompts describe that part (--crop none: the whole picture)"
+        )
+    return plan
+
+
+def perform(plan: Plan, voice: Voice, also: OnStep | None = None) -> Edit:
+    """Make the edit and show its progress; `also` is told of every step, too."""
+    with voice.steps(plan.name) as tell:
+
+        def on_step(step: Step) -> None:
+            tell(step)
+            if also:
+                also(step)
+
+        return plan(on_step)
