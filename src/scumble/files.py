@@ -283,14 +283,14 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def read_passport(path: Path) -> dict[str, Any] | None:
-    """The passport that `save` put into a file, or None."""
-    with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
-        image.load()
-        text = image.info.get(PASSPORT) or image.getexif().get(IMAGE_DESCRIPTION)
+    """The passport that `save` put into a file, or None. Raises InputError for what is no picture."""
+    image = _decode(_read_bytes(path, str(path)), str(path))
+    text = image.info.get(PASSPORT) or image.getexif().get(IMAGE_DESCRIPTION)
     try:
-        return json.loads(text) if text else None
-    except json.JSONDecodeError:
+        told = json.loads(text) if text else None
+    except (ValueError, TypeError, RecursionError):
         return None
+    return told if isinstance(told, dict) else None
 
 
 def _temporary(path: Path) -> Path:
