@@ -5,14 +5,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
+from torch import Tensor
 
 from scumble.core.errors import InputError
 from scumble.core.grids import upward
 from scumble.core.inversion import Inversion, digests
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Denoiser, guide
-from scumble.core.request import Each, Watch
+from scumble.core.prior import Denoiser, Prior, guide
+from scumble.core.request import Each, Edit, EditRequest, Method, OnStep, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent
 from scumble.loops.ddim import ddim
@@ -36,11 +37,7 @@ class Inverter(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DDIMInverter:
-    """The chain that DDIM inversion walks up under the source prompts (see `loops.invert`).
-
-    `forced` makes it Direct Inversion (Ju et al. 2024): an editor's source branch is put back on the chain
-    after each step, which is adding the difference that they store, without a pass to measure it.
-    """
+    """The chain that DDIM inversion walks up under the source prompts (see `loops.invert`)."""
 
     phases: ClassVar[int] = 1
 
@@ -48,7 +45,6 @@ class DDIMInverter:
     guidance: float = 1.0
     told: Told = "target"
     refine: int = 0
-    forced: bool = False
 
     def __call__(self, job: Job, total: int) -> Inversion:
         schedule, rows = job.prior.schedule, job.sources
@@ -66,9 +62,49 @@ class DDIMInverter:
             told=self.told, refine=self.refine, each=keep, on_step=job.watch(0, total),
         )  # fmt: skip
         return described(
-            job, pairs=tuple(pairs), trajectory=torch.stack(states), forced=self.forced,
-            kind="direct" if self.forced else "ddim", settings=asdict(self),
-        )  # fmt: skip
+            job, kind="ddim", pairs=tuple(pairs), trajectory=torch.stack(states), settings=asdict(self)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectInverter:
+    """Direct Inversion (Ju et al. 2024, arXiv:2310.01506): an editor's source branch stands on the chain again
+    after each step.
+
+    `explicit` measures beforehand, at the editor's `guidance`, by how much it will have left the chain, and
+    stores that, as published. It is the same where the editor's evaluations are equal to the last bit; where
+    they are not, what is left over grows from step to step.
+    """
+
+    steps: int = 50
+    guidance: float = 7.5
+    explicit: bool = False
+
+    @property
+    def phases(self) -> int:
+        return 2 if self.explicit else 1
+
+    def __call__(self, job: Job, total: int) -> Inversion:
+        chain = DDIMInverter(steps=self.steps)(job, total)
+        direct = replace(chain, kind="direct", forced=True, settings=asdict(self))
+        if not self.explicit:
+            return direct
+        rows, steps = job.sources, len(chain.pairs)
+        denoise = guide(job.prior, job.text(job.source, rows), job.text(job.negative, rows), self.guidance)
+        offsets = off_the_chain(denoise, chain, job.prior.schedule, job.watch(steps, total))
+        return replace(direct, forced=False, offsets=offsets, guidance=self.guidance)
+
+
+def off_the_chain(denoise: Denoiser, chain: Inversion, schedule: Schedule, on_step: Watch | None) -> Tensor:
+    """(n, b, c, h, w): what is missing, after each of the denoiser's steps down from the chain, to be on it."""
+    missing: list[Tensor] = []
+
+    def back(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
+        missing.append(chain.at(s) - x_s)
+        return x_s + missing[-1]
+
+    ddim(denoise, chain.start(len(chain)), chain.pairs, schedule, each=back, on_step=on_step)
+    return torch.stack(missing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +145,7 @@ class NullTextInverter:
 
 KINDS: dict[str, Callable[[int, float], Inverter]] = {
     "ddim": lambda steps, guidance: DDIMInverter(steps=steps),
-    "direct": lambda steps, guidance: DDIMInverter(steps=steps, forced=True),
+    "direct": lambda steps, guidance: DirectInverter(steps=steps),
     "npi": lambda steps, guidance: NPIInverter(steps=steps),
     "null_text": lambda steps, guidance: NullTextInverter(steps=steps, guidance=guidance),
 }
@@ -119,9 +155,12 @@ KINDS: dict[str, Callable[[int, float], Inverter]] = {
 def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[Inversion, Watch]:
     """The inversion that an edit starts from, given or made now, and what its own `then` steps report to.
 
+    Where there is no picture yet it is noise alone: see `drawn`.
     Raises InputError where the one given was made for something else.
     """
     given = job.request.given.get("inversion")
+    if given is None and job.request.image is None:
+        return drawn(job, inverter.steps), job.watch(0, then)
     if given is None:
         made = inverter.phases * inverter.steps
         return inverter(job, made + then), job.watch(made, made + then)
@@ -147,7 +186,8 @@ def replay(
     """From the inversion's start down its own moves, with its own noise; the rows of all branches come back.
 
     `sizes`: the rows of each of the editor's branches, in the order in which `denoise` takes them. With more
-    than one the first is the source's: it is forced where the inversion says so, before `each` is called.
+    than one the first is the source's: it is put right where the inversion says so, before `each` is called,
+    and not reported.
     """
 
     def after(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
@@ -156,8 +196,40 @@ def replay(
 
     return ddim(
         denoise, inversion.start(*sizes), inversion.pairs, schedule,
-        eta=inversion.eta, noise=inversion.noise(*sizes), each=after, on_step=on_step,
+        eta=inversion.eta, noise=inversion.noise(*sizes), each=after,
+        on_step=on_step if len(sizes) == 1 else behind(sizes[0], on_step),
     )  # fmt: skip
+
+
+def behind(rows: int, watch: Watch | None) -> Watch | None:
+    """Reports what lies below the first rows of a state: the targets below their source."""
+    if watch is None:
+        return None
+    return lambda k, n, t, x, clean: watch(k, n, t, x[rows:], clean[rows:])
+
+
+def drawn(job: Job, steps: int) -> Inversion:
+    """The start of a picture that is to be painted: noise, one draw for all its rows, and no chain."""
+    noise = job.noise.like(job.encode()).expand(job.sources, -1, -1, -1)
+    return described(job, kind="drawn", pairs=tuple(job.prior.schedule.grid(steps)), trajectory=noise[None])
+
+
+def prepare(
+    method: Method, inverter: Inverter, prior: Prior, request: EditRequest, on_step: OnStep | None
+) -> Inversion:
+    """The inversion of a request's pictures, which says nothing about a target yet."""
+    job = Job(method, prior, replace(request, target=""), on_step)
+    return inverter(job, inverter.phases * inverter.steps)
+
+
+def resample(
+    method: Method, inverter: Inverter, w: float, prior: Prior, request: EditRequest, on_step: OnStep | None
+) -> Edit:
+    """The plainest editor: from the inversion's start down again, guided by the target prompts."""
+    job = Job(method, prior, request, on_step)
+    inversion, watch = begin(job, inverter, guidance=w, then=inverter.steps)
+    denoise = guide(job.prior, job.text(job.target), inversion.null(job.text(job.negative)), w)
+    return job.edit(replay(inversion, denoise, prior.schedule, job.rows, on_step=watch))
 
 
 def described(job: Job, **parts: Any) -> Inversion:

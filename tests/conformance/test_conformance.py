@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.prior import Card
+from scumble.core.request import EditRequest
 from scumble.core.schedule import Schedule
 from scumble.methods import METHODS, get
 from scumble.priors.exact import FinitePrior, GaussianPrior
@@ -35,7 +37,8 @@ def finite(schedule: Schedule) -> FinitePrior:
 def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusionPrior:
     folder = tiny.save(tmp_path_factory.mktemp("tiny"))
     prior = StableDiffusionPrior.from_pretrained(str(folder), device="cpu", dtype="float32")
-    prior._card = lambda: Card(id="tiny", hash="", domain="Noise.", size=16, multiple=4)
+    able = frozenset({"text", "gradient", "control"})
+    prior._card = lambda: Card(id="tiny", hash="", domain="Noise.", size=16, multiple=4, capabilities=able)
     return prior
 
 
@@ -46,7 +49,8 @@ EXACT = {
     "finite-flow": lambda: finite(Schedule.flow()),
 }
 # Few enough steps for a network, at values where every field still matters.
-SHORT: dict[str, dict[str, Any]] = {"sdedit": {"steps": 10}}
+SHORT: dict[str, dict[str, Any]] = {"sdedit": {"steps": 10}, "null_text": {"steps": 2, "inner_steps": 2}}
+LONG: dict[str, dict[str, Any]] = {"null_text": {"steps": 4, "inner_steps": 3}}
 
 
 @pytest.mark.parametrize("prior", EXACT)
@@ -63,9 +67,9 @@ def test_the_latent_prior_conforms(tiny_sd: StableDiffusionPrior) -> None:
 
 
 @pytest.mark.parametrize("prior", EXACT)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if not get(name).needs.control])
 def test_methods_conform_on_exact_priors(name: str, prior: str) -> None:
-    check_method(get(name), EXACT[prior](), settings={"steps": 40})
+    check_method(get(name), EXACT[prior](), settings=LONG.get(name, {"steps": 40}))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -77,3 +81,11 @@ def test_methods_conform_on_a_network(name: str, tiny_sd: StableDiffusionPrior) 
 def test_sdedit_conforms_without_text() -> None:
     prior = PixelPrior.from_pretrained(TINY_DDPM)
     check_method(get("sdedit"), prior, settings={"steps": 10}, dtype=torch.float32, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if get(name).needs.control])
+def test_methods_that_control_attention_say_where_there_is_none(name: str) -> None:
+    prior = EXACT["gaussian"]()
+    request = EditRequest(image=torch.zeros(1, 3, 4, 8), source="a", target="b")
+    with pytest.raises(InputError, match="needs a model with control, which 'gaussian' does not have"):
+        get(name)()(prior, request)

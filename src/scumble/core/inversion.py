@@ -22,7 +22,8 @@ class Inversion:
     latent last. An editor starts from its first state and need not know how it was made; besides:
     `nulls` (n, b, L, D): the tokens of the null text at each move (null-text inversion);
     `noises` (n, b, c, h, w): the unit noise that each move adds (edit-friendly inversion);
-    `forced`: the source's rows stand on the trajectory again after each move (direct inversion).
+    `forced`: the source's rows stand on the trajectory again after each move (direct inversion), or
+    `offsets` (n, b, c, h, w) are added to them, the same thing measured beforehand.
     `kind` and `settings` say how it was made; `prior`, `prior_hash`, `size` (H, W), `pictures` (digests),
     `prompts` and `guidance` (None: any) for what.
     """
@@ -39,6 +40,7 @@ class Inversion:
     trajectory: Tensor
     nulls: Tensor | None = None
     noises: Tensor | None = None
+    offsets: Tensor | None = None
     forced: bool = False
     guidance: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -55,14 +57,23 @@ class Inversion:
 
     def at(self, s: float) -> Latent:
         """The source's state (b, c, h, w) at level s of the grid. Raises InputError for any other level."""
+        return self.trajectory[self._number(s)]
+
+    def after(self, x_s: Latent, s: float) -> Latent:
+        """The state after a move to level s: as it is, or with its first b rows, the source's, put right."""
+        if self.offsets is not None:
+            source = x_s[: len(self)] + self.offsets[self._number(s) - 1].to(x_s)
+        elif self.forced:
+            source = self.at(s).to(x_s)
+        else:
+            return x_s
+        return torch.cat([source, x_s[len(self) :]])
+
+    def _number(self, s: float) -> int:
         levels = [*(t for t, _ in self.pairs), self.pairs[-1][1]]
         if s not in levels:
             raise InputError(f"inversion: it holds no state at level {s:g}; its levels are {levels}")
-        return self.trajectory[levels.index(s)]
-
-    def after(self, x_s: Latent, s: float) -> Latent:
-        """The state after a move to level s: as it is, or with the first b rows, the source's, forced."""
-        return torch.cat([self.at(s).to(x_s), x_s[len(self) :]]) if self.forced else x_s
+        return len(levels) - 1 - levels[::-1].index(s)
 
     def null(self, text: Text) -> NullText:
         """The null text at every time of the grid: the stored tokens in all rows of `text`, or `text`."""
@@ -131,7 +142,7 @@ class Inversion:
 
     def tensors(self) -> dict[str, Tensor]:
         """What is to be stored as tensors."""
-        named = {"trajectory": self.trajectory, "nulls": self.nulls, "noises": self.noises}
+        named = {name: getattr(self, name) for name in ("trajectory", "nulls", "noises", "offsets")}
         return {name: x for name, x in named.items() if x is not None}
 
     def about(self) -> dict[str, Any]:

@@ -7,7 +7,12 @@ from typing import Any
 from scumble.core.errors import InputError
 
 METHODS: dict[str, str] = {
+    "ddim_inversion": "scumble.methods.ddim_inversion:DDIMInversion",
     "dds": "scumble.methods.dds:DDS",
+    "direct_inversion": "scumble.methods.direct_inversion:DirectInversion",
+    "npi": "scumble.methods.npi:NPI",
+    "null_text": "scumble.methods.null_text:NullText",
+    "p2p": "scumble.methods.p2p:P2P",
     "sdedit": "scumble.methods.sdedit:SDEdit",
     "sds": "scumble.methods.sds:SDS",
 }

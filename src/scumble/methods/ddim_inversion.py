@@ -1,0 +1,63 @@
+"""DDIM inversion and resampling (Song et al. 2021; Dhariwal & Nichol 2021): up to noise, and down again with other
+words.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+
+from scumble.core.inversion import Inversion
+from scumble.core.prior import Prior
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.inversions import DDIMInverter, prepare, resample
+from scumble.loops.invert import Told
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIMInversion:
+    """The plainest editor of a real picture, and the baseline that the better inversions mend."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="Denoising Diffusion Implicit Models",
+        arxiv="2010.02502",
+        bibtex="""@inproceedings{song2021denoising,
+  title     = {Denoising Diffusion Implicit Models},
+  author    = {Song, Jiaming and Meng, Chenlin and Ermon, Stefano},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year      = {2021}
+}""",
+        departures=(
+            "On the way up the network is told the level x goes to (told='target', as Prompt-to-Prompt does); "
+            "told='source' tells it the level x stands at (as Dhariwal & Nichol 2021 do).",
+        ),
+    )
+    needs: ClassVar[Needs] = Needs(source=True, target=True)
+
+    steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
+    guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on the way down; 1 is none")
+    inversion_guidance: float = param(
+        1.0, ge=0, try_=3.0, help="on the way up; anything but 1 loses the picture"
+    )
+    told: str = param(
+        "target", choices=("target", "source"), try_="source", help="the level the network is told going up"
+    )
+    refine: int = param(
+        0, ge=0, try_=2, help="repeats of every move up, towards the exact inverse of the step down"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @torch.no_grad()
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
+        """The chain up to noise, for this and other editors."""
+        return prepare(self, self._inverter(), prior, request, on_step)
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        return resample(self, self._inverter(), self.guidance, prior, request, on_step)
+
+    def _inverter(self) -> DDIMInverter:
+        told = cast(Told, self.told)
+        return DDIMInverter(steps=self.steps, guidance=self.inversion_guidance, told=told, refine=self.refine)

@@ -1,0 +1,83 @@
+"""Direct Inversion (Ju et al. 2024): the source branch of an edit is put back on its own chain after each step."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from scumble.core.inversion import Inversion
+from scumble.core.job import Job
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Prior, guide_branches
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.types import Latent
+from scumble.inversions import DirectInverter, begin, behind, prepare
+from scumble.loops.ddim import ddim
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectInversion:
+    """Two branches from one noise; by what the source's is put right, the target's moves along."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="PnP Inversion: Boosting Diffusion-based Editing with 3 Lines of Code",
+        arxiv="2310.01506",
+        bibtex="""@inproceedings{ju2024pnp,
+  title     = {{PnP} Inversion: Boosting Diffusion-based Editing with 3 Lines of Code},
+  author    = {Ju, Xuan and Zeng, Ailing and Bian, Yuxuan and Liu, Shaoteng and Xu, Qiang},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year      = {2024}
+}""",
+        departures=(
+            "The paper puts the source branch right and lets Prompt-to-Prompt, MasaCtrl or Plug-and-Play carry "
+            "over what it shows. Alone there is no attention to do so: the correction itself is handed on to the "
+            "target branch, an ablation of the authors' code. share=0 leaves the target branch to itself.",
+            "The source branch is set on its chain, which is what adding the stored difference amounts to; "
+            "compat='authors' measures, stores and adds it, with a pass of its own.",
+        ),
+    )
+    needs: ClassVar[Needs] = Needs(source=True, target=True)
+    identity: ClassVar[bool] = True  # equal prompts leave the picture as it is
+
+    steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
+    guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
+    share: float = param(
+        1.0, ge=0, le=1, try_=0.5, help="how much of the source's correction the target takes"
+    )
+    compat: str = param(
+        "", choices=("", "authors"), try_="authors", help="store the differences beforehand, as published"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @torch.no_grad()
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
+        """The chain up to noise, on which any editor will hold its source branch."""
+        return prepare(self, self._inverter(), prior, request, on_step)
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        job = Job(self, prior, request, on_step)
+        inversion, watch = begin(job, self._inverter(), guidance=self.guidance, then=self.steps)
+        texts, n = job.texts(), job.sources
+        null = inversion.null(texts["null"])
+        denoise = guide_branches(
+            job.prior,
+            {"source": texts["source"], "target": texts["target"]},
+            {"source": inversion.null(texts["null"].take(range(n))), "target": null},
+            self.guidance,
+        )
+
+        def together(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
+            right = inversion.after(x_s, s)
+            return torch.cat([right[:n], right[n:] + self.share * (right[:n] - x_s[:n])])
+
+        x = ddim(
+            denoise, inversion.start(n, job.rows), inversion.pairs, prior.schedule,
+            eta=inversion.eta, noise=inversion.noise(n, job.rows), each=together, on_step=behind(n, watch),
+        )  # fmt: skip
+        return job.edit(x[n:])
+
+    def _inverter(self) -> DirectInverter:
+        return DirectInverter(steps=self.steps, guidance=self.guidance, explicit=self.compat == "authors")

@@ -1,0 +1,48 @@
+"""Negative-prompt inversion (Miyake et al. 2023): null-text inversion in closed form, without any tuning."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from scumble.core.inversion import Inversion
+from scumble.core.prior import Prior
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.inversions import NPIInverter, prepare, resample
+
+
+@dataclass(frozen=True, kw_only=True)
+class NPI:
+    """The source prompt takes the place of the null text, so guidance has nothing to add to the source."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="Negative-prompt Inversion: Fast Image Inversion for Editing with Text-guided Diffusion Models",
+        arxiv="2305.16807",
+        bibtex="""@article{miyake2023negative,
+  title   = {Negative-prompt Inversion: Fast Image Inversion for Editing with Text-guided Diffusion Models},
+  author  = {Miyake, Daiki and Iohara, Akihiro and Saito, Yu and Tanaka, Toshiyuki},
+  journal = {arXiv preprint arXiv:2305.16807},
+  year    = {2023}
+}""",
+        departures=(
+            "The paper edits with Prompt-to-Prompt on top; alone, this method samples again without attention.",
+        ),
+    )
+    needs: ClassVar[Needs] = Needs(source=True, target=True)
+
+    steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
+    guidance: float = param(
+        7.5, ge=0, try_=3.0, help="how far from the source prompt to the target's; 1 is there"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @torch.no_grad()
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
+        """The chain up to noise, with the source prompt for a null text, for this and other editors."""
+        return prepare(self, NPIInverter(steps=self.steps), prior, request, on_step)
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        return resample(self, NPIInverter(steps=self.steps), self.guidance, prior, request, on_step)

@@ -1,0 +1,74 @@
+"""Null-text inversion (Mokady et al. 2023): tune the null text, move by move, until guidance keeps to the picture."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from scumble.core.errors import InputError
+from scumble.core.inversion import Inversion
+from scumble.core.prior import Prior
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.inversions import NullTextInverter, prepare, resample
+from scumble.tuning.null_text import Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullText:
+    """Real pictures for editors that guide; alone it samples again with the target prompt."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="Null-text Inversion for Editing Real Images using Guided Diffusion Models",
+        arxiv="2211.09794",
+        bibtex="""@inproceedings{mokady2023null,
+  title     = {Null-text Inversion for Editing Real Images using Guided Diffusion Models},
+  author    = {Mokady, Ron and Hertz, Amir and Aberman, Kfir and Pritch, Yael and Cohen-Or, Daniel},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year      = {2023}
+}""",
+        departures=(
+            "The learning rate falls and the bound for stopping early rises with the share of the way, not with "
+            "the number of the step, whose constants fit 50 steps only; the pictures of a batch stop one by "
+            "one. compat='authors' does both as published.",
+            "The paper edits with Prompt-to-Prompt on top; alone, this method samples again without attention.",
+        ),
+    )
+    needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True)
+
+    steps: int = param(50, ge=1, try_=3, help="steps up to noise, and as many down")
+    guidance: float = param(
+        7.5, gt=1, try_=3.0, help="classifier-free guidance that the null text is tuned for"
+    )
+    inner_steps: int = param(10, ge=1, try_=1, help="most updates of the null text per step")
+    rate: float = param(
+        1e-2, gt=0, try_=3e-2, help="Adam's learning rate at the noisiest step; half at the end"
+    )
+    early_stop: float = param(1e-5, ge=0, try_=10.0, help="a loss below which a step's tuning ends")
+    growth: float = param(1e-3, ge=0, try_=100.0, help="by how much early_stop grows up to the last step")
+    compat: str = param(
+        "", choices=("", "authors"), try_="authors", help="follow the published code where it differs"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.compat == "authors" and self.steps > 100:
+            raise InputError(f"steps: {self.steps}; the published learning rate is 0 after 100 steps")
+
+    @torch.no_grad()
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
+        """The chain up to noise and the tuned null texts, for editors of the same guidance."""
+        return prepare(self, self._inverter(), prior, request, on_step)
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        return resample(self, self._inverter(), self.guidance, prior, request, on_step)
+
+    def _inverter(self) -> NullTextInverter:
+        tuning = Tuning(
+            inner_steps=self.inner_steps,
+            rate=self.rate,
+            early_stop=self.early_stop,
+            growth=self.growth,
+            published=self.compat == "authors",
+        )
+        return NullTextInverter(steps=self.steps, guidance=self.guidance, tuning=tuning)
