@@ -91,19 +91,21 @@ class DirectInverter:
             return direct
         rows, steps = job.sources, len(chain.pairs)
         denoise = guide(job.prior, job.text(job.source, rows), job.text(job.negative, rows), self.guidance)
-        offsets = off_the_chain(denoise, chain, job.prior.schedule, job.watch(steps, total))
+        offsets = off_the_chain(denoise, chain, job.prior.schedule, rows, job.watch(steps, total))
         return replace(direct, forced=False, offsets=offsets, guidance=self.guidance)
 
 
-def off_the_chain(denoise: Denoiser, chain: Inversion, schedule: Schedule, on_step: Watch | None) -> Tensor:
-    """(n, b, c, h, w): what is missing, after each of the denoiser's steps down from the chain, to be on it."""
+def off_the_chain(
+    denoise: Denoiser, chain: Inversion, schedule: Schedule, rows: int, on_step: Watch | None = None
+) -> Tensor:
+    """(n, rows, c, h, w): what is missing, after each of the denoiser's steps down the chain, to be on it."""
     missing: list[Tensor] = []
 
     def back(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
         missing.append(chain.at(s) - x_s)
         return x_s + missing[-1]
 
-    ddim(denoise, chain.start(len(chain)), chain.pairs, schedule, each=back, on_step=on_step)
+    ddim(denoise, chain.start(rows), chain.pairs, schedule, each=back, on_step=on_step)
     return torch.stack(missing)
 
 

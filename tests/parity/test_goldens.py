@@ -12,10 +12,13 @@ import pytest
 from .case import RECORD, ROOT, Case, find
 from .chains import check_ddim, check_ddpm
 from .edits import check_dds, check_sdedit, check_sds
+from .inversions import check_direct_inversion, check_null_text
 
 CHECKS = {
     "ddim": check_ddim,
     "ddpm": check_ddpm,
+    "direct_inversion": check_direct_inversion,
+    "null_text": check_null_text,
     "dds": check_dds,
     "sdedit": check_sdedit,
     "sds": check_sds,
