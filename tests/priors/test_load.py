@@ -9,17 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
-from huggingface_hub import errors
 from safetensors.torch import load_file, save_file
 
 from scumble.core.errors import InputError
 from scumble.priors import load as load_module
 from scumble.priors._folder import Folder
-from scumble.priors.load import find, load_prior, models
+from scumble.priors.load import load_prior, models
 from scumble.priors.pixel import PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
@@ -50,14 +48,45 @@ def test_a_folder_without_a_separator_in_its_name(folder: Path, monkeypatch: pyt
     assert load_prior("tiny", device="cpu").card.id == "tiny"
 
 
+def test_what_was_loaded(folder: Path):
+    prior = load_prior(str(folder), device="cpu", dtype="bfloat16", memory=["slicing", "tiling"])
+    assert prior.loaded == {
+        "name": str(folder),
+        "dtype": "bfloat16",
+        "device": "cpu",
+        "revision": None,
+        "lora": [],
+        "memory": ["slicing", "tiling"],
+    }
+
+
+def test_the_licence_stands_in_the_readme(folder: Path):
+    assert load_prior(str(folder), device="cpu").card.licence == "see the checkpoint"
+    (folder / "README.md").write_text(
+        "---\nlicense: creativeml-openrail-m\ntags:\n- x\n---\n\nlicense: none\n"
+    )
+    assert load_prior(str(folder), device="cpu").card.licence == "creativeml-openrail-m"
+
+
+def test_only_the_hub_has_revisions(folder: Path):
+    refused(folder, "only a model of the hub has revisions", revision="v2")
+
+
 def test_a_pixel_model(tmp_path: Path):
     blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
     UNet2DModel(sample_size=8, block_out_channels=(8,), norm_num_groups=4, **blocks).save_pretrained(
         tmp_path / "unet"
     )
     write_scheduler(tmp_path)
-    assert isinstance(load_prior(str(tmp_path), device="cpu"), PixelPrior)
+    prior = load_prior(str(tmp_path), device="cpu")
+    assert isinstance(prior, PixelPrior)
+    assert (prior.card.size, prior.card.multiple, len(prior.card.hash)) == (8, 1, 64)
+    assert prior.loaded["dtype"] == "float32"
     refused(tmp_path, "it runs in float32", dtype="float16")
+    refused(tmp_path, "takes neither LoRAs nor memory settings", memory=["slicing"])
+    (tmp_path / "card.json").write_text(json.dumps({"domain": "Letters.", "licence": "mine"}))
+    card = load_prior(str(tmp_path), device="cpu").card
+    assert (card.domain, card.licence) == ("Letters.", "mine")
 
 
 def test_built_in_models_are_found_in_the_package(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -102,12 +131,6 @@ def test_bad_places_and_precisions(pristine: Path, options: dict[str, str], matc
 
 
 # Folders
-
-
-def test_a_single_file(tmp_path: Path):
-    file = tmp_path / "model.safetensors"
-    file.touch()
-    refused(file, "is a single file, not a checkpoint folder; convert it")
 
 
 def test_an_empty_folder(tmp_path: Path):
@@ -219,39 +242,7 @@ def test_other_families(folder: Path, part: str, why: str):
     refused(folder, why)
 
 
-# The hub
-
-
-def response(status: int):
-    httpx = pytest.importorskip(errors.HfHubHTTPError.__mro__[1].__module__.partition(".")[0])
-    return httpx.Response(status, request=httpx.Request("GET", "https://hub.invalid"))
-
-
-@pytest.mark.parametrize(
-    ("error", "match"),
-    [
-        (lambda: errors.LocalEntryNotFoundError("x"), "not in the cache and the hub is not reached"),
-        (lambda: errors.GatedRepoError("x", response=response(403)), "access to it is restricted"),
-        (lambda: errors.RepositoryNotFoundError("x", response=response(404)), "the hub has no such model"),
-        (lambda: errors.RevisionNotFoundError("x", response=response(404)), "no revision 'v2'"),
-        (
-            lambda: errors.HfHubHTTPError("503 Busy\nmore", response=response(503)),
-            r"did not deliver it \(503 Busy\)",
-        ),
-        (lambda: OSError("disk full"), "disk full"),
-    ],
-)
-def test_hub_errors(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception], match: str):
-    def fail(*args: object, **options: object) -> None:
-        raise error()
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    refused("owner/name", match, revision="v2")
-
-
-def test_a_hub_id_that_is_not_cached_while_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    refused("owner/name", "not in the cache", offline=True)
+# The hub's cache
 
 
 def test_a_cached_hub_id_needs_no_network_no_remote_code_and_no_pipelines(pristine: Path, tmp_path: Path):
@@ -274,29 +265,6 @@ print(card.id, card.hash, DIFFUSERS_DISABLE_REMOTE_CODE, len(pipelines))
     )
     assert ran.stdout.split() == ["owner/name", Folder.open(pristine).digest(), "True", "0"]
     assert ran.stderr == ""
-
-
-def test_only_safe_files_are_fetched_and_configs_first(
-    pristine: Path, folder: Path, edit_json: EditJson, monkeypatch: pytest.MonkeyPatch
-):
-    asked: list[list[str]] = []
-
-    def deliver(model: str, *, allow_patterns: list[str], **options: object) -> str:
-        asked.append(allow_patterns)
-        return str(source)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", deliver)
-    source = pristine
-    assert find("owner/name").path == pristine
-    assert len(asked) == 2
-    assert not any("safetensors" in pattern for pattern in asked[0])
-    assert all(pattern.endswith((".json", ".safetensors", "tokenizer/*")) for pattern in asked[1])
-
-    asked.clear()
-    source = folder
-    edit_json(folder / "unet/config.json", in_channels=9)
-    refused("owner/name", "an inpainting model")
-    assert len(asked) == 1, "the weights of what is refused are not fetched"
 
 
 def test_a_file_of_the_hubs_cache_is_known_by_its_name(folder: Path, tmp_path: Path):

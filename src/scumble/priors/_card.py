@@ -1,28 +1,42 @@
-"""The card of a checkpoint folder: its own card.json where it carries one, else what the configs say."""
+"""The card of a checkpoint: its own card.json where it carries one, else what the configs say."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from scumble.core.errors import InputError
 from scumble.core.prior import Card
 from scumble.priors._folder import Config, Folder
+from scumble.priors._lora import LoRA
+
+LICENCE = "see the checkpoint"
 
 
-def read_card(folder: Folder) -> Card:
-    """A latent checkpoint's card: card.json's fields over the configs', and the folder's content hash.
+def read_card(folder: Folder, loras: Sequence[LoRA] = ()) -> Card:
+    """A checkpoint's card: card.json's fields over the configs', and the hash of its content.
 
-    Raises InputError where card.json is not readable or has other fields than a Card.
+    The hash is the sha256 of what decides what the model computes; with LoRAs, theirs and their weights are part
+    of it. Raises InputError where card.json is not readable or has other fields than a Card.
     """
     file = folder.path / "card.json"
-    fields = {"id": folder.id, **latent_card(folder.config("unet"), folder.config("vae"))}
+    if folder.family() == "pixel":
+        fields = {"id": folder.id, **pixel_card(folder.config("unet"))}
+    else:
+        fields = {"id": folder.id, **latent_card(folder.config("unet"), folder.config("vae"))}
+    fields["licence"] = folder.licence() or LICENCE
     if file.is_file():
         fields |= folder.json(file)
     for name in ("words", "capabilities"):
         if fields.get(name) is not None:
             fields[name] = frozenset(fields[name])
+    digest = folder.digest()
+    if loras:
+        parts = [digest, *(f"{lora.sha256} {lora.weight}" for lora in loras)]
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     try:
-        return Card(**{**fields, "hash": folder.digest()})
+        return Card(**{**fields, "hash": digest})
     except TypeError as error:
         raise InputError(f"model '{folder.name}': card.json does not describe a model ({error}).") from error
 
@@ -30,12 +44,25 @@ def read_card(folder: Folder) -> Card:
 def latent_card(unet: Config, vae: Config) -> dict[str, Any]:
     """What the configs of a text-conditional latent model say."""
     stride = 2 ** (len(vae["block_out_channels"]) - 1)
-    sample = unet.get("sample_size") or 64
-    side = sample if isinstance(sample, int) else max(sample)
     return {
         "domain": "Photographs and pictures at large.",
-        "size": side * stride,
+        "size": _side(unet) * stride,
         "multiple": stride * 2 ** (len(unet["down_block_types"]) - 1),
-        "licence": "see the checkpoint",
+        "licence": LICENCE,
         "capabilities": frozenset({"text", "gradient", "control"}),
     }
+
+
+def pixel_card(unet: Config) -> dict[str, Any]:
+    """What the config of an unconditional pixel model says."""
+    return {
+        "domain": "Pictures like those it was trained on.",
+        "size": _side(unet),
+        "multiple": 2 ** (len(unet["block_out_channels"]) - 1),
+        "capabilities": frozenset({"gradient"}),
+    }
+
+
+def _side(unet: Config) -> int:
+    sample = unet.get("sample_size") or 64
+    return sample if isinstance(sample, int) else max(sample)

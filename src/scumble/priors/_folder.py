@@ -27,25 +27,31 @@ SCOPE = (
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that exists; the name it was asked for by, which errors quote; the id that its card shows."""
+    """A folder that exists; the name it was asked for by, which errors quote; the id that its card shows; the
+    hub's commit, if it comes from there.
+    """
 
     path: Path
     name: str
     id: str
+    revision: str | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Folder:
         """Raises InputError unless `path` is a folder."""
         place = Path(path).expanduser()
         folder = cls(place, str(path), place.resolve().name)
-        if folder.path.is_file():
-            raise folder.error(
-                "is a single file, not a checkpoint folder",
-                "convert it with diffusers' StableDiffusionPipeline.from_single_file and save_pretrained",
-            )
         if not folder.path.is_dir():
-            raise folder.error("there is no such folder", "check the path")
+            raise folder.error("there is no such folder or file", "check the path")
         return folder
+
+    def licence(self) -> str | None:
+        """What the README's front matter calls it, where there is one."""
+        file = self.path / "README.md"
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        front = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+        found = re.search(r"^license:\s*([^\n]+)", front[1], re.MULTILINE) if front else None
+        return found[1].strip("\"' ") if found else None
 
     def error(self, wrong: str, remedy: str) -> InputError:
         return InputError(f"model '{self.name}': {wrong}; {remedy}.")

@@ -2,61 +2,159 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")  # read when diffusers is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
 
-from scumble.core.errors import InputError
+from scumble.core.errors import MachineError
 from scumble.priors._folder import PARTS, STEMS, Folder
+from scumble.priors._told import told
 
-CONFIGS = ["*.json", "tokenizer/*"]
+logger = logging.getLogger("scumble")
+
+# All that says what a checkpoint is; the last two tell the families that we do not drive.
+CONFIGS = [
+    *("README.md", "model_index.json", "card.json", "scheduler/scheduler_config.json", "tokenizer/*"),
+    *(f"{part}/*.json" for part in STEMS),
+    *("text_encoder_2/config.json", "transformer/config.json"),
+]
+MARGIN = 1.05  # of the space on the disk over the size of the files
 
 
-def fetch(model: str, *, revision: str | None = None, offline: bool = False) -> Folder:
-    """The checkpoint `model` ("owner/name") of the hub, downloaded unless it is in the cache already.
+@dataclass(frozen=True)
+class Download:
+    """What of a checkpoint is still to be fetched: the weights' files by name, and their bytes."""
 
-    Only JSON, tokenizer files and safetensors are fetched: plain weights, or half-precision ones where a
-    checkpoint has no others.
+    model: str
+    licence: str
+    folder: Path
+    wanted: Mapping[str, int]  # all that the checkpoint needs, in bytes
+    missing: Mapping[str, int]  # what of it is not here
+
+    def __str__(self) -> str:
+        size = sum(self.missing.values()) / 1e9
+        return f"{size:.1f} GB of {self.model} (licence: {self.licence}) to {self.folder}"
+
+
+def fetch(
+    model: str, *, revision: str | None = None, offline: bool = False, to: Path | None = None
+) -> Folder:
+    """The checkpoint `model` ("owner/name") of the hub, in its cache or the folder `to`; what is there stays.
+
+    Of the weights only safetensors of the parts in use are fetched, the half-precision ones where there are
+    any. Before, a line on the log says how much, under which licence, and where to.
 
     Raises:
-        InputError: not a checkpoint that we can drive, not found, no access, or not cached while offline.
+        InputError: not a checkpoint that we can drive, not found, or no access.
+        MachineError: not cached while offline, no connection, or no space.
     """
-    folder = Folder(_snapshot(model, CONFIGS, revision, offline), model, model)
+    folder, download = survey(model, revision=revision, offline=offline, to=to)
+    if download is None:
+        return folder
+    if download.missing:
+        _check_space(download)
+        logger.warning("downloading %s", download)
+    patterns = [*CONFIGS, *download.wanted]
+    return Folder(
+        _snapshot(model, patterns, folder.revision or revision, to=to), model, model, folder.revision
+    )
+
+
+def survey(
+    model: str, *, revision: str | None = None, offline: bool = False, to: Path | None = None
+) -> tuple[Folder, Download | None]:
+    """The checkpoint's configs, which are fetched, and what remains to be; None: the hub is out of reach, and
+    the folder has all that it needs. Errors are those of `fetch`.
+    """
+    from huggingface_hub import constants
+
+    offline = offline or constants.HF_HUB_OFFLINE
+    path = _snapshot(model, CONFIGS, revision, offline=offline, to=to)
+    commit = path.name if path.parent.name == "snapshots" else None
+    folder = Folder(path, model, model, commit)
     parts = PARTS[folder.family()]
-    for variant in ("", ".fp16"):
-        names = [f"{part}/{STEMS[part]}{variant}{shards}" for part in parts for shards in ("", "-*-of-*")]
-        patterns = CONFIGS + [f"{name}.safetensors" for name in names]
-        folder = Folder(_snapshot(model, patterns, revision, offline), model, model)
-        if all(any((folder.path / part).glob("*.safetensors")) for part in parts):
-            break
-    return folder
+    files = (
+        None
+        if offline
+        else _listing(model, [f"{part}/*.safetensors" for part in parts], commit or revision, to)
+    )
+    if files is None:
+        for part in parts:
+            if not any((path / part).glob("*.safetensors")):
+                raise MachineError(
+                    f"model '{model}': its {part} is not in the cache, and the hub is out of reach; "
+                    f"`scumble fetch {model}` where there is a network, or name a local folder."
+                )
+        return folder, None
+    chosen = [file for part in parts for file in _choose(files, part)]
+    sizes = {file.filename: file.file_size or 0 for file in chosen}
+    missing = {file.filename: sizes[file.filename] for file in chosen if file.will_download}
+    place = to or Path(constants.HF_HUB_CACHE)
+    return folder, Download(model, folder.licence() or "not stated", place, sizes, missing)
 
 
-def _snapshot(model: str, patterns: list[str], revision: str | None, offline: bool) -> Path:
+def _choose(files: Sequence[Any], part: str) -> list[Any]:
+    """The weights of a part: half precision where there is any, unless the plain ones are here already."""
+    plain, half = (
+        [
+            f
+            for f in files
+            if re.fullmatch(rf"{part}/{STEMS[part]}{infix}(-\d+-of-\d+)?\.safetensors", f.filename)
+        ]
+        for infix in ("", r"\.fp16")
+    )
+    return plain if plain and not any(f.will_download for f in plain) else half or plain
+
+
+def _listing(model: str, patterns: list[str], revision: str | None, to: Path | None) -> list[Any] | None:
+    """What the hub has of these files, and which of them are here; None where it is out of reach."""
     from huggingface_hub import errors, snapshot_download
 
     try:
-        path = snapshot_download(model, revision=revision, allow_patterns=patterns, local_files_only=offline)
-    except errors.IncompleteSnapshotError as error:  # offline: what is there decides, judged by Folder.check
-        path = error.snapshot_path
-    except errors.HFValidationError as error:
-        raise InputError(f"model '{model}' is not an id of the model hub: {error}") from error
-    except errors.GatedRepoError as error:
-        remedy = "accept its terms on the hub and log in with `hf auth login`, or name a local folder"
-        raise InputError(f"model '{model}': access to it is restricted; {remedy}.") from error
-    except errors.RepositoryNotFoundError as error:
-        remedy = "check the spelling, log in with `hf auth login` if it is private, or name a local folder"
-        raise InputError(f"model '{model}': the hub has no such model; {remedy}.") from error
-    except errors.RevisionNotFoundError as error:
-        raise InputError(f"model '{model}': the hub has no revision '{revision}' of it.") from error
-    except errors.LocalEntryNotFoundError as error:
-        remedy = "connect and allow downloads once, or name a local folder (./name)"
-        raise InputError(
-            f"model '{model}': it is not in the cache and the hub is not reached; {remedy}."
-        ) from error
-    except (errors.HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"model '{model}': the hub did not deliver it ({reason}).") from error
+        with told(model, revision):
+            return snapshot_download(
+                model, revision=revision, allow_patterns=patterns, local_dir=to, dry_run=True
+            )
+    except MachineError as error:
+        if isinstance(error.__cause__, errors.DryRunError):
+            return None
+        raise
+
+
+def _snapshot(
+    model: str,
+    patterns: list[str],
+    revision: str | None,
+    *,
+    offline: bool = False,
+    to: Path | None = None,
+) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    with told(model, revision, offline):
+        try:
+            path = snapshot_download(
+                model, revision=revision, allow_patterns=patterns, local_files_only=offline, local_dir=to
+            )
+        except errors.IncompleteSnapshotError as error:  # offline: what is there decides
+            path = error.snapshot_path
     return Path(path)
+
+
+def _check_space(download: Download) -> None:
+    there = next(p for p in [download.folder, *download.folder.absolute().parents] if p.exists())
+    free, needed = shutil.disk_usage(there).free, sum(download.missing.values()) * MARGIN
+    if free < needed:
+        raise MachineError(
+            f"disk: model '{download.model}' needs {needed / 1e9:.1f} GB in {download.folder}, where "
+            f"{free / 1e9:.1f} GB are free; free some, set HF_HOME to a folder on a larger disk, or "
+            f"`scumble fetch {download.model} --to FOLDER`."
+        )

@@ -8,14 +8,17 @@ from typing import Any
 
 import torch
 
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, MachineError
 from scumble.priors._folder import Folder
+from scumble.priors._single_file import SingleFile, load_modules
+from scumble.priors._vocabulary import read_tokenizer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def load_parts(folder: Folder, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """unet, vae, text_encoder (frozen, in eval mode, on the device) and tokenizer of a checked folder.
+def load_parts(folder: Folder, device: torch.device, dtype: torch.dtype) -> tuple[dict[str, Any], Folder]:
+    """unet, vae, text_encoder (frozen, in eval mode, on the device) and tokenizer of a checked folder or file;
+    and the folder again, which may know more by now.
 
     Raises InputError for files that cannot be read or do not fill their component.
     """
@@ -24,19 +27,24 @@ def load_parts(folder: Folder, device: torch.device, dtype: torch.dtype) -> dict
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-    parts: dict[str, Any] = {}
     with quiet():
-        for part, cls in classes.items():
-            module = load_part(folder, part, cls, dtype)
-            parts[part] = module.to(device).eval().requires_grad_(False)
+        if isinstance(folder, SingleFile):
+            modules, folder = load_modules(folder, dtype)
+        else:
+            classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+            modules = {part: load_part(folder, part, cls, dtype) for part, cls in classes.items()}
+        parts = {part: module.to(device).eval().requires_grad_(False) for part, module in modules.items()}
         try:
-            parts["tokenizer"] = CLIPTokenizer.from_pretrained(
-                folder.path / "tokenizer", local_files_only=True
-            )
+            if isinstance(folder, SingleFile):
+                parts["tokenizer"] = read_tokenizer(folder)
+            else:
+                tokenizer = folder.path / "tokenizer"
+                parts["tokenizer"] = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        except (InputError, MachineError):
+            raise
         except Exception as error:
             raise _unreadable(folder, "tokenizer", error) from error
-    return parts
+    return parts, folder
 
 
 def load_part(folder: Folder, part: str, cls: Any, dtype: torch.dtype) -> Any:

@@ -1,8 +1,9 @@
-"""A model's name -> a Prior: built-in models, checkpoint folders, model hub ids."""
+"""A model's name -> a Prior: built-in models, checkpoint folders and files, model hub ids."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -11,6 +12,7 @@ from scumble.core.errors import InputError
 from scumble.core.prior import Card, Prior
 from scumble.priors._folder import Folder
 from scumble.priors._hub import fetch
+from scumble.priors._single_file import SingleFile
 
 BUILTIN = ("scenes",)
 
@@ -22,24 +24,51 @@ def load_prior(
     dtype: str = "auto",
     revision: str | None = None,
     offline: bool = False,
+    lora: Sequence[str] = (),
+    memory: Sequence[str] = (),
 ) -> Prior:
-    """The prior called `model`: "scenes", a diffusers folder, or a hub id such as "owner/name".
+    """The prior called `model`: "scenes", a diffusers folder, a .safetensors file, or a hub id ("owner/name").
 
     `device` auto: cuda, else mps, else cpu. `dtype` auto: float16 on cuda, else float32. `revision` and
-    `offline` concern the hub. Raises InputError in one sentence for anything that cannot be loaded.
+    `offline` concern the hub. `lora`: files, each with a weight if not 1 ("style.safetensors:0.8"). `memory`:
+    names of MEMORY, which save memory and cost time. What was chosen stands in the prior's `loaded`.
+
+    Raises:
+        InputError: in one sentence, anything that cannot be loaded.
+        MachineError: memory, disk or network do not suffice.
     """
+    from scumble.priors._lora import LoRA
+    from scumble.priors._memory import check_memory
+    from scumble.priors._parts import resolve_device, resolve_dtype
+
+    memory = check_memory(memory)
+    loras = [LoRA.parse(spec) for spec in ((lora,) if isinstance(lora, str) else lora)]
+    where = resolve_device(device)
+    precision = resolve_dtype(dtype, where)
     folder = find(model, revision=revision, offline=offline)
     if folder.family() == "pixel":
-        from scumble.priors._parts import resolve_device
         from scumble.priors.pixel import PixelPrior
 
-        folder.check()
         if str(dtype) not in ("auto", "float32"):
             raise folder.error(f"it runs in float32, not in {dtype}", "leave dtype out")
-        return PixelPrior.from_pretrained(folder.path, device=str(resolve_device(device)))
-    from scumble.priors.stable_diffusion import StableDiffusionPrior
+        if loras or memory:
+            raise folder.error("a pixel model takes neither LoRAs nor memory settings", "leave them out")
+        prior, precision = PixelPrior.from_folder(folder, device=str(where)), resolve_dtype("float32", where)
+    else:
+        from scumble.priors.stable_diffusion import StableDiffusionPrior
 
-    return StableDiffusionPrior.from_folder(folder, device=device, dtype=dtype)
+        prior = StableDiffusionPrior.from_folder(
+            folder, device=where, dtype=precision, loras=loras, memory=memory
+        )
+    prior.loaded = {
+        "name": model,
+        "dtype": str(precision).removeprefix("torch."),
+        "device": where.type,
+        "revision": folder.revision,
+        "lora": [each.passport for each in loras],
+        "memory": list(memory),
+    }
+    return prior
 
 
 def models() -> dict[str, Card]:
@@ -51,19 +80,23 @@ def models() -> dict[str, Card]:
 
 
 def find(model: str, *, revision: str | None = None, offline: bool = False) -> Folder:
-    """The checkpoint folder called `model`, fetched from the hub if that is what the name means.
+    """The checkpoint called `model`, fetched from the hub if that is what the name means.
 
     A built-in name first, then what starts like a path or exists, then owner/name on the hub. Raises
-    InputError.
+    InputError or MachineError.
     """
+    if revision is not None and not _is_id(model):
+        raise InputError(f"revision: only a model of the hub has revisions, and '{model}' is none")
     if model in BUILTIN:
         if not builtin(model).is_dir():
             remedy = f"make them with `scumble train prior {model}`"
             raise InputError(f"model '{model}': its weights are not in this installation; {remedy}.")
         return Folder(builtin(model), model, model)
-    if model.startswith(("/", ".", "~")) or (model and Path(model).exists()):
+    if _is_path(model):
+        if Path(model).expanduser().is_file():
+            return SingleFile.read(model, offline=offline)
         return Folder.open(model)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+    if _is_id(model):
         return fetch(model, revision=revision, offline=offline)
     near = get_close_matches(model, BUILTIN, n=1)
     hint = (
@@ -72,6 +105,14 @@ def find(model: str, *, revision: str | None = None, offline: bool = False) -> F
         else f"known: {', '.join(BUILTIN)}, a folder, or a hub id (owner/name)."
     )
     raise InputError(f"model '{model}': there is no such built-in model, folder or hub id; {hint}")
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith(("/", ".", "~")) or bool(model and Path(model).exists())
+
+
+def _is_id(model: str) -> bool:
+    return not _is_path(model) and bool(re.fullmatch(r"[\w.-]+/[\w.-]+", model))
 
 
 def builtin(name: str) -> Path:

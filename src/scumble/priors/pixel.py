@@ -1,10 +1,7 @@
 """Unconditional pixel models (DDPM, ADM): a UNet2DModel folder, the identity codec, and one null text."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +11,10 @@ from scumble.core.prediction import Prediction
 from scumble.core.prior import Card, Text
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Time
+from scumble.priors._card import read_card
+from scumble.priors._folder import Folder
 from scumble.priors._identity import IdentityCodec
+from scumble.priors._schedule import from_scheduler
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(x_t (b, c, h, w), the time told (b,)) -> (b, c, h, w), or (b, 2c, h, w) with variance channels behind."""
@@ -31,6 +31,7 @@ class PixelPrior(IdentityCodec):
         self, network: Network, schedule: Schedule, card: Card, weights: Mapping[str, Tensor] | None = None
     ):
         self.schedule, self.card = schedule, card
+        self.loaded: Mapping[str, object] = {}  # how load_prior came by it
         self._network, self._weights = network, dict(weights or {})
 
     @classmethod
@@ -40,36 +41,32 @@ class PixelPrior(IdentityCodec):
         """A diffusers folder with unet/ (UNet2DModel, safetensors) and scheduler/. Raises InputError where it
         is none.
         """
+        place = Folder.open(folder)
+        if place.family() != "pixel":
+            raise place.error("it reads text", "load it with scumble.load")
+        return cls.from_folder(place, device=device, schedule=schedule)
+
+    @classmethod
+    def from_folder(
+        cls, folder: Folder, *, device: str = "cpu", schedule: Schedule | None = None
+    ) -> "PixelPrior":
+        """A checkpoint folder that has been found already. Raises InputError where it is incomplete."""
         from diffusers.models.unets.unet_2d import UNet2DModel
 
-        folder = Path(folder)
-        for part in (
-            "unet/config.json",
-            "unet/diffusion_pytorch_model.safetensors",
-            "scheduler/scheduler_config.json",
-        ):
-            if not (folder / part).is_file():
-                raise InputError(f"model: {folder} has no {part}; expected a folder with a UNet2DModel")
-        unet: Any = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True)
+        from scumble.priors._parts import load_part, quiet
+
+        folder.check()
+        with quiet():
+            unet = load_part(folder, "unet", UNet2DModel, torch.float32)
         unet.to(device).eval().requires_grad_(False)
         weights = dict(unet.named_parameters())
-        config = json.loads((folder / "scheduler/scheduler_config.json").read_text())
-        size = unet.config["sample_size"]
-        card = Card(
-            id=folder.name,
-            hash=hashlib.sha256(
-                (folder / "unet/diffusion_pytorch_model.safetensors").read_bytes()
-            ).hexdigest()[:16],
-            domain="Pictures like those it was trained on.",
-            size=size if isinstance(size, int) else max(size),
-            multiple=2 ** (len(unet.config["block_out_channels"]) - 1),
-            capabilities=frozenset({"gradient"}),
-        )
 
         def network(x_t: Tensor, t: Tensor) -> Tensor:
             return unet(x_t, t).sample
 
-        return cls(network, schedule or Schedule.from_config(config), card, weights)
+        return cls(
+            network, schedule or from_scheduler(folder.config("scheduler")), read_card(folder), weights
+        )
 
     @property
     def network(self) -> Network:

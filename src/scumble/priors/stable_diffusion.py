@@ -24,6 +24,8 @@ from scumble.core.types import Image, Latent, Time
 from scumble.priors._attention import Bridge, installed
 from scumble.priors._card import latent_card, read_card
 from scumble.priors._folder import SCOPE, Folder, refuse_unet
+from scumble.priors._lora import LoRA
+from scumble.priors._memory import Desk, explained
 from scumble.priors._parts import load_parts, resolve_device, resolve_dtype
 from scumble.priors._schedule import from_scheduler
 
@@ -43,11 +45,13 @@ class StableDiffusionPrior:
         tokenizer: Any,
         scheduler: Mapping[str, Any],
         card: Callable[[], Card],
-        device: torch.device,
+        desk: Desk,
     ):
-        """The components as they are, on `device`; `card` is called when first needed: hashing takes time."""
+        """The components as they are, sharing `desk`; `card` is called when first needed: hashing takes time."""
         self.schedule = from_scheduler(scheduler)
-        self.device = device
+        self.device = desk.device
+        self.loaded: Mapping[str, object] = {}  # how load_prior came by it
+        self._desk = desk
         self._unet, self._vae, self._text_encoder, self._tokenizer = unet, vae, text_encoder, tokenizer
         self._card = cache(card)
         self._bridge: Bridge | None = None
@@ -65,7 +69,7 @@ class StableDiffusionPrior:
         revision: str | None = None,
         offline: bool = False,
     ) -> Self:
-        """A diffusers folder or a model hub id; safetensors only, no remote code.
+        """A diffusers folder, a single file or a model hub id; safetensors only, no remote code.
 
         `device` auto: cuda, else mps, else cpu. `dtype` auto: float16 on cuda, else float32. Raises
         InputError for a checkpoint that is absent, incomplete, pickled or of another family.
@@ -77,18 +81,30 @@ class StableDiffusionPrior:
 
     @classmethod
     def from_folder(
-        cls, folder: Folder, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+        cls,
+        folder: Folder,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        loras: Sequence[LoRA] = (),
+        memory: Sequence[str] = (),
     ) -> Self:
-        """A checkpoint folder that has been found already. Raises InputError as from_pretrained does."""
+        """A checkpoint that has been found already, with `loras` merged into it; `memory` of MEMORY.
+
+        Raises InputError as from_pretrained does, MachineError where memory does not suffice.
+        """
         folder.check()
         if folder.family() != "latent":
-            raise folder.error(
-                "it paints pixels and reads no text", "load it with scumble.priors.load.load_prior"
-            )
-        device = resolve_device(device)
-        parts = load_parts(folder, device, resolve_dtype(dtype, device))
-        scheduler = folder.config("scheduler")
-        return cls(**parts, scheduler=scheduler, card=lambda: read_card(folder), device=device)
+            raise folder.error("it paints pixels and reads no text", "load it with scumble.load")
+        desk = Desk(resolve_device(device), memory)
+        with explained(desk.device, memory):
+            parts, known = load_parts(folder, desk.home, resolve_dtype(dtype, desk.device))
+            for lora in loras:
+                lora.merge(parts)
+        desk.prepare(parts["unet"], parts["vae"], parts["text_encoder"])
+        return cls(
+            **parts, scheduler=known.config("scheduler"), card=lambda: read_card(known, loras), desk=desk
+        )
 
     @classmethod
     def from_pipeline(cls, pipe: Any) -> Self:
@@ -115,7 +131,7 @@ class StableDiffusionPrior:
 
         # With offloading hooks the weights are elsewhere between calls; the pipeline knows where they run.
         device = getattr(pipe, "_execution_device", parts["unet"].device)
-        return cls(**parts, scheduler=scheduler, card=card, device=torch.device(device))
+        return cls(**parts, scheduler=scheduler, card=card, desk=Desk(torch.device(device)))
 
     @property
     def card(self) -> Card:
@@ -157,7 +173,8 @@ class StableDiffusionPrior:
 
     def _codec(self, what: str, run: Callable[[Any, Tensor], Tensor], x: Tensor) -> Tensor:
         """run(autoencoder, x) in the autoencoder's precision, and in float32 if half precision overflows."""
-        y = run(self._vae, x.to(self._vae.dtype)).float()
+        with self._desk.at_work(self._vae):
+            y = run(self._vae, x.to(self._vae.dtype)).float()
         if self._vae.dtype == torch.float32 or y.isfinite().all() or not x.isfinite().all():
             return y
         warnings.warn(
@@ -167,7 +184,8 @@ class StableDiffusionPrior:
             stacklevel=3,
         )
         self._vae = copy.deepcopy(self._vae).float()  # a copy: the weights may belong to a pipeline
-        return run(self._vae, x.float())
+        with self._desk.at_work(self._vae):
+            return run(self._vae, x.float())
 
     # Text
 
@@ -196,7 +214,8 @@ class StableDiffusionPrior:
         if getattr(self._text_encoder.config, "use_attention_mask", False):
             lengths = torch.tensor([min(len(row), limit) for row in read["input_ids"]], device=self.device)
             mask = (torch.arange(limit, device=self.device) < lengths[:, None]).long()
-        states = self._text_encoder(tokens, attention_mask=mask)[0]
+        with self._desk.at_work(self._text_encoder):
+            states = self._text_encoder(tokens, attention_mask=mask)[0]
         return Text(tokens=states.float(), prompts=prompts, ids=tokens, offsets=tuple(offsets))
 
     # The network
@@ -214,11 +233,16 @@ class StableDiffusionPrior:
 
     def _call(self, x_t: Latent, t: Time, text: Text) -> Tensor:
         dtype = self._unet.dtype
+        # A control compares rows: under one, they stay together.
+        size = 1 if self._desk.one_by_one and self._bridge is None else len(x_t)
         told = self.schedule.told(t)
         told = told.float() if told.is_floating_point() else told
         told = told.to(x_t.device, non_blocking=True)
         tokens = text.expand(len(x_t)).tokens.to(x_t.device, dtype)
-        return self._unet(x_t.to(dtype), told, tokens, return_dict=False)[0].to(x_t.dtype)
+        rows = zip(x_t.to(dtype).split(size), told.split(size), tokens.split(size), strict=True)
+        with self._desk.at_work(self._unet):
+            out = [self._unet(*row, return_dict=False)[0] for row in rows]
+        return (out[0] if len(out) == 1 else torch.cat(out)).to(x_t.dtype)
 
     @contextmanager
     def control(self, control: AttentionControl) -> Iterator[None]:

@@ -1,0 +1,112 @@
+"""Trading speed for memory, and what to say where memory did not suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from scumble.core.errors import InputError, MachineError
+
+MEMORY: Mapping[str, str] = {  # the cheapest in time first
+    "slicing": "the rows of a batch pass the networks one by one",
+    "tiling": "the codec works in overlapping tiles",
+    "offload": "only the component at work is on the device, the others wait in main memory",
+    "sequential": "only the layer at work is on the device",
+}
+
+
+def check_memory(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each once. Raises InputError for one that is not in MEMORY, or two that exclude each other."""
+    names = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
+    for name in names:
+        if name not in MEMORY:
+            raise InputError(f"memory: {name!r}; known are {', '.join(MEMORY)}")
+    if {"offload", "sequential"} <= set(names):
+        raise InputError("memory: 'offload' and 'sequential' exclude each other; take one of them")
+    return names
+
+
+class Desk:
+    """The device that a prior's components share, and how sparingly they do."""
+
+    def __init__(self, device: torch.device, memory: Sequence[str] = ()):
+        self.device, self.memory = device, check_memory(memory)
+        self.one_by_one = "slicing" in self.memory
+        self._taking_turns = not {"offload", "sequential"}.isdisjoint(self.memory)
+        self._there: nn.Module | None = None  # of those that take turns, the one on the device
+
+    @property
+    def home(self) -> torch.device:
+        """Where components are loaded to, and wait."""
+        return torch.device("cpu") if self._taking_turns else self.device
+
+    def prepare(self, unet: Any, vae: Any, text_encoder: Any) -> None:
+        """Switch the components' own settings on."""
+        if "slicing" in self.memory:
+            vae.enable_slicing()
+            if self.device.type == "mps":  # no fused attention there: whole maps would be written out
+                unet.set_attention_slice("max")
+        if "tiling" in self.memory:
+            vae.enable_tiling()
+        if "sequential" in self.memory:
+            from accelerate import cpu_offload
+
+            for module in (unet, text_encoder):
+                cpu_offload(module, self.device)
+
+    @contextmanager
+    def at_work(self, module: Any) -> Iterator[None]:
+        """The component on the device, while the context is open. Raises MachineError where memory runs out."""
+        with explained(self.device, self.memory):
+            if self._taking_turns and module is not self._there:
+                if self._there is not None:
+                    self._there.to(self.home)
+                    self._there = None
+                if not hasattr(module, "_hf_hook"):  # accelerate moves the layers of the others
+                    self._there = module.to(self.device)
+            yield
+
+
+@contextmanager
+def explained(device: torch.device, memory: Sequence[str] = ()) -> Iterator[None]:
+    """Raises MachineError, with the figures and the next cheaper setting, where memory runs out inside."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MachineError(_out_of_memory(device, memory)) from error
+    except RuntimeError as error:  # the CPU's and Apple's allocators have no class of their own
+        if "can't allocate memory" in str(error) or "out of memory" in str(error):
+            raise MachineError(_out_of_memory(device, memory)) from error
+        raise
+
+
+def _out_of_memory(device: torch.device, memory: Sequence[str]) -> str:
+    used, free = figures(device)
+    unused = [name for name in MEMORY if name not in memory]
+    if device.type == "cpu" or "sequential" in memory:
+        unused = [name for name in unused if name not in ("offload", "sequential")]
+    remedies = [f"--memory {name} (memory={name!r}: {MEMORY[name]})" for name in unused[:1]]
+    remedies += ["a smaller --size"]
+    if device.type == "cpu":
+        remedies += ["a smaller checkpoint"]
+    else:
+        remedies += ["--dtype float16 if it is not in use", "--device cpu, which is slow"]
+    return (
+        f"memory: {device} ran out; at most {used / 1e9:.1f} GB were in use here and {free / 1e9:.1f} GB are free "
+        f"now; try, one after the other: {'; '.join(remedies)}."
+    )
+
+
+def figures(device: torch.device) -> tuple[int, int]:
+    """(the most bytes that this process has held on the device, the bytes free there now)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        held = torch.mps.driver_allocated_memory()
+        return held, max(0, torch.mps.recommended_max_memory() - held)
+    return psutil.Process().memory_info().rss, psutil.virtual_memory().available
