@@ -1,0 +1,167 @@
+"""What attention controls do: rows follow other rows, in their maps or in queries, keys and values.
+
+Only the sites that an edit wants are touched; where none needs the maps, attention stays fused.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from scumble.attention.words import Alignment
+from scumble.core.control import Now, Row, Site
+
+Sites = Callable[[Site], bool]
+Follow = tuple[Row, Row]
+"""(the rows that follow, the rows they follow: one each, or one that all share)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Open at the times from `first` down to `last`, both included; per token where they are tensors (K, L)."""
+
+    first: Tensor
+    last: Tensor
+
+    @classmethod
+    def of(cls, times: Sequence[float], start: float, end: float) -> "Window":
+        """The shares [start, end) of descending times: those at int(start n) .. int(end n) - 1."""
+        n = len(times)
+        chosen = times[int(start * n + 1e-9) : int(end * n + 1e-9)]  # 0.29 * 100 is 28.999...
+        ends = (chosen[0], chosen[-1]) if chosen else (-math.inf, math.inf)
+        return cls(*(torch.tensor(t, dtype=torch.float64) for t in ends))
+
+    def at(self, t: float) -> Tensor:
+        """1 where it is open at time t, else 0."""
+        return ((self.last <= t) & (t <= self.first)).float()
+
+    def replaced(self, where: Tensor, other: "Window") -> "Window":
+        """The other window at the tokens `where` (K, L)."""
+        return Window(
+            torch.where(where > 0, other.first, self.first), torch.where(where > 0, other.last, self.last)
+        )
+
+
+def _time(now: Now) -> float:
+    return float(now.t[0])
+
+
+class MapEdit(Protocol):
+    """Reads or changes the maps (rows, heads, query tokens, key tokens) of the sites it wants."""
+
+    def wants(self, site: Site) -> bool: ...
+
+    def open(self, now: Now) -> bool:
+        """Whether there is anything to do at this moment."""
+        ...
+
+    def __call__(self, site: Site, maps: Tensor, now: Now) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Inject:
+    """Cross attention of targets from their sources (Hertz et al. 2022, eq. in section 3.2):
+
+    M <- g E + (1 - g) M,  E[n] = factor[n] (sum_w S[w] matrix[w, n] + own[n] M[n]); not renormalised.
+
+    `factors` (K, L); `window` per token.
+    """
+
+    follow: Follow
+    alignment: Alignment
+    factors: Tensor
+    window: Window
+
+    def wants(self, site: Site) -> bool:
+        return site.kind == "cross"
+
+    def open(self, now: Now) -> bool:
+        return bool(self.window.at(_time(now)).any())
+
+    def __call__(self, site: Site, maps: Tensor, now: Now) -> Tensor:
+        targets, sources = _rows(self.follow, now)
+
+        def per_head(x: Tensor) -> Tensor:  # (K, L) -> (K, 1, 1, L)
+            return x.to(maps)[:, None, None]
+
+        theirs = maps[targets]
+        matrix, gate = self.alignment.matrix.to(maps)[:, None], self.window.at(_time(now))
+        edited = per_head(self.factors) * (maps[sources] @ matrix + per_head(self.alignment.own) * theirs)
+        return maps.index_copy(
+            0,
+            _index(targets, maps),
+            torch.where(per_head(gate.expand(self.factors.shape)) > 0, edited, theirs),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Borrow:
+    """At the sites, rows take `what` of q, k, v from the rows they follow.
+
+    With q and k, self-attention has the maps of the rows followed, without a map being made.
+    """
+
+    sites: Sites
+    what: str
+    follows: Sequence[Follow]
+    window: Window
+
+    def wants(self, site: Site) -> bool:
+        return self.sites(site)
+
+    def open(self, now: Now) -> bool:
+        return bool(self.window.at(_time(now)))
+
+    def __call__(self, x: Tensor, now: Now) -> Tensor:
+        """x (rows, ...) with the rows that follow replaced."""
+        taken = list(range(len(x)))
+        for follow in self.follows:
+            for target, source in zip(*_rows(follow, now), strict=True):
+                taken[target] = source
+        return x[taken]
+
+
+class Edits:
+    """An attention control made of edits: rows are borrowed first, then maps are edited in order."""
+
+    def __init__(
+        self, *, maps: Sequence[MapEdit] = (), borrow: Sequence[Borrow] = (), features: Sequence[Borrow] = ()
+    ):
+        self._maps, self._borrow, self._features = maps, borrow, features
+
+    def wants(self, site: Site) -> bool:
+        # A set: every edit is shown every site.
+        return True in {edit.wants(site) for edit in (*self._maps, *self._borrow, *self._features)}
+
+    def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
+        named = {"q": q, "k": k, "v": v}
+        for edit in self._borrow:
+            if edit.wants(site) and edit.open(now):
+                named |= {name: edit(named[name], now) for name in edit.what}
+        q, k, v = named["q"], named["k"], named["v"].to(q.dtype)
+        edits = [edit for edit in self._maps if edit.wants(site) and edit.open(now)]
+        if not edits:
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        maps = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
+        for edit in edits:
+            maps = edit(site, maps, now)
+        return maps @ v
+
+    def feature(self, site: Site, h: Tensor, now: Now) -> Tensor:
+        for edit in self._features:
+            if edit.wants(site) and edit.open(now):
+                h = edit(h, now)
+        return h
+
+
+def _rows(follow: Follow, now: Now) -> tuple[list[int], list[int]]:
+    """The numbers of the rows that follow, and of the row that each of them follows."""
+    targets, sources = (now.find(row) for row in follow)
+    return targets, sources * (len(targets) // len(sources)) if len(sources) == 1 else sources
+
+
+def _index(rows: list[int], like: Tensor) -> Tensor:
+    return torch.tensor(rows, device=like.device)

@@ -1,0 +1,96 @@
+"""Attention maps as things to look at: which place of the picture attends to which token."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scumble.core.control import Now, Row, Site
+from scumble.core.errors import InputError
+from scumble.core.text import Text
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """The cross attention of b prompts: stride of the sites to the latent -> (b, L, h, w), averaged over heads,
+    sites and calls, in [0, 1]; over the tokens it sums to 1.
+    """
+
+    strides: Mapping[int, Tensor]
+    text: Text
+
+    def __getitem__(self, word: str) -> Tensor:
+        """(b, 1, h, w) at the finest stride: what a word's tokens together get, the mean of all strides; 0 in
+        the rows whose prompt lacks it. Raises InputError for a word that no prompt has.
+        """
+        finest = self.strides[min(self.strides)]
+        found = torch.zeros_like(finest[:, :1])
+        for row, tokens in enumerate(self.text.spans(word)):
+            for maps in self.strides.values():
+                one = maps[row, tokens].sum(0)[None, None]
+                found[row] += resized(one, found.shape[-2:])[0] / len(self.strides)
+        return found
+
+
+def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """(b, c, h, w) -> (b, c, *size), bilinear."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return torch.nn.functional.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
+
+
+class Record:
+    """Sums up the cross attention of named rows, as it is after all edits before it.
+
+    `blocks` choose the sites, and `settle` may narrow them down to those of one stride.
+    """
+
+    def __init__(self, rows: Collection[Row], *, blocks: Collection[str] = ("down", "mid", "up")):
+        self._rows, self._blocks = tuple(rows), blocks
+        self._sums: dict[tuple[Row, int], Tensor] = {}
+        self._heads: dict[tuple[Row, int], int] = {}
+        self._there: set[int] = set()
+        self._stride: int | None = None
+
+    def wants(self, site: Site) -> bool:
+        if site.kind != "cross" or site.block not in self._blocks:
+            return False
+        self._there.add(site.stride)
+        return self._stride in (None, site.stride)
+
+    def settle(self, coarsest: int) -> int:
+        """Keep to the coarsest sites whose stride is at most `coarsest`, of those that `wants` was asked about.
+
+        Returns their stride; raises InputError where there are none.
+        """
+        fine = [stride for stride in self._there if stride <= coarsest]
+        if not fine:
+            known = ", ".join(map(str, sorted(self._there))) or "none"
+            raise InputError(
+                f"attention: this model has no maps at a stride of {coarsest} or less; it has them at {known}"
+            )
+        self._stride = max(fine)
+        return self._stride
+
+    def open(self, now: Now) -> bool:
+        return True
+
+    def __call__(self, site: Site, maps: Tensor, now: Now) -> Tensor:
+        """Keeps maps (rows, heads, h w, L) and returns them."""
+        for row in self._rows:
+            if found := now.find(row):
+                chosen = maps[found].detach().float()
+                total = chosen.sum(1).transpose(1, 2).unflatten(2, site.grid(now.latent))
+                key = row, site.stride
+                self._sums[key] = self._sums[key] + total if key in self._sums else total
+                self._heads[key] = self._heads.get(key, 0) + chosen.shape[1]
+        return maps
+
+    def at(self, row: Row, stride: int) -> Tensor:
+        """(b, L, h, w): the mean over heads, sites and calls so far of the maps of a row at a stride."""
+        return self._sums[row, stride] / self._heads[row, stride]
+
+    def maps(self, row: Row, text: Text) -> Maps:
+        """All maps of a row, with its prompts' text."""
+        return Maps({stride: self.at(of, stride) for of, stride in self._sums if of == row}, text)

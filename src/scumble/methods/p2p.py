@@ -1,0 +1,213 @@
+"""Prompt-to-Prompt (Hertz et al. 2022): sample source and target from one noise, and give the target the
+source's attention maps, which say where things are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from scumble.attention.blend import LocalBlend, places
+from scumble.attention.inject import Borrow, Edits, Inject, Window
+from scumble.attention.maps import Record
+from scumble.attention.words import Kind, align, factors, read_factors, read_regions, read_windows
+from scumble.core.control import Row
+from scumble.core.errors import InputError
+from scumble.core.inversion import Inversion
+from scumble.core.job import Job
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Prior, Text, guide_branches
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.types import Latent, Pair
+from scumble.inversions import KINDS, Inverter, begin, prepare, replay
+
+SOURCE: Row = ("source", "text")
+TARGET: Row = ("target", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class P2P:
+    """Replace, refine or reweight: of painted pictures (no image, a size) and, inverted, of real ones."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="Prompt-to-Prompt Image Editing with Cross Attention Control",
+        arxiv="2208.01626",
+        bibtex="""@inproceedings{hertz2023prompt,
+  title     = {Prompt-to-Prompt Image Editing with Cross Attention Control},
+  author    = {Hertz, Amir and Mokady, Ron and Tenenbaum, Jay and Aberman, Kfir and Pritch, Yael and
+               Cohen-Or, Daniel},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year      = {2023}
+}""",
+        departures=(
+            "Where a changed word has more or fewer tokens than the one in its place, the published alignment "
+            "forgets the shift behind the last such word, and never shifts the padding. Here what follows "
+            "stays with what it belongs to, unless compat='authors'.",
+            "The published windows of cross-attention count one step more than there are, and its factors are "
+            "the first target's in all. compat='authors' does so.",
+            "Limits on the size of maps are strides of the latent: their 32 x 32 and 16 x 16 pixels are 2 and "
+            "4 on the 64 x 64 latents that they were written for.",
+        ),
+    )
+    needs: ClassVar[Needs] = Needs(image=False, source=True, target=True, control=True)
+
+    edit: str = param(
+        "refine",
+        choices=("refine", "replace", "reweight"),
+        try_="replace",
+        help="refine: words are added; replace: as many words in both prompts; reweight: the same prompt",
+    )
+    steps: int = param(50, ge=1, try_=7, help="sampling steps, and as many to invert a real picture")
+    guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
+    cross_start: float = param(
+        0.0, ge=0, le=1, try_=0.5, help="cross-attention follows from here: share of steps"
+    )
+    cross_end: float = param(
+        0.8, ge=0, le=1, try_=0.3, help="cross-attention follows until here: share of steps"
+    )
+    self_start: float = param(
+        0.0, ge=0, le=1, try_=0.3, help="self-attention follows from here: share of steps"
+    )
+    self_end: float = param(
+        0.4, ge=0, le=1, try_=0.8, help="self-attention follows until here: share of steps"
+    )
+    self_stride: int = param(
+        2, ge=1, try_=1, help="self-attention follows where the latent is at least so many times finer"
+    )
+    windows: str = param(
+        "",
+        try_="b=0.2",
+        needs="edit=replace",
+        help="cross-attention of single words: tiger=0.4, cat=0.2:0.6",
+    )
+    reweight: str = param(
+        "", try_="b=3", help="factors of words' maps: striped=2, red=0.5; negative: less of it"
+    )
+    blend: str = param(
+        "", try_="a|b", help="words whose places alone may change, source | target: cat -grass | tiger -grass"
+    )
+    blend_start: float = param(
+        0.2, ge=0, le=1, try_=0.9, needs="blend=a|b", help="blending begins here: share of steps"
+    )
+    blend_threshold: float = param(
+        0.3,
+        ge=0,
+        lt=1,
+        try_=0.9,
+        needs="blend=a|b",
+        help="a word's place: above this share of its map's maximum",
+    )
+    blend_minus_threshold: float = param(
+        0.3, ge=0, lt=1, try_=0.9, needs="blend=a -a|b -b", help="the same for words with a minus"
+    )
+    blend_stride: int = param(
+        4,
+        ge=1,
+        try_=1,
+        needs="blend=a|b",
+        help="blending looks at the coarsest maps, up to so many times coarser than the latent",
+    )
+    inversion: str = param(
+        "direct", choices=tuple(KINDS), try_="ddim", help="how a real picture becomes noise and back"
+    )
+    compat: str = param(
+        "",
+        choices=("", "authors"),
+        try_="authors",
+        help="follow published code where it differs from the paper",
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+        read_windows("windows", self.windows)
+        if self.edit == "reweight" and not read_factors("reweight", self.reweight):
+            raise InputError("reweight: empty; say by how much, such as reweight='striped=2'")
+        if self.blend:
+            read_regions("blend", self.blend)
+
+    @torch.no_grad()
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
+        """The chain of a real picture, for this and other editors."""
+        return prepare(self, self._inverter(), prior, request, on_step)
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        job = Job(self, prior, request, on_step)
+        n, pairs = job.sources, prior.schedule.grid(self.steps)
+        texts = {"source": job.text(job.source, n), "target": job.text(job.target)}
+        seen, blended = Record((SOURCE, TARGET)), Record((SOURCE, TARGET), blocks=("down", "up"))
+        control = self._control(
+            texts,
+            pairs,
+            [*([blended] if self.blend else ()), *([seen] if "attention" in request.keep else ())],
+        )
+        with job.prior.control(control):  # what does not fit the network is refused before anything is done
+            blend = self._blend(texts, pairs, blended) if self.blend else None
+        inversion, watch = begin(job, self._inverter(), guidance=self.guidance, then=self.steps)
+        nulls = {"source": job.text(job.negative, n), "target": job.text(job.negative)}
+        nulls = {role: inversion.null(null) for role, null in nulls.items()}
+        denoise = guide_branches(job.prior, texts, nulls, self.guidance)
+        mask = job.mask(inversion.start(n))
+
+        def each(x: Latent, p: Prediction, t: float, s: float) -> Latent:
+            x = x if blend is None else blend(x, t)
+            return x if mask is None else torch.cat([x[:n], x[:n] + mask * (x[n:] - x[:n])])
+
+        with job.prior.control(control):
+            x = replay(inversion, denoise, prior.schedule, n, job.rows, each=each, on_step=watch)
+        kept: dict[str, object] = {}
+        if "attention" in request.keep:
+            kept["attention"] = {role: seen.maps((role, "text"), text) for role, text in texts.items()}
+        if "source" in request.keep:
+            kept["source"] = job.prior.decode(x[:n])
+        maps = {"blend": blend.mask((x.shape[-2], x.shape[-1]))[n:]} if blend else {}
+        return job.edit(x[n:], maps, kept)
+
+    def _inverter(self) -> Inverter:
+        return KINDS[self.inversion](self.steps, self.guidance)
+
+    def _control(self, texts: Mapping[str, Text], pairs: Sequence[Pair], records: Sequence[Record]) -> Edits:
+        """Cross-attention injected first and then recorded, as edited; self-attention borrowed."""
+        times = [t for t, _ in pairs]
+        inject = Inject(
+            (TARGET, SOURCE),
+            align(cast(Kind, self.edit), texts["source"], texts["target"], published=bool(self.compat)),
+            self._factors(texts["target"]),
+            self._window(texts["target"], [*times, pairs[-1][1]] if self.compat else times),
+        )
+        follow = Borrow(
+            lambda site: site.kind == "self" and site.stride >= self.self_stride,
+            "qk",
+            [(TARGET, SOURCE)],
+            Window.of(times, self.self_start, self.self_end),
+        )
+        return Edits(maps=[inject, *records], borrow=[follow])
+
+    def _factors(self, target: Text) -> Tensor:
+        by_word = read_factors("reweight", self.reweight)
+        if self.compat:
+            return factors(target.take([0]), by_word).expand(len(target), -1)
+        return factors(target, by_word)
+
+    def _window(self, target: Text, times: Sequence[float]) -> Window:
+        """The window of cross-attention for every token of every target."""
+        window = Window.of(times, self.cross_start, self.cross_end)
+        for word, (start, end) in read_windows("windows", self.windows).items():
+            window = window.replaced(factors(target, {word: 1.0}, 0.0), Window.of(times, start, end))
+        return window
+
+    def _blend(self, texts: Mapping[str, Text], pairs: Sequence[Pair], record: Record) -> LocalBlend:
+        words, without = places(read_regions("blend", self.blend), texts["source"], texts["target"])
+        return LocalBlend(
+            record=record,
+            stride=record.settle(self.blend_stride),
+            source=SOURCE,
+            target=TARGET,
+            words=words,
+            without=without,
+            threshold=self.blend_threshold,
+            threshold_without=self.blend_minus_threshold,
+            window=Window.of([t for t, _ in pairs], self.blend_start, 1),
+        )
