@@ -40,11 +40,20 @@ class Cell:
     mark: bool = False
 
 
-def sheet(cells: Sequence[Cell], columns: int | None = None, title: str = "") -> Image.Image:
-    """A contact sheet, row by row. Small pictures are enlarged by whole factors, large ones reduced."""
+def sheet(cells: Sequence[Cell], columns: int | None = None, title: str = "", note: str = "") -> Image.Image:
+    """A contact sheet, row by row, `title` above and `note` below. Small pictures are enlarged by whole factors,
+    large ones reduced.
+    """
     least = 200 if len(cells) <= MANY else 100
     shown = [Cell(_flat(panel(c.picture, least, 2 * least)), c.lines, c.mark) for c in cells]
-    return _draw(shown, columns, title)
+    return _draw(shown, columns, title, note)
+
+
+def blank() -> Cell:
+    """A place of a sheet that stays empty."""
+    from PIL import Image
+
+    return Cell(Image.new("RGB", (1, 1), PAPER), ())
 
 
 def compare(before: Image.Image, after: Image.Image, source: str, target: str) -> Image.Image:
@@ -183,7 +192,7 @@ def _colours() -> np.ndarray:
 # Layout --------------------------------------------------------------------------------------------------
 
 
-def _draw(cells: Sequence[Cell], columns: int | None, title: str = "") -> Image.Image:
+def _draw(cells: Sequence[Cell], columns: int | None, title: str = "", note: str = "") -> Image.Image:
     """The cells' pictures at their own size, each with its lines beneath, in `columns` columns."""
     from PIL import Image, ImageDraw
 
@@ -197,8 +206,8 @@ def _draw(cells: Sequence[Cell], columns: int | None, title: str = "") -> Image.
     columns = min(columns, len(cells))
     whole = MARGIN + columns * (width + MARGIN)
     head = lettering.wrap(title, whole - 2 * MARGIN, TITLE)
-    note = lettering.note([title, *(line for cell in cells for line in cell.lines)])
-    foot = lettering.wrap(note, whole - 2 * MARGIN, SMALL)
+    codes = lettering.note([title, *(line for cell in cells for line in cell.lines)])
+    foot = [line for text in (note, codes) for line in lettering.wrap(text, whole - 2 * MARGIN, SMALL)]
     tops = [MARGIN + line_height(TITLE) * len(head) + (GAP if head else 0)]
     for first in range(0, len(cells), columns):
         tops.append(tops[-1] + max(heights[first : first + columns]) + MARGIN)

@@ -1,0 +1,181 @@
+"""`scumble sweep`: one picture, many settings, one labelled contact sheet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scumble.cli import options, results, sheets, values
+from scumble.cli.axes import Variant, axes, columns, variants
+from scumble.cli.cells import Cell, Made, Ruler, framed
+from scumble.cli.recipe import passport_of
+from scumble.cli.voice import Voice, prepare
+from scumble.core.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from scumble.plan import Plan
+
+EXAMPLES = (
+    'scumble sweep in.png --source "a red circle" --target "a blue circle" --over guidance=3,5 --over steps=50,200',
+    'scumble sweep in.png --source "a red circle" --over "target=a blue circle|a red star" --over method=dds,sdedit',
+)
+MARKED = (
+    "Framed: no other cell goes further the prompts' way (direction) at no more distance from the input, which "
+    "itself competes at 0, 0."
+)
+
+
+def command(
+    picture: Annotated[Path, typer.Argument(metavar="IN", help="A PNG, JPEG or WebP picture of any size.")],
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--over",
+            metavar="NAME=A,B",
+            help="Values to try, of a parameter or of method, target, seed, keep; repeats. Where a value has "
+            'commas: "target=a|b".',
+        ),
+    ] = None,
+    source: options.Source = "",
+    target: Annotated[str, typer.Option(help="What it shall show.")] = "",
+    change: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Instead of --target: the source with words changed; repeats."),
+    ] = None,
+    method: options.Method = "dds",
+    model: options.Model = "scenes",
+    mask: options.MaskFile = None,
+    negative: options.Negative = "",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same edits.")] = 0,
+    steps: Annotated[int | None, typer.Option(help="Short for --set steps=...")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Short for --set guidance=...")] = None,
+    strength: Annotated[float | None, typer.Option(help="Short for --set strength=...")] = None,
+    settings: options.Settings = None,
+    paper: options.Paper = False,
+    keep: options.Keep = "auto",
+    crop: options.Crop = "auto",
+    form: options.Form = "latent",
+    size: options.Size = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="The folder to write to, or to go on in.  [default: IN.sweep]"),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make cells again that were made with other values.")
+    ] = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    revision: options.Revision = None,
+    offline: options.Offline = False,
+    lora: options.Lora = None,
+    memory: options.Memory = None,
+    force: options.Force = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Try all combinations of some values, and lay the results out on one contact sheet.
+
+    Cells are saved as they are finished; the same command goes on where it was stopped, and with more values it
+    makes only the new ones. Every cell can be made again by itself: scumble replay.
+
+    Nothing is chosen for you, but the cells worth looking at are framed: the Pareto set of two measures. Distance:
+    how far the result is from the input, root mean square over all pixels, in 8-bit steps; what was kept counts
+    nothing. Direction: how much better the target than the source explains the result to the model (the error of
+    its noise prediction, averaged over 8 fixed times and noises), less the same for the input. Measuring takes 16
+    evaluations of the network a cell, which are not counted among the edit's.
+    """
+    swept = axes(over or [])
+    (target,) = values.targets(source, [target] if target else [], change or [])
+    fixed = {"target": target, "seed": seed, "method": method, "keep": values.keep(keep)}
+    for name, usual in {"target": "", "seed": 0, "method": "dds", "keep": "auto"}.items():
+        if name in swept and fixed[name] != usual:
+            raise InputError(f"--{name}: --over sweeps it; leave one of the two out")
+    shorthands = {"steps": steps, "guidance": guidance, "strength": strength}
+    cells = variants(
+        swept, values.settings(settings or [], shorthands), **fixed,
+        source=source, negative=negative, paper=paper, crop=crop, form=form, size=size, force=force,
+    )  # fmt: skip
+    run(
+        picture, cells, out or picture.with_name(f"{picture.stem}.sweep"), Voice(quiet),
+        columns=columns(swept, len(cells)), overwrite=overwrite, as_json=as_json, mask=mask, model=model,
+        device=device, dtype=dtype, revision=revision, offline=offline, lora=lora or (),
+        memory=values.listed(memory or []),
+    )  # fmt: skip
+
+
+def run(
+    picture: Path,
+    variants: Sequence[Variant],
+    folder: Path,
+    voice: Voice,
+    *,
+    columns: int | None,
+    overwrite: bool,
+    as_json: bool,
+    mask: Path | None,
+    **loading: Any,
+) -> None:
+    """Check every cell, load once, make what is not made yet, draw the sheet. Raises InputError before any work."""
+    from scumble import __version__, api, files
+
+    results.check_folder(folder)
+    image, sheet = files.read(picture), folder / "sheet.png"
+    first = prepare(voice, image, mask=mask, **loading, **variants[0].edit)
+    rest = [api.plan(image, model=first.prior, mask=mask, **variant.edit) for variant in variants[1:]]
+    cells = [Cell(v, plan, folder / v.file) for v, plan in zip(variants, [first, *rest], strict=True)]
+    passports = [cell.finished(overwrite) for cell in cells]
+    if sheet.exists() and not overwrite and "sheet" not in passport_of(sheet):
+        raise InputError(f"{sheet}: there is such a file already; choose another name, or --overwrite")
+    results.make_folder(folder)
+    try:
+        made = make(cells, passports, voice, as_json)
+    except (KeyboardInterrupt, MachineError):
+        finished = sum(cell.path.exists() for cell in cells)
+        typer.echo(f"{finished} of {len(cells)} cells are finished; the same command goes on there", err=True)
+        raise
+    marks = framed(made)
+    files.save(
+        draw(made, marks, image.rgb, columns, first),
+        sheet,
+        {"scumble": __version__, "sheet": [c.path.name for c in cells]},
+    )
+    for cell, mark in zip(made, marks, strict=True) if as_json else ():
+        typer.echo(json.dumps({**cell.told, "pareto": mark}))
+    typer.echo(json.dumps({"file": str(sheet)}) if as_json else str(sheet))
+
+
+def make(
+    cells: Sequence[Cell], passports: Sequence[Mapping[str, Any] | None], voice: Voice, as_json: bool
+) -> list[Made]:
+    """All cells, each told as soon as it is finished. Raises InputError where not one can be made."""
+    made, ruler = list[Made](), Ruler()
+    for cell, passport in zip(cells, passports, strict=True):
+        made_before = ", made before" if passport else ""
+        voice.say(f"cell {len(made) + 1} of {len(cells)}: {cell.variant.label}{made_before}")
+        made.append(cell.make(passport, voice, ruler))
+        if "error" in made[-1].told:
+            voice.say(f"this cell failed: {made[-1].told['error']}")
+        elif not as_json:
+            typer.echo(str(cell.path))
+    if all("error" in cell.told for cell in made):
+        raise InputError(f"all cells failed, the last one so: {made[-1].told['error']}")
+    return made
+
+
+def draw(
+    made: Sequence[Made], marks: Sequence[bool], picture: Image.Image, columns: int | None, plan: Plan
+) -> Image.Image:
+    """The contact sheet: the input in front, or where the axes give columns, above."""
+    request = plan.request
+    target = "" if "target" in made[0].variant.values else f' to "{request.target}"'
+    title = f'{plan.prior.card.id}: "{request.source or ""}"{target}'
+    gaps = [sheets.blank()] * ((columns or 1) - 1)
+    cells = [cell.drawn(mark, picture) for cell, mark in zip(made, marks, strict=True)]
+    note = MARKED if any(marks) else ""
+    return sheets.sheet([sheets.Cell(picture, ["input"]), *gaps, *cells], columns, title, note)
