@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from scumble.core.errors import InputError
@@ -33,11 +34,12 @@ def value(text: str) -> object:
     if text.lower() in words:
         return words[text.lower()]
     try:
-        return (
-            float(text) if text.lower().lstrip("+-") in {"nan", "inf", "infinity"} else ast.literal_eval(text)
-        )
+        if text.lower().lstrip("+-") in {"nan", "inf", "infinity"}:
+            return float(text)
+        found = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+    return text if isinstance(found, int) and abs(found) > sys.float_info.max else found
 
 
 def keep(text: str) -> str | float:

@@ -1,6 +1,7 @@
 """What goes into an edit, what comes out of it, and what a method is."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from types import UnionType
@@ -219,6 +220,8 @@ def validate(settings: Any) -> None:
         hint = hints[f.name]
         expected = get_args(hint)[0] if isinstance(hint, UnionType) else hint  # "float | None" -> float
         if expected is float and type(value) is int:
+            if abs(value) > sys.float_info.max:
+                raise InputError(f"{f.name}: the number is too large")
             object.__setattr__(settings, f.name, value := float(value))
         if expected in (int, float, bool, str) and type(value) is not expected:
             default = "" if f.default is MISSING else f", such as {f.default!r}"

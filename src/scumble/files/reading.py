@@ -1,9 +1,4 @@
-"""Pictures in files: reading them with suspicion, writing them whole or not at all.
-
-What goes in: PNG, JPEG and WebP of any size. EXIF orientation is applied; alpha is set aside, to be
-re-attached; palette, CMYK and 16-bit pictures become 8-bit RGB (16-bit values are scaled, not clipped).
-An RGB colour profile is kept; other EXIF (places, cameras) is not.
-"""
+"""Reading pictures with suspicion."""
 
 from __future__ import annotations
 
@@ -12,7 +7,8 @@ import io
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +16,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 
-from scumble.core.errors import InputError, MachineError
+from scumble.core.errors import InputError
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-LONGEST = {"PNG": 2**31 - 1, "JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the formats hold
 MAX_PIXELS = 200_000_000
 PASSPORT = "scumble"  # the key of the PNG text chunk
 IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries the passport in JPEG and WebP
@@ -132,11 +126,11 @@ def _decode(data: bytes, name: str) -> Image.Image:
         if image.format != "MPO" and getattr(image, "is_animated", False):
             raise InputError(f"{name}: an animated picture; save the frame to edit as a picture of its own")
         image.load()
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: not a PNG, JPEG or WebP picture (or its header is broken)") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # Pillow's parsers raise whatever they run into
         raise InputError(f"{name}: broken or truncated picture ({error})") from error
     return image
 
@@ -169,13 +163,21 @@ def _normalise(image: Image.Image, name: str, sha256: str, path: Path | None = N
     icc = image.info.get("icc_profile")
     icc = icc if icc and icc[16:20] == b"RGB " else None  # a grey or CMYK profile would misread RGB pixels
     grey = image.mode in {"1", "L", "LA", "I;16", "I;16L", "I;16B"}
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image, name)
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     rgb = image.convert("RGB")
     rgb.info = {}  # comments and other metadata would find their way into results
     return Picture(rgb, alpha, grey, icc, sha256, name, path)
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # as above
+        warnings.warn(f"{name}: its EXIF data are broken; it is taken as it is stored", stacklevel=4)
+        return image
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
@@ -200,98 +202,11 @@ def _times(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def check_output(
-    path: Path,
-    inputs: Sequence[Path | None] = (),
-    *,
-    alpha: bool = False,
-    size: tuple[int, int] = (0, 0),
-    overwrite: bool = True,
-    also: Sequence[str] = (),
-) -> None:
-    """Find out, before any work is done, whether `save` (or who writes `also`: ".gif") will be able to.
-
-    Raises:
-        InputError: unknown extension, missing or read-only folder, a folder, one of the inputs or (unless
-            `overwrite`) any file in the way, or what the format cannot hold: transparency (`alpha`), that `size`.
-    """
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None and path.suffix not in also:
-        raise InputError(f"{path}: the name must end in {', '.join(FORMATS)}")
-    if alpha and kind == "JPEG":
-        raise InputError(
-            f"{path}: the picture has transparency, which JPEG cannot hold; choose .png or .webp"
-        )
-    if kind and max(size) > LONGEST[kind]:
-        raise InputError(f"{path}: {kind} holds at most {LONGEST[kind]} pixels a side; choose .png")
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: a folder is in the way; choose another name")
-        if any(path.exists() and path.samefile(taken) for taken in inputs if taken is not None):
-            raise InputError(f"{path}: this would overwrite the input; choose another name")
-        if path.exists() and not overwrite:
-            raise InputError(f"{path}: there is such a file already; choose another name, or --overwrite")
-        if not path.parent.is_dir():
-            raise InputError(f"{path.parent}: no such folder; make it first")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise InputError(f"{path}: cannot be written (the file is read-only)")
-        _temporary(path).touch(exist_ok=False)
-        _temporary(path).unlink()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def save(image: Image.Image, path: Path, passport: Mapping[str, Any] | None = None) -> None:
-    """Write `image` in the format its name asks for, complete or not at all, with the passport inside.
-
-    PNG carries it in an iTXt chunk named "scumble", JPEG and WebP in EXIF's ImageDescription. PNG and WebP
-    are written without loss; JPEG cannot be.
-    """
-    text = json.dumps(passport, ensure_ascii=True, sort_keys=True, allow_nan=False) if passport else None
-    options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
-    kind = FORMATS[path.suffix.lower()]
-    if kind == "PNG":
-        options["pnginfo"] = info = PngInfo()
-        if text:
-            info.add_itxt(PASSPORT, text)
-    else:
-        options |= {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True, "exact": True}
-        if text:
-            exif = Image.Exif()
-            exif[IMAGE_DESCRIPTION] = text
-            options["exif"] = exif
-    with atomic(path) as temporary:
-        image.save(temporary, kind, **options)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, put in its place if the block ends well, removed if it does not.
-
-    Raises MachineError where the disk is full or fails.
-    """
-    temporary = _temporary(path)
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:  # Pillow's have no strerror
-        raise MachineError(
-            f"{path}: it could not be written ({error.strerror or error}); is there room left on the disk?"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_passport(path: Path) -> dict[str, Any] | None:
     """The passport that `save` put into a file, or None. Raises InputError for what is no picture."""
     image = _decode(_read_bytes(path, str(path)), str(path))
-    text = image.info.get(PASSPORT) or image.getexif().get(IMAGE_DESCRIPTION)
     try:
-        told = json.loads(text) if text else None
-    except (ValueError, TypeError, RecursionError):
+        told = json.loads(image.info.get(PASSPORT) or image.getexif()[IMAGE_DESCRIPTION])
+    except Exception:  # as above: no EXIF, broken EXIF, no JSON
         return None
     return told if isinstance(told, dict) else None
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")

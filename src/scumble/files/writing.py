@@ -1,0 +1,104 @@
+"""Writing pictures whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from scumble.core.errors import InputError, MachineError
+from scumble.files.reading import FORMATS, IMAGE_DESCRIPTION, PASSPORT
+
+LONGEST = {"PNG": 2**31 - 1, "JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the formats hold
+
+
+def check_output(
+    path: Path,
+    inputs: Sequence[Path | None] = (),
+    *,
+    alpha: bool = False,
+    size: tuple[int, int] = (0, 0),
+    overwrite: bool = True,
+    also: Sequence[str] = (),
+) -> None:
+    """Find out, before any work is done, whether `save` (or who writes `also`: ".gif") will be able to.
+
+    Raises:
+        InputError: unknown extension, missing or read-only folder, a folder, one of the inputs or (unless
+            `overwrite`) any file in the way, or what the format cannot hold: transparency (`alpha`), that `size`.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None and path.suffix not in also:
+        raise InputError(f"{path}: the name must end in {', '.join(FORMATS)}")
+    if alpha and kind == "JPEG":
+        raise InputError(
+            f"{path}: the picture has transparency, which JPEG cannot hold; choose .png or .webp"
+        )
+    if kind and max(size) > LONGEST[kind]:
+        raise InputError(f"{path}: {kind} holds at most {LONGEST[kind]} pixels a side; choose .png")
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: a folder is in the way; choose another name")
+        if any(path.exists() and path.samefile(taken) for taken in inputs if taken is not None):
+            raise InputError(f"{path}: this would overwrite the input; choose another name")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: there is such a file already; choose another name, or --overwrite")
+        if not path.parent.is_dir():
+            raise InputError(f"{path.parent}: no such folder; make it first")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise InputError(f"{path}: cannot be written (the file is read-only)")
+        _temporary(path).touch(exist_ok=False)
+        _temporary(path).unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def save(image: Image.Image, path: Path, passport: Mapping[str, Any] | None = None) -> None:
+    """Write `image` in the format its name asks for, complete or not at all, with the passport inside.
+
+    PNG carries it in an iTXt chunk named "scumble", JPEG and WebP in EXIF's ImageDescription. PNG and WebP
+    are written without loss; JPEG cannot be.
+    """
+    text = json.dumps(passport, ensure_ascii=True, sort_keys=True, allow_nan=False) if passport else None
+    options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
+    kind = FORMATS[path.suffix.lower()]
+    if kind == "PNG":
+        options["pnginfo"] = info = PngInfo()
+        if text:
+            info.add_itxt(PASSPORT, text)
+    else:
+        options |= {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True, "exact": True}
+        if text:
+            exif = Image.Exif()
+            exif[IMAGE_DESCRIPTION] = text
+            options["exif"] = exif
+    with atomic(path) as temporary:
+        image.save(temporary, kind, **options)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, put in its place if the block ends well, removed if it does not.
+
+    Raises MachineError where the disk is full or fails.
+    """
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:  # Pillow's have no strerror
+        raise MachineError(
+            f"{path}: it could not be written ({error.strerror or error}); is there room left on the disk?"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
