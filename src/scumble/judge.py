@@ -6,7 +6,7 @@ Nothing here knows how the edit was made. What cannot be told without a truth, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,11 @@ class Known:
         source, truths = edit.pictures(size)
         masks = tuple(edit.hard_mask(size, i) for i in range(len(truths)))
         return cls(source=source, truths=truths, masks=masks, scenes=edit.targets)
+
+    @property
+    def first(self) -> Known:
+        """The first answer alone: what is right for whom its mask is given."""
+        return replace(self, truths=self.truths[:1], masks=self.masks[:1], scenes=self.scenes[:1])
 
 
 @dataclass(frozen=True, kw_only=True)

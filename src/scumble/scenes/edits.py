@@ -186,23 +186,29 @@ def random_edit(rng: np.random.Generator, kind: str, *, held_out: bool = False) 
         raise ValueError(f"no edit kind {kind!r}; there are {', '.join(KINDS)}")
     count = {"add": 1, "remove": 2}.get(kind)
     while True:
-        scene = random_scene(rng, count, held_out=held_out)
-        try:
-            targets, instruction = MAKERS[kind](scene, rng)
-        except _NoRoom:
-            continue
-        after = full_caption(targets[0])
-        if kind == "add":  # its place is left open: every free place is right
-            new = targets[0].things[-1]
-            after = after.replace(describe(new), describe(new, ("size", "texture", "colour")))
-        return SceneEdit(
-            kind=kind,
-            source=scene,
-            targets=tuple(targets),
-            source_caption=full_caption(scene),
-            target_caption=after,
-            instruction=instruction,
-        )
+        edit = change(random_scene(rng, count, held_out=held_out), kind, rng)
+        if edit is not None:
+            return edit
+
+
+def change(scene: Scene, kind: str, rng: np.random.Generator) -> SceneEdit | None:
+    """An edit of one kind on a given scene; None where what was drawn finds no room there."""
+    try:
+        targets, instruction = MAKERS[kind](scene, rng)
+    except _NoRoom:
+        return None
+    after = full_caption(targets[0])
+    if kind == "add":  # its place is left open: every free place is right
+        new = targets[0].things[-1]
+        after = after.replace(describe(new), describe(new, ("size", "texture", "colour")))
+    return SceneEdit(
+        kind=kind,
+        source=scene,
+        targets=tuple(targets),
+        source_caption=full_caption(scene),
+        target_caption=after,
+        instruction=instruction,
+    )
 
 
 def edits(split: Split, seed: int = 0, kinds: Sequence[str] = KINDS) -> Iterator[SceneEdit]:

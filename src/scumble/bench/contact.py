@@ -1,0 +1,50 @@
+"""What stands on the bench's contact sheet: per edit the source, the true edit, and what every method made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scumble import files
+from scumble.bench.contestants import Contestant
+from scumble.bench.rows import Row, read_rows
+from scumble.bench.run import Bench
+from scumble.bench.tasks import Tasks
+from scumble.core.pixels import Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """A picture, the lines beneath it, and whether it is a joint success."""
+
+    pixels: Pixels
+    lines: tuple[str, ...]
+    good: bool = False
+
+
+def tiles(bench: Bench, contestants: Sequence[Contestant], tasks: Tasks, count: int = 10) -> list[list[Tile]]:
+    """A row of tiles for each of the first `count` edits, of the first seed; all rows are of one length."""
+    made = {c.label: {r["id"]: r for r in read_rows(bench.file(c)) if r["repeat"] == 0} for c in contestants}
+    rows: list[list[Tile]] = []
+    for task in tasks.all[:count]:
+        known = task.look()
+        row = [Tile(known.source, (f"{task.kind}: {task.source}",))]
+        if tasks.has_truths:
+            row.append(Tile(known.truths[0], (task.target,)))
+        for contestant in contestants:
+            found = made[contestant.label][task.id]
+            pixels = np.asarray(files.read(bench.out / found["output"]).rgb)
+            row.append(Tile(pixels, (contestant.label, verdict(found)), bool(found["scores"]["joint"])))
+        rows.append(row)
+    return rows
+
+
+def verdict(row: Row) -> str:
+    """The scores of a row in words: "found, 12 % left, kept 31.2 dB"."""
+    scores = row["scores"]
+    told = [] if scores["found"] is None else ["found" if scores["found"] else "not found"]
+    told += [] if scores["left"] is None else [f"{100 * scores['left']:.0f} % left"]
+    told += [] if scores["preserved"] is None else [f"kept {scores['preserved']:.1f} dB"]
+    return ", ".join(told) or f"changed by {scores['changed']:.1f} steps"

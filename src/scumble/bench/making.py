@@ -1,0 +1,197 @@
+"""A batch of edits: onto the canvas, through the method, and back as pictures of their own size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image as pillow
+from torch import Tensor
+
+from scumble import files
+from scumble.bench.contestants import Ready
+from scumble.bench.tasks import Task
+from scumble.canvas import Fit, mask_to_canvas, to_canvas, upright
+from scumble.core.errors import InputError
+from scumble.core.job import Counted
+from scumble.core.noise import Noise
+from scumble.core.pixels import Pixels, psnr
+from scumble.core.prior import Prior
+from scumble.core.request import Edit, EditRequest
+from scumble.core.types import Image, Latent
+from scumble.judge import Known
+from scumble.layer import lift
+from scumble.machine import limits
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Placed:
+    """An edit with its pictures, and where they lie on the prior's canvas."""
+
+    task: Task
+    known: Known
+    fit: Fit
+
+    @classmethod
+    def of(cls, task: Task, prior: Prior) -> Placed:
+        known = task.look()
+        height, width = known.source.shape[:2]
+        return cls(task=task, known=known, fit=Fit.of((width, height), prior.card.size, prior.card.multiple))
+
+    def put(self, pixels: Pixels) -> Image:
+        """A picture of the source's size on the canvas, (1, 3, H, W)."""
+        return to_canvas(files.read(pixels, self.task.id), self.fit)
+
+    def mask(self) -> Tensor:
+        """The true mask on the canvas, (1, 1, H, W)."""
+        return mask_to_canvas(pillow.fromarray(np.uint8(255) * self.known.masks[0]), self.fit)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Made:
+    """A batch of edits that were made; times and evaluations are per edit.
+
+    results, codecs: of the picture's own size; the codec's own pictures of the sources. back: PSNR to the source of
+    the result edited back, dB, where that was asked for.
+    """
+
+    results: Sequence[Pixels]
+    codecs: Sequence[Pixels]
+    back: Sequence[float | None]
+    evaluations: int
+    seconds: float
+    codec_seconds: float
+
+
+def batches(todo: Iterator[tuple[int, Task]], prior: Prior, size: int) -> Iterator[tuple[int, list[Placed]]]:
+    """(repeat, edits) in batches of at most `size` that one request can hold: one canvas, seeds in a row."""
+    some: list[Placed] = []
+    last = 0
+    for repeat, task in todo:
+        placed = Placed.of(task, prior)
+        if some and (
+            len(some) == size
+            or repeat != last
+            or task.index != some[-1].task.index + 1
+            or placed.fit.canvas != some[0].fit.canvas
+        ):
+            yield last, some
+            some = []
+        some.append(placed)
+        last = repeat
+    if some:
+        yield last, some
+
+
+def make(ready: Ready, prior: Prior, some: Sequence[Placed], *, seed: int, back: bool = False) -> Made:
+    """Edit i of the batch draws from seed + i, as it would alone.
+
+    Raises:
+        InputError: what the method refuses, or values that ran away.
+        MachineError: the memory does not suffice.
+    """
+    clocked = Clocked(prior)
+    sources = [placed.known.source for placed in some]
+    request = _request(ready, prior, some, seed)
+    started = _now()
+    edit = _edit(ready, clocked, request)
+    seconds = _now() - started
+    codecs, results = _shown(ready, prior, request, edit, some, sources)
+    came_back: list[float | None] = [None] * len(some)
+    if back:
+        again = replace(
+            request,
+            image=torch.cat([placed.put(result) for placed, result in zip(some, results, strict=True)]),
+            source=request.target,
+            target=request.source,
+        )
+        _, returned = _shown(ready, prior, again, _edit(ready, prior, again), some, results)
+        moved = [placed.task.kind != "noop" for placed in some]
+        came_back = [psnr(a, b) if m else None for a, b, m in zip(sources, returned, moved, strict=True)]
+    return Made(
+        results=results,
+        codecs=codecs,
+        back=came_back,
+        evaluations=edit.evaluations,
+        seconds=seconds / len(some),
+        codec_seconds=clocked.seconds / len(some),
+    )
+
+
+def _request(ready: Ready, prior: Prior, some: Sequence[Placed], seed: int) -> EditRequest:
+    speaks = "text" in prior.card.capabilities
+    masked = "mask" in ready.contestant.extras
+    true = ready.method.needs.reference  # only the ceiling's, see `contestants.make_ready`
+    return EditRequest(
+        image=torch.cat([placed.put(placed.known.source) for placed in some]),
+        source=[placed.task.source for placed in some] if speaks else None,
+        target=[placed.task.target for placed in some] if speaks else None,
+        mask=torch.cat([placed.mask() for placed in some]) if masked else None,
+        reference=torch.cat([placed.put(placed.known.truths[0]) for placed in some]) if true else None,
+        seed=seed,
+    )
+
+
+def _edit(ready: Ready, prior: Prior, request: EditRequest) -> Edit:
+    with limits(str(getattr(prior, "loaded", {}).get("device", "cpu"))):
+        edit = ready.method(prior, request)
+    if not edit.raw.isfinite().all():
+        name = ready.contestant.label
+        raise InputError(f"{name}: the values ran away to infinity; try smaller steps or less guidance")
+    return edit
+
+
+def _shown(
+    ready: Ready,
+    prior: Prior,
+    request: EditRequest,
+    edit: Edit,
+    some: Sequence[Placed],
+    pictures: Sequence[Pixels],
+) -> tuple[list[Pixels], list[Pixels]]:
+    """The codec's pictures of what was edited, and the results: the method's own pictures, or under the layer."""
+    assert request.image is not None
+    with torch.no_grad():
+        before = prior.decode(prior.encode(request.image))
+    codecs: list[Pixels] = []
+    results: list[Pixels] = []
+    for i, (placed, pixels) in enumerate(zip(some, pictures, strict=True)):
+        d0, d1 = before[i : i + 1], edit.raw[i : i + 1]
+        codecs.append(np.asarray(upright(d0, placed.fit)))
+        if "layer" in ready.contestant.extras:
+            picture = files.read(pixels, placed.task.id)
+            results.append(np.asarray(lift(d0, d1, picture, placed.fit).over(picture.rgb)))
+        else:
+            results.append(np.asarray(upright(d1, placed.fit)))
+    return codecs, results
+
+
+class Clocked(Counted):
+    """A prior that also takes the time spent in its codec."""
+
+    def __init__(self, prior: Prior):
+        super().__init__(prior)
+        self.loaded = getattr(prior, "loaded", {})
+        self.seconds = 0.0
+
+    def encode(self, image: Image, noise: Noise | None = None) -> Latent:
+        started = _now()
+        latent = super().encode(image, noise)
+        self.seconds += _now() - started
+        return latent
+
+    def decode(self, latent: Latent) -> Image:
+        started = _now()
+        image = super().decode(latent)
+        self.seconds += _now() - started
+        return image
+
+
+def _now() -> float:
+    """Seconds, after all that an accelerator was asked for is done."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,106 @@
+"""What a contestant is run on: a set of edits, and a prior or the exact score in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import scumble
+from scumble.bench.baselines import BASELINES
+from scumble.bench.contestants import Contestant, Ready, make_ready
+from scumble.bench.exact import ExactScore, exact_card, reduced_edits
+from scumble.bench.tasks import SEED, Tasks, scene_tasks
+from scumble.checks import check_words
+from scumble.core.errors import InputError
+from scumble.core.prior import Card, Prior
+from scumble.passport import versions
+from scumble.scenes import Split
+
+VERSIONS = ("python", "torch", "diffusers", "transformers")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stage:
+    """Edits, and a prior that is made when first needed: the exact score of a world takes a while."""
+
+    tasks: Tasks
+    card: Card
+    loaded: Mapping[str, object]
+    make: Callable[[], Prior] = field(repr=False)
+
+    @cached_property
+    def prior(self) -> Prior:
+        return self.make()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What tells results that were made here from all others."""
+        where = {
+            "device": str(self.loaded.get("device", "cpu")),
+            "dtype": str(self.loaded.get("dtype", "float32")),
+        }
+        found = {name: version for name, version in versions().items() if name in VERSIONS}
+        model = {"model": self.card.id, "hash": self.card.hash[:16]}
+        return {**self.tasks.world, **model, **where, "scumble": scumble.__version__, **found}
+
+    def ready(self, contestant: Contestant) -> Ready:
+        """The contestant with its method, fit for this stage.
+
+        Raises:
+            InputError: what `make_ready` refuses, words that the model does not know, masks or truths that are not
+                there.
+        """
+        ready, tasks = make_ready(contestant, self.card), self.tasks
+        needs, label = ready.method.needs, contestant.label
+        if "mask" in contestant.extras and not tasks.has_masks:
+            raise InputError(f"--method {label}: not every edit of the list has a mask or a truth")
+        if needs.reference and not tasks.has_truths:
+            raise InputError(f"--method {label}: not every edit of the list has a truth")
+        check_words(self.card, [text for task in tasks.all for text in (task.source, task.target)], False)
+        return ready
+
+
+class Stages:
+    """The stages of a bench: the edits asked for, and the reduced world with the prior or with the exact score."""
+
+    def __init__(self, prior: Prior, tasks: Tasks, split: Split = "test", n: int = 1):
+        """`split` and `n` are of the reduced world's edits."""
+        self._prior, self._tasks, self._split, self._n = prior, tasks, split, n
+
+    def of(self, contestant: Contestant) -> Stage:
+        """The stage of a contestant."""
+        return getattr(self, contestant.world)
+
+    @cached_property
+    def whole(self) -> Stage:
+        return self._stage(self._tasks, self._prior.card, lambda: self._prior)
+
+    @cached_property
+    def reduced(self) -> Stage:
+        side = self._prior.card.size
+        tasks = scene_tasks(self._split, self._n, side, reduced_edits(self._split, SEED))
+        return self._stage(tasks, self._prior.card, lambda: self._prior)
+
+    @cached_property
+    def exact(self) -> Stage:
+        return self._stage(self.reduced.tasks, exact_card(self._prior.card), lambda: ExactScore(self._prior))
+
+    def _stage(self, tasks: Tasks, card: Card, make: Callable[[], Prior]) -> Stage:
+        return Stage(tasks=tasks, card=card, loaded=getattr(self._prior, "loaded", {}), make=make)
+
+
+def framing(contestants: Sequence[Contestant], *, has_truths: bool = True) -> list[Contestant]:
+    """The rows that frame the table, on every set of edits that the contestants are run on; none twice."""
+    found: list[Contestant] = []
+    labels = {c.label for c in contestants}
+    for extras in dict.fromkeys(c.extras & {"reduced", "exact"} for c in contestants):
+        world = "+reduced" if extras else ""
+        for name in BASELINES:
+            label = f"{name}{world}"
+            if label not in labels and (has_truths or name != "ceiling"):
+                labels.add(label)
+                found.append(
+                    Contestant(label=label, name=name, extras=frozenset({"reduced"} if extras else ()))
+                )
+    return found
