@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 ROOT = Path(os.environ.get("SCUMBLE_GOLDENS") or Path(__file__).parents[1] / "goldens")
-RECORD = os.environ.get("SCUMBLE_RECORD")
 
 
 def find() -> list[Path]:
@@ -27,7 +26,6 @@ class Case:
         self.hyper: dict[str, Any] = self.json["hyper_parameters"]
         self.tensors = load_file(path.with_suffix(".safetensors"))
         self._seen: set[str] = set()
-        self.recorder: Any = None
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors

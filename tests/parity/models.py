@@ -1,39 +1,51 @@
 """The models that cases are recorded on, with the schedule that a case states."""
 
+import copy
 import hashlib
 from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scumble.core.grids import respace
+from scumble.core.prediction import Prediction
 from scumble.core.schedule import Schedule
 from scumble.priors.pixel import Network, PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
-from .case import RECORD, ROOT, Case
-from .recorded import Recorded, Recorder, raw
+from .case import ROOT, Case
 
+MODELS = Path(__file__).parents[1] / "models"
 OUTPUTS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0", "start_x": "x0"}
 
 
 def tiny_sd(case: Case) -> Any:
-    """The tiny Stable Diffusion, with the grid and prediction type of the case; or a recording of what it
-    said.
-
-    Its weights are too large for this repository: they are used where the folder of goldens has them.
-    """
-    if not (ROOT / "tiny-sd").is_dir():
-        return Recorded(case.path, _stated(case, Schedule.scaled_linear(offset=1, last=0)))
-    prior = StableDiffusionPrior.from_pretrained(str(ROOT / "tiny-sd"), device="cpu", dtype="float32")
+    """The tiny Stable Diffusion, with the grid and prediction type of the case."""
+    folder = ROOT / "tiny-sd" if (ROOT / "tiny-sd").is_dir() else MODELS / "tiny-sd"
     if "model_check" in case.json:
-        digest = hashlib.sha256((ROOT / "tiny-sd/unet/diffusion_pytorch_model.safetensors").read_bytes())
+        digest = hashlib.sha256((folder / "unet/diffusion_pytorch_model.safetensors").read_bytes())
         assert digest.hexdigest()[:16] == case.json["model_check"]["unet_safetensors_sha256_16"]
+    prior = copy.copy(_loaded(folder))  # a case may put calls of its own in place of the prior's
     prior.schedule = _stated(case, prior.schedule)
-    if RECORD:
-        case.recorder = Recorder(prior)
     return prior
+
+
+@cache
+def _loaded(folder: Path) -> StableDiffusionPrior:
+    prior = StableDiffusionPrior.from_pretrained(str(folder), device="cpu", dtype="float32")
+    for module in [*prior._unet.modules(), *prior._vae.modules()]:
+        if isinstance(module, nn.GroupNorm):
+            # On one thread torch's sums in float32 lose the last two digits that the cases ask for.
+            module.forward = partial(_in_double, module)
+    return prior
+
+
+def _in_double(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    weight, bias = (None if p is None else p.double() for p in (norm.weight, norm.bias))
+    return nn.functional.group_norm(x.double(), norm.num_groups, weight, bias, norm.eps).to(x.dtype)
 
 
 def _stated(case: Case, schedule: Schedule) -> Schedule:
@@ -47,6 +59,14 @@ def _stated(case: Case, schedule: Schedule) -> Schedule:
     if "set_alpha_to_one" in hyper:
         stated["last"] = None if hyper["set_alpha_to_one"] else 0
     return replace(schedule, **stated)
+
+
+def raw(schedule: Schedule, p: Prediction, at: Tensor) -> Tensor:
+    """What the network itself put out."""
+    if schedule.prediction == "v":
+        alpha, sigma = (c.to(p.eps) for c in schedule.at(at))
+        return alpha * p.eps - sigma * p.x0
+    return p.eps if schedule.prediction == "eps" else p.x0
 
 
 def listen(prior: Any) -> list[tuple[Tensor, Tensor]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .case import RECORD, ROOT, Case, find
+from .case import ROOT, Case, find
 from .chains import check_ddim, check_ddpm
 from .edits import check_dds, check_sdedit, check_sds
 from .inversions import check_direct_inversion, check_null_text
@@ -37,5 +37,3 @@ def test_golden(path: Path) -> None:
         pytest.fail(f"no check knows the method {case.method!r}", pytrace=False)
     check(case)
     case.all_compared()
-    if RECORD and case.recorder:
-        case.recorder.save(Path(RECORD) / path.parent.name / f"{path.stem}.network.safetensors")
