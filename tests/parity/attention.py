@@ -239,7 +239,8 @@ def _sampling(case: Case) -> None:
         edit = method(prior, request)
     case.close("trajectory", branches.states(method.steps))
     case.close("latents_0", branches.states(method.steps)[-1])
-    case.close("image", edit.raw[-1:])
+    if "image" in case:
+        case.close("image", edit.raw[-1:])
     if method.blend:
         case.close("latents_before_blend", torch.stack(branches.before))
         case.close("masks", torch.stack(branches.masks))

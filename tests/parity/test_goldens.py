@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from .attention import check_prompt_to_prompt
 from .case import ROOT, Case, find
 from .chains import check_ddim, check_ddpm
 from .edits import check_dds, check_sdedit, check_sds
@@ -20,6 +21,7 @@ CHECKS = {
     "direct_inversion": check_direct_inversion,
     "null_text": check_null_text,
     "dds": check_dds,
+    "prompt_to_prompt": check_prompt_to_prompt,
     "sdedit": check_sdedit,
     "sds": check_sds,
 }
