@@ -167,8 +167,9 @@ def test_third_parties_stay_in_their_rooms(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in MODULES if room(p) == "methods"], ids=name)
 def test_methods_do_not_know_each_other(path: Path) -> None:
-    siblings = {module for module, _ in imports(path) if module.startswith("scumble.methods.")}
-    assert not siblings
+    shared = "scumble.methods._"  # what several methods are made of, itself no method
+    wanted = {module for module, _ in imports(path) if module.startswith("scumble.methods.")}
+    assert not {module for module in wanted if not module.startswith(shared)}
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if room(p) in ABOVE_PRIORS], ids=name)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import torch
+from jaxtyping import Num
 from torch import Tensor
 
 from scumble.core.errors import InputError
@@ -31,6 +32,11 @@ class Noise:
         """Integer times, uniform on low..high-1, one per row; (rows,) int64 on the CPU."""
         draws = [torch.randint(low, high, (1,), generator=g) for g in self._generators]
         return self._rows(torch.cat(draws), rows)
+
+    def orders(self, n: int, rows: int) -> Num[Tensor, "rows n"]:
+        """A random order of 0..n-1 for every row; int64 on the CPU."""
+        draws = [torch.randperm(n, generator=g) for g in self._generators]
+        return self._rows(torch.stack(draws), rows)
 
     def _rows(self, draws: Tensor, rows: int) -> Tensor:
         if len(draws) == rows:
@@ -61,6 +67,13 @@ class Tape(Noise):
         if t.is_floating_point() or int(t.min()) < low or int(t.max()) >= high:
             raise InputError(f"noise tape: the next draw is {t}, asked for times in {low}..{high - 1}")
         return t
+
+    def orders(self, n: int, rows: int) -> Num[Tensor, "rows m"]:
+        """The next recorded orders (1 or rows, m): m of the numbers 0..n-1, where only the first m counted."""
+        order = self._rows(self._next(), rows)
+        if order.ndim != 2 or order.is_floating_point() or int(order.min()) < 0 or int(order.max()) >= n:
+            raise InputError(f"noise tape: the next draw is {order}, asked for an order of 0..{n - 1}")
+        return order
 
     def _next(self) -> Tensor:
         try:

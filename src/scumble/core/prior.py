@@ -130,13 +130,10 @@ def ask(
     return panel.ask(prior, {row: x for row, (x, _) in rows.items()}, t, at)
 
 
-def guided_eps(p: Mapping[Row, Prediction], role: str, w: float | Coef) -> Latent:
-    """The eps of null + w (text - null) for one role's rows; of the text alone where no null was asked."""
-    text = p[role, "text"].eps
-    if (role, "null") not in p:
-        return text
-    null = p[role, "null"].eps
-    return null + w * (text - null)
+def guided(p: Mapping[Row, Prediction], role: str, w: float | Coef) -> Prediction:
+    """null + w (text - null) of one role's rows; the text alone where no null was asked."""
+    text = p[role, "text"]
+    return p[role, "null"].toward(text, w) if (role, "null") in p else text
 
 
 def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denoiser:

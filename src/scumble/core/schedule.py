@@ -150,8 +150,15 @@ class Schedule:
         return t * (1000 / self.T) if self.rescale else t
 
     def at(self, t: Time | float) -> tuple[Coef, Coef]:
-        """(alpha, sigma) of every time: float64 on the CPU, (b, 1, 1, 1)."""
+        """(alpha, sigma) of every time: float64 on the CPU, (b, 1, 1, 1).
+
+        Raises InputError for a time outside clean..T.
+        """
         t = torch.as_tensor(t, device="cpu").reshape(-1)
+        low, high = (float(end) for end in t.aminmax())
+        if not self.clean <= low <= high <= self.T:
+            wrong = high if low >= self.clean else low
+            raise InputError(f"time: {wrong:g}; this model's times lie in {self.clean:g}..{self.T}")
         if self.abar is None:
             sigma = t.double().reshape(-1, 1, 1, 1) / self.T
             return 1 - sigma, sigma
@@ -233,7 +240,7 @@ class Schedule:
         c_x0, c_xt = alpha_s * large / sigma_t**2, scale * sigma_s**2 / sigma_t**2
         clean = sigma_s == 0
         if bool(clean.any()):
-            above = t + 1 if above is None else above
+            above = torch.as_tensor(t + 1).clamp(max=self.T).reshape(-1) if above is None else above
             stand_in = (self.forward(t, above)[1] * sigma_t / self.at(above)[1]) ** 2
             small = torch.where(clean, stand_in, small)
         if kind == "fixed_small":

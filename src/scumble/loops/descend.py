@@ -1,5 +1,6 @@
 """x <- x - rate * score(x, t, noise): the loop of every method that follows a score."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -7,15 +8,17 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.request import Parametrization, Score, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Mask, Pair, Time
+from scumble.loops.optimizers import SGD, Optimizer, State
 
 
 @runtime_checkable
 class Plan(Protocol):
-    """When to look and how far to go: the (t, rate) of every step."""
+    """When to look and how far to go: the (t, rate) of every step. Any object of this shape will do."""
 
     def __len__(self) -> int: ...
 
@@ -44,21 +47,54 @@ class Uniform:
 @dataclass(frozen=True)
 class Descending:
     """Times down a grid, each step as long as the noise-to-signal ratio it covers: rate = sigma~(t) -
-    sigma~(s).
+    sigma~(s), sigma~ = sigma / alpha.
 
-    With the DDS score this is FlowEdit's step (Kulikov et al. 2024), exactly, wherever alpha > 0.
+    With the DDS score this is FlowEdit's step (Kulikov et al. 2024), exactly, wherever alpha > 0. It stops by
+    itself: the rates add up to the ratio at the start. Raises InputError for times that rise, lie outside the
+    schedule, or stand where there is no signal (alpha = 0).
     """
 
     schedule: Schedule
     pairs: Sequence[Pair]
+
+    def __post_init__(self) -> None:
+        before = float("inf")
+        for t, s in self.pairs:
+            if not before > t > s:
+                raise InputError(
+                    f"plan: times must fall, but {min(before, t):g} is followed by {max(t, s):g}"
+                )
+            if float(self.schedule.at(t)[0]) == 0:
+                raise InputError(
+                    f"plan: at time {t:g} there is only noise, and no clean picture to step; start lower"
+                )
+            self.schedule.at(s)
+            before = t
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __call__(self, noise: Noise, rows: int) -> Iterator[tuple[Time, float]]:
         for t, s in self.pairs:
-            (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule.at(t), self.schedule.at(s)
-            yield self.schedule.time(t, rows), float(sigma_t / alpha_t - sigma_s / alpha_s)
+            yield self.schedule.time(t, rows), self.rate(t, s)
+
+    def rate(self, t: float, s: float) -> float:
+        """What a step from level t down to level s weighs."""
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule.at(t), self.schedule.at(s)
+        return float(sigma_t / alpha_t - sigma_s / alpha_s)
+
+
+@dataclass(frozen=True)
+class EditFriendly(Descending):
+    """Times down a grid with the rates of edit-friendly inversion (Deutch et al. 2024, appendix C; on a chain
+    (1 - alpha_t|s) / (sqrt(abar_t) sqrt(1 - abar_t))).
+
+    With the DDS score these are the steps of `methods/edit_friendly.py` at eta = 1, with all noise maps kept.
+    """
+
+    def rate(self, t: float, s: float) -> float:
+        alpha_t, sigma_t = self.schedule.at(t)
+        return float(self.schedule.forward(s, t)[1] ** 2 / (alpha_t * sigma_t))
 
 
 @dataclass(frozen=True)
@@ -80,25 +116,43 @@ def descend(
     *,
     mask: Mask | None = None,
     g: Parametrization | None = None,
+    optimizer: Optimizer | None = None,
     on_step: Watch | None = None,
 ) -> Tensor:
     """Follows the score from x and returns theta; g(theta) is the edited latent (g defaults to `Itself`).
 
-    The mask (b or 1, 1, h, w) weighs the gradient. Only a parametrization makes an autograd graph, and only
-    of g.
+    The mask (b or 1, 1, h, w) weighs the gradient. The optimizer makes steps of theta's gradients (default:
+    `SGD`, the gradient itself). Only a parametrization makes an autograd graph, and only of g.
+
+    Raises InputError for a rate that is negative or no number, and for a gradient that is not finite.
     """
-    g = g or Itself()
-    theta = g.start(x)
+    g, optimizer = g or Itself(), optimizer or SGD()
+    theta, state = g.start(x), State()
     for k, (t, rate) in enumerate(plan(noise, len(x)), 1):
+        here = f"step {k} of {len(plan)}, at time {float(t[0]):g}"
+        if not 0 <= rate < math.inf:
+            raise InputError(f"plan: the rate of {here}, is {rate:g}; rates are 0 or positive and finite")
         if isinstance(g, Itself):
-            theta = theta - rate * _masked(score(theta, t, noise), mask)
+            grad = _masked(score(theta, t, noise), mask)
         else:
-            x, theta_grad = _through(g, theta)
-            theta = theta - rate * theta_grad(_masked(score(x, t, noise), mask))
+            x, pulled_back = _through(g, theta)
+            grad = pulled_back(_masked(score(x, t, noise), mask))
+        check_finite(grad, type(score).__name__.removesuffix("Score"), here)
+        step, state = optimizer(grad, k, state)
+        theta = theta - rate * step
         if on_step is not None:
             x = g(theta)
             on_step(k, len(plan), float(t[0]), x, x)
     return theta
+
+
+def check_finite(grad: Tensor, name: str, here: str) -> None:
+    """Raises InputError for a gradient that is not finite: no step may end in a grey picture."""
+    if not bool(grad.isfinite().all()):
+        raise InputError(
+            f"{name}: the gradient of {here}, is not finite; the picture has run away: take a lower rate or "
+            "guidance, or load the model in float32"
+        )
 
 
 def _masked(grad: Latent, mask: Mask | None) -> Latent:

@@ -1,20 +1,19 @@
 """Editing by Score Distillation Sampling (Poole et al. 2022): the baseline that DDS corrects; expect blur."""
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 
-from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, Parametrization, param, validate
-from scumble.loops.descend import Itself, Uniform, descend
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
+from scumble.methods._distillation import Distillation
 from scumble.scores.sds import SDSScore
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDS:
+class SDS(Distillation):
     """SDS on the latent of a picture, started at the picture, as in the DDS paper's comparison."""
 
     paper: ClassVar[Paper] = Paper(
@@ -33,24 +32,19 @@ class SDS:
     )
     needs: ClassVar[Needs] = Needs(target=True)
 
-    steps: int = param(200, ge=1, try_=3, help="gradient steps")
-    rate: float = param(2000 * 0.1 / 64**2, gt=0, try_=0.1, help="step size per element of the latent")
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance; 1 is none")
-    t_low: int = param(50, ge=0, try_=400, help="lowest time drawn")
-    t_high: int = param(949, ge=1, try_=500, help="the times drawn are below this one")
     alpha_exp: float = param(0.0, try_=1.0, help="p in the weight alpha^p sigma^q of the gradient at time t")
     sigma_exp: float = param(0.0, try_=2.0, help="q in the weight alpha^p sigma^q of the gradient at time t")
-
-    def __post_init__(self) -> None:
-        validate(self)
-        if self.t_high <= self.t_low:
-            raise InputError(f"t_high: {self.t_high} must be greater than t_low, {self.t_low}")
+    start: str = param(
+        "picture", choices=("picture", "noise"), try_="noise", help="the picture, or noise of its size"
+    )
 
     @torch.no_grad()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
-        g = cast(Parametrization, request.given.get("parametrization", Itself()))
-        z = job.encode()
+        x = job.spread(job.encode())
+        if self.start == "noise":
+            x = job.noise.like(x)
         score = SDSScore(
             job.prior,
             target=job.text(job.target),
@@ -59,6 +53,4 @@ class SDS:
             alpha_exp=self.alpha_exp,
             sigma_exp=self.sigma_exp,
         )
-        plan = Uniform(self.steps, self.t_low, min(self.t_high, prior.schedule.T), self.rate)
-        theta = descend(score, job.spread(z), plan, job.noise, mask=job.mask(z), g=g, on_step=job.watch())
-        return job.edit(g(theta))
+        return self.follow(score, x, job)

@@ -1,0 +1,51 @@
+"""What the methods that follow a score at random times have in common: the descent's hyper-parameters, their
+checks, and the descent itself. Each of them is a score and its defaults.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+from scumble.core.errors import InputError
+from scumble.core.job import Job
+from scumble.core.request import Edit, Parametrization, Score, param, validate
+from scumble.core.types import Latent
+from scumble.loops.descend import Itself, Uniform, descend
+from scumble.loops.optimizers import OPTIMIZERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """The defaults are those of the DDS authors' notebook."""
+
+    steps: int = param(200, ge=1, try_=3, help="gradient steps")
+    rate: float = param(2000 * 0.1 / 64**2, gt=0, try_=0.1, help="step size per element of the latent")
+    t_low: int = param(50, ge=0, try_=400, help="lowest time drawn")
+    t_high: int = param(949, ge=1, try_=500, help="the times drawn are below this one")
+    optimizer: str = param(
+        "sgd", choices=tuple(OPTIMIZERS), try_="normalized", help="how a gradient becomes a step"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.t_high <= self.t_low:
+            raise InputError(f"t_high: {self.t_high} must be greater than t_low, {self.t_low}")
+
+    def follow(self, score: Score, x: Latent, job: Job) -> Edit:
+        """Down the score from x (b, c, h, w), the request's parametrization moving; raises InputError where
+        the times drawn leave the prior's schedule, or a gradient is not finite.
+        """
+        T = job.prior.schedule.T
+        if self.t_high > T:
+            raise InputError(f"t_high: {self.t_high} is beyond this model's {T} times; give at most {T}")
+        g = cast(Parametrization, job.request.given.get("parametrization", Itself()))
+        theta = descend(
+            score,
+            x,
+            Uniform(self.steps, self.t_low, self.t_high, self.rate),
+            job.noise,
+            mask=job.mask(x),
+            g=g,
+            optimizer=OPTIMIZERS[self.optimizer],
+            on_step=job.watch(),
+        )
+        return job.edit(g(theta))

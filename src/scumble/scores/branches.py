@@ -1,0 +1,60 @@
+"""The source and the target side by side: what every score that compares the two asks."""
+
+from typing import NotRequired
+
+from jaxtyping import Float
+from torch import Tensor
+
+from scumble.core.job import Texts
+from scumble.core.noise import Noise
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Panel, Prior, Row, Text, guided
+from scumble.core.types import Latent, Time
+
+Source = Float[Tensor, "n c h w"]  # one row, or as many as the target has
+
+
+class Sides(Texts):
+    """`reference` (b, c, h, w): the source's latent. `guidance` on both sides, unless the source has its own."""
+
+    reference: Source
+    guidance: float
+    source_guidance: NotRequired[float | None]
+
+
+class Branches:
+    """Both branches in one batched call, each with its own guidance.
+
+    With one reference and one source prompt, any number of targets may share its noise and its times. Four
+    evaluations; a branch of guidance 1 asks no null row.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        *,
+        reference: Source,
+        source: Text,
+        target: Text,
+        null: Text,
+        guidance: float,
+        source_guidance: float | None = None,
+    ):
+        self.prior, self.reference = prior, reference.expand(len(source), -1, -1, -1)
+        self._w = {"source": guidance if source_guidance is None else source_guidance, "target": guidance}
+        nulls = {"source": null.take(range(len(source))), "target": null}
+        rows: dict[Row, Text] = {(role, "null"): nulls[role] for role, w in self._w.items() if w != 1}
+        rows |= {("source", "text"): source, ("target", "text"): target}
+        self._panel, self._rows = Panel(rows), tuple(rows)
+
+    def __call__(self, source_t: Source, target_t: Latent, t: Time) -> tuple[Prediction, Prediction]:
+        """What is said about the source and about the target, both at times t."""
+        at_t = {"source": source_t, "target": target_t}
+        p = self._panel.ask(self.prior, {row: at_t[row[0]] for row in self._rows}, t)
+        return guided(p, "source", self._w["source"]), guided(p, "target", self._w["target"])
+
+    def noised(self, x: Latent, t: Time, noise: Noise) -> tuple[Source, Latent]:
+        """The source and x at times t, under the same noise."""
+        schedule, n = self.prior.schedule, len(self.reference)
+        eps = noise.like(x)
+        return schedule.mix(self.reference, eps[:n], t[:n]), schedule.mix(x, eps, t)

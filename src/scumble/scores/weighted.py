@@ -1,0 +1,58 @@
+"""DDS weighted over time, with a pull back to the source or a push away from it: one dial from "preserve" to
+"edit".
+
+`dreamcatalyst` (arXiv:2407.11394) pulls back, the more the more noise there is; without its InstructPix2Pix
+network and FreeU. `drfs` (arXiv:2509.05342, eq. 6 and 8) pushes out as times fall, and looks ahead; its frame,
+a rectified flow's, is carried over to any schedule, and its progress k / T is read off the time, which is the
+same on an even grid.
+"""
+
+import math
+from typing import Unpack
+
+import torch
+
+from scumble.core.noise import Noise
+from scumble.core.prior import Prior
+from scumble.core.schedule import Schedule
+from scumble.core.types import Latent, Time
+from scumble.scores.branches import Branches, Sides
+from scumble.scores.weights import Weighting, Weights
+
+
+class WeightedDDSScore:
+    """edit (eps(x_t, target) - eps(ref_t, source)) + pull (x - ref), weighed by the time.
+
+    Both branches are guided and see the same times and noise. Four evaluations, one batched call. Zero at
+    x = ref with equal prompts, whatever the weights.
+    """
+
+    def __init__(self, prior: Prior, *, weigh: Weighting, **sides: Unpack[Sides]):
+        self.branches, self.weigh = Branches(prior, **sides), weigh
+
+    def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
+        weights = self.weigh(self.branches.prior.schedule, t)
+        apart = x - self.branches.reference
+        source_t, target_t = self.branches.noised(x, t, noise)
+        if weights.lead is not None:
+            target_t = target_t + weights.lead.to(x) * apart
+        source, target = self.branches(source_t, target_t, t)
+        grad = weights.edit.to(x) * (target.eps - source.eps)
+        return grad if weights.pull is None else grad + weights.pull.to(x) * apart
+
+
+def dreamcatalyst(schedule: Schedule, t: Time) -> Weights:
+    """edit 0.2 + 0.8 tau^(1/e), pull 0.075 e^tau, tau = t / T; made for times that fall from 0.9 T to 0.2 T."""
+    tau = (t.double() / schedule.T).reshape(-1, 1, 1, 1)
+    return Weights(0.2 + 0.8 * tau ** (1 / math.e), 0.075 * tau.exp())
+
+
+def drfs(schedule: Schedule, t: Time) -> Weights:
+    """(D - p (x - ref)) / (1 - tau), p sigma (x - ref) ahead; p = 1 - tau, tau the time of the rectified flow
+    at the same noise-to-signal ratio.
+
+    p = 0 throughout would be DDS weighted by 1 / (1 - tau), p = 1 throughout FlowEdit's step.
+    """
+    alpha, sigma = schedule.at(t)
+    p = alpha / (alpha + sigma)
+    return Weights(edit=1 / p, pull=-torch.ones_like(p), lead=p * sigma)
