@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "artifacts": {"files", "core"},
     "canvas": {"files", "core"},
     "layer": {"canvas", "files", "core"},
-    "priors": {"attention", "core"},
+    "priors": {"attention", "machine", "core"},
     "checks": {"methods", "core"},
     "machine": {"core"},
     "measures": {"core"},

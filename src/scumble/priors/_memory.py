@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 
+from scumble import machine
 from scumble.core.errors import InputError, MachineError
 
 MEMORY: Mapping[str, str] = {  # the cheapest in time first
@@ -80,13 +80,12 @@ def explained(device: torch.device, memory: Sequence[str] = ()) -> Iterator[None
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MachineError(_out_of_memory(device, memory)) from error
     except RuntimeError as error:  # the CPU's and Apple's allocators have no class of their own
-        if "can't allocate memory" in str(error) or "out of memory" in str(error):
+        if any(words in str(error) for words in machine.EXHAUSTED):
             raise MachineError(_out_of_memory(device, memory)) from error
         raise
 
 
 def _out_of_memory(device: torch.device, memory: Sequence[str]) -> str:
-    used, free = figures(device)
     unused = [name for name in MEMORY if name not in memory]
     if device.type == "cpu" or "sequential" in memory:
         unused = [name for name in unused if name not in ("offload", "sequential")]
@@ -97,16 +96,6 @@ def _out_of_memory(device: torch.device, memory: Sequence[str]) -> str:
     else:
         remedies += ["--dtype float16 if it is not in use", "--device cpu, which is slow"]
     return (
-        f"memory: {device} ran out; at most {used / 1e9:.1f} GB were in use here and {free / 1e9:.1f} GB are free "
-        f"now; try, one after the other: {'; '.join(remedies)}."
+        f"memory: {device} ran out; at most {machine.peak(str(device)) / 1e9:.1f} GB were in use here and "
+        f"{machine.free(str(device)) / 1e9:.1f} GB are free now; try, one after the other: {'; '.join(remedies)}."
     )
-
-
-def figures(device: torch.device) -> tuple[int, int]:
-    """(the most bytes that this process has held on the device, the bytes free there now)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[0]
-    if device.type == "mps":
-        held = torch.mps.driver_allocated_memory()
-        return held, max(0, torch.mps.recommended_max_memory() - held)
-    return psutil.Process().memory_info().rss, psutil.virtual_memory().available

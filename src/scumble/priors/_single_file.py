@@ -175,7 +175,7 @@ def load_modules(file: SingleFile, dtype: Any) -> tuple[dict[str, Any], SingleFi
 def _filled(
     file: SingleFile,
     part: str,
-    make: Callable[[Config], Any],
+    make: Callable[[Any], Any],
     prefix: str,
     rename: Callable[[Any, Weights], Weights],
     dtype: Any,

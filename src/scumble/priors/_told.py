@@ -19,7 +19,7 @@ def told(model: str, revision: str | None = None, offline: bool = False) -> Iter
 
     try:
         yield
-    except (OSError, errors.HFValidationError, errors.HTTPError) as error:
+    except (OSError, errors.HFValidationError, errors.HTTPError) as error:  # pyright: ignore[reportPrivateImportUsage]
         raise _translated(error, model, revision, offline) from error
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, MachineError
 from scumble.core.prior import Card, Prior
 from scumble.priors._folder import Folder
 from scumble.priors._hub import fetch
@@ -38,7 +39,7 @@ def load_prior(
         MachineError: memory, disk or network do not suffice.
     """
     from scumble.priors._lora import LoRA
-    from scumble.priors._memory import check_memory
+    from scumble.priors._memory import check_memory, explained
     from scumble.priors._parts import resolve_device, resolve_dtype
 
     memory = check_memory(memory)
@@ -46,20 +47,24 @@ def load_prior(
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where)
     folder = find(model, revision=revision, offline=offline)
-    if folder.family() == "pixel":
-        from scumble.priors.pixel import PixelPrior
+    with readable(folder), explained(where, memory):
+        if folder.family() == "pixel":
+            from scumble.priors.pixel import PixelPrior
 
-        if str(dtype) not in ("auto", "float32"):
-            raise folder.error(f"it runs in float32, not in {dtype}", "leave dtype out")
-        if loras or memory:
-            raise folder.error("a pixel model takes neither LoRAs nor memory settings", "leave them out")
-        prior, precision = PixelPrior.from_folder(folder, device=str(where)), resolve_dtype("float32", where)
-    else:
-        from scumble.priors.stable_diffusion import StableDiffusionPrior
+            if str(dtype) not in ("auto", "float32"):
+                raise folder.error(f"it runs in float32, not in {dtype}", "leave dtype out")
+            if loras or memory:
+                raise folder.error("a pixel model takes neither LoRAs nor memory settings", "leave them out")
+            prior, precision = (
+                PixelPrior.from_folder(folder, device=str(where)),
+                resolve_dtype("float32", where),
+            )
+        else:
+            from scumble.priors.stable_diffusion import StableDiffusionPrior
 
-        prior = StableDiffusionPrior.from_folder(
-            folder, device=where, dtype=precision, loras=loras, memory=memory
-        )
+            prior = StableDiffusionPrior.from_folder(
+                folder, device=where, dtype=precision, loras=loras, memory=memory
+            )
     prior.loaded = {
         "name": model,
         "dtype": str(precision).removeprefix("torch."),
@@ -69,6 +74,23 @@ def load_prior(
         "memory": list(memory),
     }
     return prior
+
+
+@contextmanager
+def readable(folder: Folder) -> Iterator[None]:
+    """Raises InputError for whatever is raised inside because a checkpoint's files are wrong.
+
+    Its configs and weights can contradict each other in any way, and the libraries that read them say so by any
+    exception.
+    """
+    try:
+        yield
+    except (InputError, MachineError):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        remedy = "download or save the whole checkpoint again"
+        raise folder.error(f"it cannot be loaded ({reason})", remedy) from error
 
 
 def models() -> dict[str, Card]:
