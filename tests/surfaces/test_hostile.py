@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import scumble
 from scumble import InputError, cli, files
 from scumble.checks import check_settings, check_words
 from scumble.cli import results, values
 from scumble.core.prior import Card
 from scumble.methods import METHODS, get
 from scumble.plan import Manner
+from tests.priors.conftest import pristine  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's about broken metadata
 MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F",
@@ -189,3 +193,43 @@ def test_manners(keep: str, seed: str, size: float, form: str) -> None:
     with contextlib.suppress(InputError):
         assert all(number >= 0 for number in values.seeds([seed]))
     values.listed([keep, seed])
+
+
+# Checkpoints ---------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 300) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+)
+
+
+@examples(100)
+@given(data=st.data())
+def test_broken_checkpoints(data: st.DataObject, pristine: Path) -> None:  # noqa: F811
+    with folder() as here:
+        model = Path(shutil.copytree(pristine, here / "model"))
+        file = data.draw(st.sampled_from(sorted(p for p in model.rglob("*") if p.is_file())), label="file")
+        how = data.draw(
+            st.sampled_from(["remove", "cut", "flip", "value", "value", "value", "card"]), label="how"
+        )
+        if how == "remove":
+            file.unlink()
+        elif how == "cut":
+            file.write_bytes(file.read_bytes()[: data.draw(st.integers(0, 300))])
+        elif how == "flip":
+            raw = bytearray(file.read_bytes())
+            for at in data.draw(st.lists(st.integers(0, min(len(raw), 4000) - 1), min_size=1, max_size=5)):
+                raw[at] ^= data.draw(st.integers(1, 255))
+            file.write_bytes(raw)
+        elif how == "card":
+            keys = st.sampled_from(
+                ["words", "size", "multiple", "recommended", "capabilities", "domain", "x"]
+            )
+            (model / "card.json").write_text(json.dumps(data.draw(st.dictionaries(keys, JSON) | JSON)))
+        else:
+            config = data.draw(st.sampled_from(sorted(model.rglob("*config.json"))), label="config")
+            told = json.loads(config.read_text())
+            told[data.draw(st.sampled_from(sorted(told)), label="key")] = data.draw(JSON, label="value")
+            config.write_text(json.dumps(told))
+        with contextlib.suppress(InputError):
+            scumble.load(model, device="cpu")
