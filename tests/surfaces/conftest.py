@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import scumble
+from scumble import api
 from tests.priors.conftest import pristine  # noqa: F401
 
 
@@ -38,3 +39,16 @@ def png(circle: Image.Image, tmp_path: Path) -> Path:
     folder.mkdir()
     circle.save(folder / "circle.png")
     return folder / "circle.png"
+
+
+@pytest.fixture
+def loaded(model: scumble.Prior, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the commands asked to load; they get the tiny model, which is loaded once for all tests."""
+    asked: list[str] = []
+
+    def load(name: str, **_: object) -> scumble.Prior:
+        asked.append(name)
+        return model
+
+    monkeypatch.setattr(api, "load", load)
+    return asked

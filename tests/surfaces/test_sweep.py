@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import scumble
-from scumble import api, cli, files
+from scumble import cli, files
 from scumble.cli import sweep as command
 from scumble.cli.axes import Variant, axes, columns, variants
 from scumble.cli.cells import Made, framed
@@ -18,19 +17,6 @@ from scumble.plan import Plan
 WORDS = ["--source", "a red circle", "--target", "a blue circle"]
 EDIT = {"method": "dds", "target": "b", "seed": 0, "keep": "auto", "source": "a"}
 Sweep = Callable[..., int]
-
-
-@pytest.fixture
-def loaded(model: scumble.Prior, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the commands asked to load; they get the tiny model, which is loaded once for all tests."""
-    asked: list[str] = []
-
-    def load(name: str, **_: object) -> scumble.Prior:
-        asked.append(name)
-        return model
-
-    monkeypatch.setattr(api, "load", load)
-    return asked
 
 
 @pytest.fixture

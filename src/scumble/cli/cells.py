@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,7 +47,8 @@ class Ruler:
                 assert plan.request.image is not None
                 self._start[prompts] = margin(plan.prior, plan.request.image, *prompts)
             end = margin(plan.prior, to_canvas(part, plan.fit), *prompts)
-        return measured | {"direction": end - self._start[prompts]}
+        direction = end - self._start[prompts]
+        return measured | {"direction": direction if math.isfinite(direction) else None}
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,15 @@ KINDS: Mapping[str, type | tuple[type, ...]] = {
     "model": dict, "input": dict, "mask": (dict, type(None)),
 }  # fmt: skip
 PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
-    "model": {"name": str, "hash": str, "dtype": WORD, "revision": WORD, "lora": list, "memory": list},
+    "model": {
+        "name": str,
+        "id": str,
+        "hash": str,
+        "dtype": WORD,
+        "revision": WORD,
+        "lora": list,
+        "memory": list,
+    },
     "input": {"name": str, "sha256": str},
     "mask": {"name": str, "sha256": str},
 }
@@ -66,18 +74,25 @@ def _damaged(name: object, key: str, value: object) -> InputError:
 
 
 def asked(told: Passport) -> dict[str, Any]:
-    """The arguments of `scumble.edit` that a checked passport stands for, pictures and model aside."""
+    """The arguments of `scumble.edit` that a checked passport stands for, pictures, method and model
+    aside.
+    """
     settings = {
         k: tuple(v["value"]) if isinstance(v["value"], list) else v["value"]
         for k, v in told["settings"].items()
     }
-    names = "source", "target", "negative", "seed", "keep", "crop", "form", "size", "paper", "force", "method"
+    names = "source", "target", "negative", "seed", "keep", "crop", "form", "size", "paper"
     return {"settings": settings, **{name: told[name] for name in names}}
 
 
 def differences(here: Passport, there: Passport) -> list[str]:
     """What decides the result and is not the same in two passports, in words."""
     return list(_differences(_decisive(here), _decisive(there)))
+
+
+def versions(here: Passport, there: Passport) -> list[str]:
+    """Which versions are not the same in two passports, in words."""
+    return list(_differences(here.get("versions"), there.get("versions")))
 
 
 def _decisive(passport: Passport) -> Any:

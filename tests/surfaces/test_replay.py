@@ -1,0 +1,258 @@
+"""Replay: the same picture again, from what its file says; and the refusal of anything else."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import scumble
+from scumble import api, cli, files
+from scumble.cli import recipe, replay
+from scumble.core.errors import InputError
+from tests.surfaces.test_cli import Refused, refused  # noqa: F401
+
+WORDS = ["--source", "a red circle", "--target", "a blue circle", "--set", "steps=2"]
+Made = Callable[..., Path]
+
+
+@pytest.fixture
+def made(png: Path, loaded: list[str], capsys: pytest.CaptureFixture[str]) -> Made:
+    """made(flags..., out="out.png"): an edit of the circle, saved beside it."""
+
+    def make(*flags: str, out: str = "out.png") -> Path:
+        path = png.with_name(out)
+        assert cli.run(["edit", str(png), *WORDS, *flags, "-o", str(path), "--quiet"]) == 0
+        capsys.readouterr()
+        return path
+
+    return make
+
+
+def rewritten(path: Path, **changes: Any) -> Path:
+    """The result with another passport inside."""
+    told = files.read_passport(path)
+    with Image.open(path) as image:
+        image.load()
+    files.save(image, path, {**(told or {}), **changes})
+    return path
+
+
+# The same again ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp"])
+def test_the_same_again(name: str, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    out = made("--seed", "3", "--guidance", "4", out=name)
+    assert cli.run(["replay", str(out)]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"{out}: the same again, to the last pixel" in told.err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--method", "sdedit", "--set", "eta=0.0"],
+        ["--keep", "none"],
+        ["--keep", "0.2", "--size", "32"],
+        ["--negative", "green", "--paper"],
+    ],
+    ids=" ".join,
+)
+def test_all_that_an_edit_was_asked(flags: list[str], made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    out = made(*flags)
+    assert cli.run(["replay", str(out), "--json", "--quiet"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["largest"] == 0
+    assert report["not_as_it_was"] == []
+
+
+def test_masks_and_cells_of_a_sweep(
+    made: Made, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = png.with_name("mask.png")
+    drawn = Image.new("L", (96, 64))
+    drawn.paste(255, (40, 20, 60, 40))
+    drawn.save(mask)
+    out = made("--mask", str(mask), "--size", "16")
+    assert cli.run(["replay", str(out)]) == 0
+    mask.rename(tmp_path / "elsewhere.png")
+    assert cli.run(["replay", str(out)]) == 2
+    assert "its mask, 'mask.png', is not beside it; name it with --mask" in capsys.readouterr().err
+    assert cli.run(["replay", str(out), "--mask", str(tmp_path / "elsewhere.png")]) == 0
+    assert cli.run(["replay", str(out), "--mask", str(png)]) == 2
+    assert cli.run(["sweep", str(png), *WORDS, "--over", "guidance=3"]) == 0
+    assert (
+        cli.run(["replay", str(png.parent / "circle.sweep/guidance-3.png")]) == 0
+    )  # its input is one folder up
+    assert capsys.readouterr().err.count("the same again") == 2
+    assert cli.run(["replay", str(png.parent / "circle.sweep/sheet.png")]) == 2
+    assert "name one of its cells" in capsys.readouterr().err
+
+
+def test_the_new_picture_is_kept_where_asked_and_overwrites_nothing(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = made()
+    again = out.with_name("again.png")
+    assert cli.run(["replay", str(out), "-o", str(again)]) == 0
+    assert capsys.readouterr().out == f"{again}\n"
+    then, now = files.read_passport(out), files.read_passport(again)
+    assert then is not None
+    assert now is not None
+    assert {**now, "seconds": 0} == {**then, "seconds": 0}
+    before = again.read_bytes()
+    for taken in (again, out):
+        assert cli.run(["replay", str(out), "-o", str(taken)]) == 2
+        assert "replay overwrites nothing" in capsys.readouterr().err
+    assert again.read_bytes() == before
+
+
+def test_a_difference_is_measured_and_explained(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    out = made()
+    told = files.read_passport(out)
+    assert told is not None
+    with Image.open(out) as image:
+        image.load()
+    for step, verdict in [
+        (1, "the same again, up to rounding: 1 step of 255 at most"),
+        (90, "NOT the same: up to"),
+    ]:
+        pixels = np.asarray(image).copy()
+        pixels[5, 5] = np.where(pixels[5, 5] >= 128, pixels[5, 5] - step, pixels[5, 5] + step)
+        files.save(Image.fromarray(pixels), out, {**told, "versions": {**told["versions"], "torch": "1.0"}})
+        assert cli.run(["replay", str(out)]) == 0
+        said = capsys.readouterr().err
+        assert verdict in said
+        assert ("not as it was: torch: '1.0' then" in said) == (step > 1)
+    assert "90 steps of 255, in less than 0.1 % of the pixels" in said
+
+
+# Refusals ------------------------------------------------------------------------------------------------
+
+
+def test_another_input(made: Made, png: Path, circle: Image.Image, tmp_path: Path, refused: Refused) -> None:  # noqa: F811
+    out = made()
+    circle.rotate(180).save(tmp_path / "other.png")
+    message = refused("replay", out, "--input", tmp_path / "other.png")
+    assert "other.png: another file than the input" in message
+    assert "name the right one with --input" in message
+    circle.save(png, compress_level=0)  # the same pixels in another file
+    assert "another file than the input" in refused("replay", out)
+    png.rename(tmp_path / "moved.png")
+    assert "its input, 'circle.png', is not beside it; name it with --input" in refused("replay", out)
+
+
+def test_another_model(
+    made: Made, model: scumble.Prior, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = made()
+    card = model.card
+    monkeypatch.setattr(type(model), "card", property(lambda _: replace(card, hash="f" * 64)))
+    assert cli.run(["replay", str(out)]) == 2
+    message = capsys.readouterr().err
+    assert card.hash in message
+    assert "f" * 64 in message
+    assert cli.run(["replay", str(out), "--force"]) == 0
+
+
+def test_a_model_that_is_not_there(
+    made: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Refused,  # noqa: F811
+) -> None:
+    out = made()
+
+    def missing(name: str, **_: object) -> scumble.Prior:
+        raise InputError(f"model '{name}': there is no such built-in model, folder or hub id.")
+
+    monkeypatch.setattr(api, "load", missing)
+    assert "name it with --model if it is here" in refused("replay", out)
+    assert "--model" not in refused("replay", out, "--model", "other")
+
+
+def test_no_passport(made: Made, png: Path, tmp_path: Path, refused: Refused) -> None:  # noqa: F811
+    assert "it does not say how it was made" in refused("replay", made("--no-metadata"))
+    assert "it does not say how it was made" in refused("replay", png)
+    assert "no such file" in refused("replay", tmp_path / "none.png")
+
+
+def test_a_later_version(made: Made, refused: Refused) -> None:  # noqa: F811
+    out = rewritten(made(), scumble="99.0.1")
+    assert "made by scumble 99.0.1, and this is" in refused("replay", out)
+    assert cli.run(["replay", str(out), "--force"]) == 0
+
+
+def test_a_changed_result(made: Made, refused: Refused) -> None:  # noqa: F811
+    out = made()
+    told = files.read_passport(out)
+    files.save(Image.open(out).resize((48, 32)), out, told)
+    assert "not of the input's size" in refused("replay", out)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": None}, {"settings": []}, {"settings": {"steps": 2}}, {"settings": {"steps": {}}}, {"seed": "1"},
+        {"source": 3}, {"model": {}}, {"model": "scenes"}, {"input": None}, {"mask": []}, {"force": "yes"},
+        {"input": {"name": "circle.png", "sha256": 5}}, {"keep": {}}, {"size": "big"}, {"scumble": None},
+        {"mask": {"name": "a", "sha256": None}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_damaged_passports(changes: dict[str, Any], made: Made, refused: Refused) -> None:  # noqa: F811
+    assert "its passport is damaged" in refused("replay", rewritten(made(), **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {"stepps": {"value": 2}}}, "dds has no parameter 'stepps'"),
+        ({"settings": {"steps": {"value": 0}}}, "steps: 0 must be at least 1"),
+        ({"settings": {"steps": {"value": [2]}}}, "is not a whole number"),
+        ({"method": "nonsense"}, "nonsense"),
+        ({"seed": -1}, "seed: -1"),
+        ({"seed": True}, "seed: True"),
+        ({"keep": "some"}, "keep: 'some'"),
+        ({"size": 10**9}, "size: 1000000000"),
+        ({"target": None}, "target: empty"),
+    ],
+    ids=str,
+)
+def test_passports_that_ask_what_cannot_be(
+    changes: dict[str, Any],
+    message: str,
+    made: Made,
+    refused: Refused,  # noqa: F811
+) -> None:
+    assert message in refused("replay", rewritten(made(), **changes))
+
+
+def test_a_file_runs_only_if_it_is_named(made: Made, tmp_path: Path, refused: Refused) -> None:  # noqa: F811
+    code = tmp_path / "mine.py"
+    code.write_text("from scumble import DDS\n\nclass Mine(DDS):\n    pass\n")
+    out = made("--method", f"{code}:Mine")
+    assert "a file runs only if you name it: --method FILE.py:Mine" in refused("replay", out)
+    assert cli.run(["replay", str(out), "--method", f"{code}:Mine"]) == 0
+    assert "leave it out" in refused("replay", made(out="plain.png"), "--method", f"{code}:Mine")
+
+
+def test_names_in_passports_are_no_paths(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").touch()
+    (tmp_path / "a/b").mkdir(parents=True)
+    for name in ["../../../secret.png", str(tmp_path / "x/secret.png"), "..", "", "a\x00b"]:
+        with pytest.raises(InputError, match="is not beside it"):
+            replay.find({"name": name}, "input", tmp_path / "a/b/out.png")
+    assert replay.find({"name": "../secret.png"}, "input", tmp_path / "a/out.png") == tmp_path / "secret.png"
+
+
+def test_an_edits_own_passport_passes_the_check(made: Made) -> None:
+    told = files.read_passport(made())
+    assert told is not None
+    recipe.check(told, "out.png")
+    assert not recipe.differences(told, told)
