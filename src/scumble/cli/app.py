@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scumble.cli import demo, doctor, edit, methods, models, train
+from scumble.cli import demo, doctor, edit, methods, models, replay, sweep, train
 
 app = typer.Typer(
     name="scumble",
@@ -27,6 +27,8 @@ def register(group: typer.Typer, name: str, command: Callable[..., None], exampl
 
 register(app, "demo", demo.command, demo.EXAMPLES)
 register(app, "edit", edit.command, edit.EXAMPLES)
+register(app, "sweep", sweep.command, sweep.EXAMPLES)
+register(app, "replay", replay.command, replay.EXAMPLES)
 register(app, "methods", methods.command, methods.EXAMPLES)
 register(app, "models", models.command, models.EXAMPLES)
 register(app, "doctor", doctor.command, doctor.EXAMPLES)
