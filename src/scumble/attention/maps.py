@@ -14,7 +14,7 @@ from scumble.core.text import Text
 @dataclass(frozen=True, eq=False)
 class Maps:
     """The cross attention of b prompts: stride of the sites to the latent -> (b, L, h, w), averaged over heads,
-    sites and calls, in [0, 1]; over the tokens it sums to 1.
+    sites and calls. Over the tokens it sums to 1, where no edit has changed it.
     """
 
     strides: Mapping[int, Tensor]

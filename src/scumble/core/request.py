@@ -31,7 +31,8 @@ class EditRequest:
     and `target`: one prompt, one per picture, or, for one picture, K targets (K rows that share its noise).
     `mask` (b or 1, 1, H, W) at the picture's or the latent's resolution, 1 = may change. Picture i draws from
     seed + i, or all draws come from `noise`. `given`: what `needs.given` names. `keep`: what the Edit is to
-    keep besides ("trajectory": every x of the loop).
+    keep besides ("trajectory": every x of the loop; of methods that control attention, "attention": the maps
+    of every word, "source": the picture that the source's branch ends with).
     """
 
     image: Image | None = None
@@ -68,6 +69,16 @@ class Edit:
     maps: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     kept: Mapping[str, object] = field(default_factory=dict[str, object])
     provenance: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def attention(self) -> Mapping[str, Any]:
+        """The cross-attention maps of every branch: attention["target"]["tiger"] is (b, 1, h, w).
+
+        Raises InputError where the request did not keep them, or the method has none to show.
+        """
+        if "attention" not in self.kept:
+            raise InputError("attention: it was not kept; ask for it with EditRequest(keep=('attention',))")
+        return cast(Mapping[str, Any], self.kept["attention"])
 
 
 @dataclass(frozen=True, eq=False)

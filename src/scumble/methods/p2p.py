@@ -122,7 +122,7 @@ class P2P:
     def __post_init__(self) -> None:
         validate(self)
         read_windows("windows", self.windows)
-        if self.edit == "reweight" and not read_factors("reweight", self.reweight):
+        if not read_factors("reweight", self.reweight) and self.edit == "reweight":
             raise InputError("reweight: empty; say by how much, such as reweight='striped=2'")
         if self.blend:
             read_regions("blend", self.blend)
