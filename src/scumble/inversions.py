@@ -22,13 +22,22 @@ from scumble.tuning.null_text import Tuning, tune_null_text
 
 
 class Inverter(Protocol):
-    """A kind of inversion with its values. It reports `phases` times `steps` steps."""
+    """A kind of inversion with its values."""
 
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """The steps of the grid."""
+        ...
 
     @property
-    def phases(self) -> int: ...
+    def skip(self) -> int:
+        """How many of them are left off at the noisy end."""
+        ...
+
+    @property
+    def phases(self) -> int:
+        """How often it goes over the others, reporting each."""
+        ...
 
     def __call__(self, job: Job, total: int) -> Inversion:
         """The inversion of the job's pictures; `total`: the steps that the whole job will report."""
@@ -37,20 +46,27 @@ class Inverter(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DDIMInverter:
-    """The chain that DDIM inversion walks up under the source prompts (see `loops.invert`)."""
+    """The chain that DDIM inversion walks up under the source prompts (see `loops.invert`).
+
+    At guidance 0 it listens to no prompt. `sample` draws the clean latent from the codec's posterior.
+    """
 
     phases: ClassVar[int] = 1
 
     steps: int = 50
+    skip: int = 0
     guidance: float = 1.0
     told: Told = "target"
     refine: int = 0
+    sample: bool = False
 
     def __call__(self, job: Job, total: int) -> Inversion:
         schedule, rows = job.prior.schedule, job.sources
-        pairs = schedule.grid(self.steps)
-        z = job.encode().expand(rows, -1, -1, -1)
-        denoise = guide(job.prior, job.text(job.source, rows), job.text(job.negative, rows), self.guidance)
+        pairs = schedule.grid(self.steps)[self.skip :]
+        z = job.encode(sample=self.sample).expand(rows, -1, -1, -1)
+        text, null = (job.text(prompts, rows) for prompts in (job.source, job.negative))
+        w = self.guidance
+        denoise = guide(job.prior, text, null, w) if w else guide(job.prior, null, null, 1)  # half the cost
         states = [z]
 
         def keep(x_s: Latent, *_: Any) -> Latent:
@@ -75,6 +91,8 @@ class DirectInverter:
     stores that, as published. It is the same where the editor's evaluations are equal to the last bit; where
     they are not, what is left over grows from step to step.
     """
+
+    skip: ClassVar[int] = 0
 
     steps: int = 50
     guidance: float = 7.5
@@ -119,7 +137,7 @@ class NPIInverter(DDIMInverter):
         tokens = job.text(job.source, job.sources).tokens
         return replace(
             super().__call__(job, total),
-            kind="npi", nulls=tokens.expand(self.steps, -1, -1, -1), settings=asdict(self),
+            kind="npi", nulls=tokens.expand(self.steps - self.skip, -1, -1, -1), settings=asdict(self),
         )  # fmt: skip
 
 
@@ -128,6 +146,7 @@ class NullTextInverter:
     """Null-text inversion (see `tuning.null_text`), for editors that guide as strongly."""
 
     phases: ClassVar[int] = 2
+    skip: ClassVar[int] = 0
 
     steps: int = 50
     guidance: float = 7.5
@@ -164,11 +183,13 @@ def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[
     if given is None and job.request.image is None:
         return drawn(job, inverter.steps), job.watch(0, then)
     if given is None:
-        made = inverter.phases * inverter.steps
+        made = length(inverter)
         return inverter(job, made + then), job.watch(made, made + then)
     if not isinstance(given, Inversion):
         raise InputError(f"inversion: {type(given).__name__} is none; `scumble invert` makes one")
-    given.check(job.prior.card, job.image, job.source, job.prior.schedule.grid(inverter.steps))
+    grid = job.prior.schedule.grid(inverter.steps)
+    given = given.skip(inverter.skip) if given.pairs == tuple(grid) else given
+    given.check(job.prior.card, job.image, job.source, grid[inverter.skip :])
     if given.guidance not in (None, guidance):
         raise InputError(
             f"inversion: its null text was tuned for guidance {given.guidance:g}, but this edit's is "
@@ -221,7 +242,12 @@ def prepare(
 ) -> Inversion:
     """The inversion of a request's pictures, which says nothing about a target yet."""
     job = Job(method, prior, replace(request, target=""), on_step)
-    return inverter(job, inverter.phases * inverter.steps)
+    return inverter(job, length(inverter))
+
+
+def length(inverter: Inverter) -> int:
+    """The steps that an inverter reports."""
+    return inverter.phases * (inverter.steps - inverter.skip)
 
 
 def resample(

@@ -23,7 +23,11 @@ TINY_DDPM = Path(__file__).parents[1] / "goldens/tiny-ddpm"
 
 
 def gaussian(schedule: Schedule) -> GaussianPrior:
-    return GaussianPrior({"": 0.1, "a": (0.6, -0.2, 0.0), "b": (-0.3, 0.4, 0.9)}, 0.5, schedule)
+    means = {"": (0.1, 0.1, 0.1), "a": (0.6, -0.2, 0.0), "b": (-0.3, 0.4, 0.9)}
+    pictures = {prompt: torch.tensor(mean).reshape(3, 1, 1).repeat(1, 4, 8) for prompt, mean in means.items()}
+    less = torch.linspace(1, 0, 6).repeat_interleave(torch.tensor([1, 1, 1, 1, 1, 3]))
+    pictures["b"] = pictures["a"] + less * (pictures["b"] - pictures["a"])  # they differ to the left alone
+    return GaussianPrior(pictures, 0.5, schedule)
 
 
 def finite(schedule: Schedule) -> FinitePrior:
@@ -49,7 +53,11 @@ EXACT = {
     "finite-flow": lambda: finite(Schedule.flow()),
 }
 # Few enough steps for a network, at values where every field still matters.
-SHORT: dict[str, dict[str, Any]] = {"sdedit": {"steps": 10}, "null_text": {"steps": 2, "inner_steps": 2}}
+SHORT: dict[str, dict[str, Any]] = {
+    "sdedit": {"steps": 10},
+    "diffedit": {"steps": 4, "draws": 3},
+    "null_text": {"steps": 2, "inner_steps": 2},
+}
 LONG: dict[str, dict[str, Any]] = {"null_text": {"steps": 4, "inner_steps": 3}}
 
 

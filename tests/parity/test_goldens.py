@@ -12,12 +12,14 @@ import pytest
 from .attention import check_prompt_to_prompt
 from .case import ROOT, Case, find
 from .chains import check_ddim, check_ddpm
+from .diffedit import check_diffedit
 from .edits import check_dds, check_sdedit, check_sds
 from .inversions import check_direct_inversion, check_null_text
 
 CHECKS = {
     "ddim": check_ddim,
     "ddpm": check_ddpm,
+    "diffedit": check_diffedit,
     "direct_inversion": check_direct_inversion,
     "null_text": check_null_text,
     "dds": check_dds,

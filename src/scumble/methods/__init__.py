@@ -9,6 +9,7 @@ from scumble.core.errors import InputError
 METHODS: dict[str, str] = {
     "ddim_inversion": "scumble.methods.ddim_inversion:DDIMInversion",
     "dds": "scumble.methods.dds:DDS",
+    "diffedit": "scumble.methods.diffedit:DiffEdit",
     "direct_inversion": "scumble.methods.direct_inversion:DirectInversion",
     "npi": "scumble.methods.npi:NPI",
     "null_text": "scumble.methods.null_text:NullText",
