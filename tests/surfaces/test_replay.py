@@ -1,6 +1,8 @@
 """Replay: the same picture again, from what its file says; and the refusal of anything else."""
 
 import json
+import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -256,3 +258,13 @@ def test_an_edits_own_passport_passes_the_check(made: Made) -> None:
     assert told is not None
     recipe.check(told, "out.png")
     assert not recipe.differences(told, told)
+
+
+def test_the_examples_of_the_help(png: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(png.parent)
+    made()
+    shutil.copy(png, "in.png")
+    assert cli.run(["sweep", "in.png", *WORDS, "--over", "guidance=3", "--quiet"]) == 0
+    for example in replay.EXAMPLES:
+        assert cli.run(shlex.split(example)[1:]) == 0
+    assert Path("again.png").exists()

@@ -1,13 +1,16 @@
 """The sweep: its axes, its cells on the disk and on the sheet, and going on where it stopped."""
 
 import json
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from scumble import cli, files
+from scumble import api, cli, files
 from scumble.cli import sweep as command
 from scumble.cli.axes import Variant, axes, columns, variants
 from scumble.cli.cells import Made, framed
@@ -297,4 +300,18 @@ def test_only_cells_of_one_target_compete() -> None:
 def test_nothing_to_sweep(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep() == 2
     assert "--over: nothing to sweep" in capsys.readouterr().err
-    assert len(command.EXAMPLES) == 2
+
+
+def test_the_examples_of_the_help(png: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    png.rename(png.with_name("in.png"))
+    monkeypatch.chdir(png.parent)
+    plan = api.plan
+
+    def quick(*given: Any, **what: Any) -> Plan:
+        made = plan(*given, **what)
+        return replace(made, method=replace(made.method, steps=1))  # type: ignore[type-var]
+
+    monkeypatch.setattr(api, "plan", quick)
+    for example in command.EXAMPLES:
+        assert cli.run(shlex.split(example)[1:]) == 0
+    assert len(cells(Path("in.sweep"))) == 4 + 4
