@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scumble.cli import options, results, sheets, values
+from scumble.cli import estimate, options, results, sheets, values
 from scumble.cli.results import Delivery, Film, advice, record, summary
 from scumble.cli.sheets import Cell
 from scumble.cli.voice import Voice, perform, prepare
@@ -42,6 +42,7 @@ def command(
     guidance: Annotated[float | None, typer.Option(help="Short for --set guidance=...")] = None,
     strength: Annotated[float | None, typer.Option(help="Short for --set strength=...")] = None,
     settings: options.Settings = None,
+    given: options.Given = None,
     paper: options.Paper = False,
     keep: options.Keep = "auto",
     crop: options.Crop = "auto",
@@ -78,6 +79,8 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Edit a picture, once or for every --target and --seed."""
+    from scumble import artifacts
+
     voice = Voice(quiet)
     targets = values.targets(source, target or [], change or [])
     if change:
@@ -90,6 +93,7 @@ def command(
         source=source, method=method, mask=mask, negative=negative, paper=paper, keep=values.keep(keep),
         crop=crop, form=form, size=size, force=force, model=model, device=device, dtype=dtype,
         revision=revision, offline=offline, lora=lora or (), memory=values.listed(memory or []),
+        given=artifacts.given(given or []),
     )  # fmt: skip
 
 
@@ -108,12 +112,14 @@ def run(
     image = files.read(picture)
     paths, sheet = delivery.paths(picture, what["method"], targets, seeds)
     delivery.check([*paths, *sheet], image, [picture, what["mask"]])
+    if dry_run and estimate.download(
+        what["model"], what["revision"], what["offline"], voice, delivery.as_json
+    ):
+        return
     plan = prepare(voice, image, target=targets[0], seed=seeds[0], **what)
     plans = [plan.vary(target=target or None, seed=seed) for target in targets for seed in seeds]
     if dry_run:
-        from scumble.cli.estimate import estimate
-
-        estimate(plan, len(plans), voice, delivery.as_json)
+        estimate.estimate(plan, len(plans), voice, delivery.as_json)
         return
     if sheet:
         results.make_folder(sheet[0].parent)

@@ -16,6 +16,22 @@ if TYPE_CHECKING:
 TRIED = 2  # steps
 
 
+def download(model: str, revision: str | None, offline: bool, voice: Voice, as_json: bool) -> bool:
+    """Whether the model would have to be downloaded first; if so, say how much."""
+    from scumble.priors.load import outstanding
+
+    left = outstanding(model, revision=revision, offline=offline)
+    if left is None:
+        return False
+    if as_json:
+        typer.echo(
+            json.dumps({"model": model, "licence": left.licence, "download": sum(left.missing.values())})
+        )
+    else:
+        voice.say(f"dry run: {left} would be downloaded first; then --dry-run tells time and memory, too")
+    return True
+
+
 def estimate(plan: Plan, edits: int, voice: Voice, as_json: bool) -> None:
     """Say what `edits` such edits would take; nothing is written."""
     told = measure(plan, edits)
@@ -65,4 +81,5 @@ def measure(plan: Plan, edits: int = 1) -> dict[str, Any]:
         "evaluations": edits * (evaluations[-1] + left * (evaluations[-1] - evaluations[-2])),
         "seconds": edits * (clock[-1] - clock[0] + left * (clock[-1] - clock[-2])),
         "memory": machine.peak(device),
+        "download": 0,
     }

@@ -94,7 +94,8 @@ class Delivery:
     def tell(self, paths: Sequence[Path], told: Mapping[str, Any] | None = None) -> None:
         """Results on stdout: the paths of their files, or all that is known of them."""
         if self.as_json:
-            typer.echo(json.dumps(told or {"file": str(paths[0])}))
+            file, *beside = map(str, paths)
+            typer.echo(json.dumps({"file": file, "beside": beside, **(told or {})}))
         else:
             for path in paths:
                 typer.echo(str(path))

@@ -12,7 +12,7 @@ from pathlib import Path
 from scumble.core.errors import InputError, MachineError
 from scumble.core.prior import Card, Prior
 from scumble.priors._folder import Folder
-from scumble.priors._hub import fetch
+from scumble.priors._hub import Download, fetch, survey
 from scumble.priors._single_file import SingleFile
 
 BUILTIN = ("scenes",)
@@ -93,6 +93,32 @@ def readable(folder: Folder) -> Iterator[None]:
         raise folder.error(f"it cannot be loaded ({reason})", remedy) from error
 
 
+def obtain(model: str, *, revision: str | None = None, to: Path | None = None) -> Path:
+    """Where `model` lies, after fetching what of it is not here: into the hub's cache, or the folder `to`.
+
+    Of a single file that is CLIP's vocabulary. Errors are those of `load_prior`.
+    """
+    if to is not None and not _is_id(model):
+        raise InputError(f"model '{model}': only a model of the hub is fetched to a folder; leave --to out")
+    folder = fetch(model, revision=revision, to=to) if to else find(model, revision=revision)
+    folder.check()
+    if isinstance(folder, SingleFile):
+        vocabulary(folder)
+        return folder.file
+    return folder.path
+
+
+def pending(model: str, *, revision: str | None = None, offline: bool = False) -> str:
+    """What loading `model` would download first, in words: size, licence, folder; empty where nothing.
+
+    Only its configs are fetched for that. Errors are those of `load_prior`.
+    """
+    if not _is_id(model):
+        return ""
+    _, download = survey(model, revision=revision, offline=offline)
+    return str(download) if download and download.missing else ""
+
+
 def models() -> dict[str, Card]:
     """The built-in models that are installed, by name."""
     from scumble.priors._card import read_card
@@ -127,6 +153,17 @@ def find(model: str, *, revision: str | None = None, offline: bool = False) -> F
         else f"known: {', '.join(BUILTIN)}, a folder, or a hub id (owner/name)."
     )
     raise InputError(f"model '{model}': there is no such built-in model, folder or hub id; {hint}")
+
+
+def outstanding(model: str, *, revision: str | None = None, offline: bool = False) -> Download | None:
+    """What would be downloaded before `model` is loaded, None for nothing; only its configs are fetched.
+
+    Errors are those of `find`.
+    """
+    if model in BUILTIN or not _is_id(model):
+        return None
+    _, download = survey(model, revision=revision, offline=offline)
+    return download if download and download.missing else None
 
 
 def _is_path(model: str) -> bool:
