@@ -142,6 +142,15 @@ def test_the_frame(prior: AnyPrompt, tmp_path: Path):
     bench, stages = Bench(out=tmp_path, batch=10), Stages(prior, scene_tasks("validation", 10, SIDE))
     found = {c.name: run(bench, stages, c.label) for c in framing([contestant(DDS)])}
     assert list(found) == ["copy", "resample", "ceiling"]
+    given = [contestant(text) for text in ("resample:steps=9", "dds+exact")]
+    assert [c.label for c in framing(given)] == [
+        "copy",
+        "ceiling",
+        "copy+reduced",
+        "resample+reduced",
+        "ceiling+reduced",
+    ]
+    assert not [c for c in framing(given, has_truths=False) if c.name == "ceiling"]
     joint = {name: [r["scores"]["joint"] for r in rows] for name, rows in found.items()}
     edits = [r["scores"]["joint"] is not None for r in found["copy"]]
     assert sum(edits) == 8  # of ten kinds, a no-op and a look leave nothing to succeed or to preserve

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
-from itertools import product
+from itertools import cycle, product
 
 import torch
 
@@ -67,18 +67,21 @@ def _differ(a: Thing, b: Thing) -> bool:
     return (a.shape, a.colour) != (b.shape, b.colour)
 
 
-def reduced_edits(split: Split, seed: int, scenes: Sequence[Scene] | None = None) -> Iterator[SceneEdit]:
-    """An endless stream of edits within the reduced world, the kinds in turn: sources and all targets are of it."""
+def reduced_edits(
+    split: Split, seed: int, scenes: Sequence[Scene] | None = None, kinds: Sequence[str] = KINDS
+) -> Iterator[SceneEdit]:
+    """An endless stream of edits within the reduced world, the kinds in turn: sources and all targets are of it.
+
+    scenes: another world, in which every one of `kinds` must be possible.
+    """
     world = scenes or reduced_scenes()
     known, rng = frozenset(world), generator(split, seed)
-    while True:
-        for kind in KINDS:
-            edit = None
-            while edit is None:
-                edit = change(world[int(rng.integers(len(world)))], kind, rng)
-                targets = tuple(t for t in edit.targets if t in known) if edit else ()
-                edit = replace(edit, targets=targets) if edit and targets else None
-            yield edit
+    for kind in cycle(kinds):
+        edit, targets = None, ()
+        while edit is None or not targets:
+            edit = change(world[int(rng.integers(len(world)))], kind, rng)
+            targets = tuple(t for t in edit.targets if t in known) if edit else ()
+        yield replace(edit, targets=targets)
 
 
 class ExactScore(FinitePrior):

@@ -155,7 +155,8 @@ def sentinels(methods: Mapping[str, Sequence[Row]]) -> str:
     above = [f"{s} is not below {m}" for s, m in pairs if joint[s] >= joint[m]]
     if above:
         return f"the joint score does not rank the sentinels last: {'; '.join(above)}"
-    return f"{' and '.join(dict.fromkeys(s for s, _ in pairs)) or 'no sentinel'} rank last on the joint score"
+    named = " and ".join(dict.fromkeys(s for s, _ in pairs))
+    return f"on the joint score nothing ranks as low as {named}" if named else "no sentinel to rank against"
 
 
 def _sentinel(method: str) -> bool:

@@ -91,16 +91,15 @@ class Stages:
 
 
 def framing(contestants: Sequence[Contestant], *, has_truths: bool = True) -> list[Contestant]:
-    """The rows that frame the table, on every set of edits that the contestants are run on; none twice."""
-    found: list[Contestant] = []
-    labels = {c.label for c in contestants}
-    for extras in dict.fromkeys(c.extras & {"reduced", "exact"} for c in contestants):
-        world = "+reduced" if extras else ""
-        for name in BASELINES:
-            label = f"{name}{world}"
-            if label not in labels and (has_truths or name != "ceiling"):
-                labels.add(label)
-                found.append(
-                    Contestant(label=label, name=name, extras=frozenset({"reduced"} if extras else ()))
-                )
-    return found
+    """The rows that frame the table, on every set of edits that the contestants are run on, but for those given."""
+
+    def extra(contestant: Contestant) -> frozenset[str]:
+        return frozenset({"reduced"} if contestant.world != "whole" else ())
+
+    given = {(c.name, extra(c)) for c in contestants}
+    return [
+        Contestant(label="+".join([name, *extras]), name=name, extras=extras)
+        for extras in dict.fromkeys(map(extra, contestants))
+        for name in BASELINES
+        if (name, extras) not in given and (has_truths or name != "ceiling")
+    ]

@@ -51,13 +51,12 @@ def interval(values: NDArray[np.float64], draws: int = DRAWS) -> Estimate:
     if n == 1:
         return Estimate(mean=mean, low=np.nan, high=np.nan, n=1)
     # resampled about the mean: where all values are equal the interval is exactly that
-    means = mean + _weights(n, draws) @ (values - mean)
+    means = mean + _counts(n, draws) @ (values - mean) / n
     low, high = np.quantile(means, (0.025, 0.975))
     return Estimate(mean=mean, low=float(low), high=float(high), n=n)
 
 
 @lru_cache(maxsize=16)
-def _weights(n: int, draws: int) -> NDArray[np.float32]:
-    """(draws, n): the share that every value has in every resample."""
-    counts = np.random.default_rng(n).multinomial(n, np.full(n, 1 / n), size=draws)
-    return (counts / n).astype(np.float32)
+def _counts(n: int, draws: int) -> NDArray[np.int16]:
+    """(draws, n): how often every resample holds every value."""
+    return np.random.default_rng(n).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.int16)

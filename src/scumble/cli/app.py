@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scumble.cli import demo, doctor, edit, methods, models, replay, sweep, train
+from scumble.cli import bench, demo, doctor, edit, fetch, invert, methods, models, replay, sweep, train
 
 app = typer.Typer(
     name="scumble",
@@ -18,6 +18,8 @@ app = typer.Typer(
 )
 training = typer.Typer(help="Train what the package ships.", no_args_is_help=True)
 app.add_typer(training, name="train")
+benching = typer.Typer(help="Measure methods against exact ground truth.", no_args_is_help=True)
+app.add_typer(benching, name="bench")
 
 
 def register(group: typer.Typer, name: str, command: Callable[..., None], examples: Sequence[str]) -> None:
@@ -27,11 +29,15 @@ def register(group: typer.Typer, name: str, command: Callable[..., None], exampl
 
 register(app, "demo", demo.command, demo.EXAMPLES)
 register(app, "edit", edit.command, edit.EXAMPLES)
+register(app, "invert", invert.command, invert.EXAMPLES)
 register(app, "sweep", sweep.command, sweep.EXAMPLES)
 register(app, "replay", replay.command, replay.EXAMPLES)
 register(app, "methods", methods.command, methods.EXAMPLES)
 register(app, "models", models.command, models.EXAMPLES)
+register(app, "fetch", fetch.command, fetch.EXAMPLES)
 register(app, "doctor", doctor.command, doctor.EXAMPLES)
+register(benching, "scenes", bench.scenes, bench.SCENES_EXAMPLES)
+register(benching, "report", bench.report, bench.REPORT_EXAMPLES)
 register(training, "prior", train.prior, train.PRIOR_EXAMPLES)
 register(training, "card", train.card, train.CARD_EXAMPLES)
 

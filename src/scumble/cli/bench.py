@@ -1,0 +1,155 @@
+"""`scumble bench`: methods against exact ground truth, and the tables of what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from scumble.cli import options, values
+from scumble.cli.voice import Voice
+from scumble.core.errors import InputError
+
+if TYPE_CHECKING:
+    from scumble.bench.contestants import Contestant
+    from scumble.bench.run import Bench
+    from scumble.bench.stages import Stages
+    from scumble.bench.tasks import Tasks
+
+SCENES_EXAMPLES = (
+    "scumble bench scenes --method dds --method sdedit:strength=0.5 --n 600 --seeds 3 -o runs/test",
+    "scumble bench scenes --method dds:guidance=5 --split validation -o runs/validation",
+)
+REPORT_EXAMPLES = (
+    "scumble bench report runs/test/dds.jsonl runs/test/copy.jsonl",
+    "scumble bench report runs/test/dds.jsonl runs/test/sdedit-strength=0.5.jsonl --format latex",
+)
+SPLITS = ("test", "validation")
+N = 200  # edits, where nothing else is said
+
+
+def scenes(
+    method: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME[:PARAMETER=VALUE,...][+EXTRA]",
+            help="Repeats. +mask: it is given the true mask; +layer: the finished picture under the layer; +reduced, "
+            "+exact: on the reduced world, with the network or the exact score.",
+        ),
+    ],
+    model: options.Model = "scenes",
+    split: Annotated[str, typer.Option(help="test, or validation, on which parameters are chosen.")] = "test",
+    n: Annotated[
+        int | None, typer.Option("--n", help="How many edits. Default: 200; with --data all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many times each edit is made.")] = 1,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Your own pictures instead: data.jsonl with image, source, target."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to, or to go on in.")] = Path(
+        "runs/bench"
+    ),
+    batch: Annotated[int, typer.Option(help="Pictures per call of a method.")] = 16,
+    back: Annotated[bool, typer.Option(help="Also edit the results of the first seed back.")] = True,
+    frame: Annotated[
+        bool, typer.Option(help="Also the rows to compare with: copy, resample, ceiling.")
+    ] = True,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    quiet: options.Quiet = False,
+) -> None:
+    """Make edits with exact ground truth, score them, and go on where an earlier run stopped."""
+    if split not in SPLITS:
+        raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
+    asked = [contestant(text) for text in method]
+    voice = Voice(quiet)
+    from scumble import api
+    from scumble.bench.run import Bench
+    from scumble.bench.stages import Stages, framing
+    from scumble.bench.tasks import folder_tasks, scene_tasks
+
+    bench = Bench(out=out, seeds=seeds, batch=batch, back=back)
+    listed = folder_tasks(data, n) if data else None
+    if listed and any(c.world != "whole" for c in asked):
+        raise InputError("--data: +reduced and +exact are edits of the scenes' own; leave them out")
+    if frame:
+        asked = [*framing(asked, has_truths=listed is None or listed.has_truths), *asked]
+    with voice.waiting(f"loading {model}"):
+        prior = api.load(model, device=device, dtype=dtype)
+    count = N if n is None else n
+    side = prior.card.size
+    tasks = listed or scene_tasks(cast(Any, split), count, side)
+    perform(bench, Stages(prior, tasks, cast(Any, split), count), asked, voice)
+
+
+def report(
+    rows: Annotated[list[Path], typer.Argument(metavar="FILE.jsonl...", help="What `bench scenes` wrote.")],
+    form: Annotated[str, typer.Option("--format", help="md, csv or latex.")] = "md",
+    against: Annotated[
+        str | None, typer.Option(help="The method to take differences to. Default: the first editor.")
+    ] = None,
+) -> None:
+    """Tables: means with 95 % intervals, paired differences, overall and by kind of edit."""
+    from scumble.bench.report import report
+
+    typer.echo(report(rows, form, against), nl=False)
+
+
+def contestant(text: str) -> Contestant:
+    """ "NAME:PARAMETER=VALUE,...+EXTRA" as a row of the table. Raises InputError for what there is not."""
+    from scumble.bench.contestants import Contestant, split
+
+    name, settings, extras = split(text)
+    found = Contestant(label=text.strip(), name=name, settings=values.settings(settings), extras=extras)
+    found.kind()
+    return found
+
+
+def perform(bench: Bench, stages: Stages, asked: Sequence[Contestant], voice: Voice) -> None:
+    """Check all, run all, draw the sheets; what was written is told on stdout."""
+    for stem, some in groupby(sorted(c.stem for c in asked)):
+        if len(list(some)) > 1:
+            raise InputError(f"--method {stem}: given twice")
+    ready = [(stages.of(c).ready(c), stages.of(c)) for c in asked]
+    try:
+        bench.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{bench.out}: cannot be made ({error.strerror}); choose another with -o") from error
+
+    def tell(label: str, done: int, total: int, left: float) -> None:
+        voice.say(f"{label}: {done}/{total} edits, {left / 60:.0f} min left")
+
+    for method, stage in ready:
+        typer.echo(bench.run(method, stage, tell))
+    for world, some in groupby(sorted(asked, key=_world), _world):
+        chosen = list(some)
+        path = bench.out / f"sheet{world}.png"
+        draw(path, bench, chosen, stages.of(chosen[0]).tasks)
+        typer.echo(path)
+
+
+def _world(contestant: Contestant) -> str:
+    return "" if contestant.world == "whole" else "-reduced"
+
+
+def draw(path: Path, bench: Bench, contestants: Sequence[Contestant], tasks: Tasks) -> None:
+    """The contact sheet of the first edits: source, true edit, every method."""
+    from PIL import Image
+
+    from scumble import files
+    from scumble.bench.contact import tiles
+    from scumble.cli import sheets
+
+    rows = tiles(bench, contestants, tasks)
+    cells = [sheets.Cell(Image.fromarray(t.pixels), t.lines, t.good) for row in rows for t in row]
+    title = (
+        f"{tasks.world['world']}, first edits: the source, the true edit, and what every method made of it"
+    )
+    note = "Framed: found, done and kept (docs/bench.md)."
+    files.save(sheets.sheet(cells, columns=len(rows[0]), title=title, note=note), path)
