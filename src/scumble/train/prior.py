@@ -71,9 +71,12 @@ def train_prior(
 
 
 def recommended(guidance: float) -> dict[str, dict[str, float]]:
-    """What a card recommends, method by method: its guidance, and SDEdit in 50 steps of its SDE."""
+    """What a card recommends, method by method: its guidance, SDEdit in 50 steps of its SDE, and the layout of
+    self-attention at all of these small latents' strides.
+    """
     return {
         "dds": {"guidance": guidance},
+        "p2p": {"guidance": guidance, "self_stride": 1, "self_end": 0.6},
         "sds": {"guidance": guidance},
         "sdedit": {"guidance": guidance, "steps": 50},
     }
