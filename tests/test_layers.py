@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "machine": {"core"},
     "measures": {"core"},
     "passport": set(),
-    "plan": {"passport", "checks", "machine", "layer", "canvas", "files", "forms", "core"},
+    "plan": {"artifacts", "passport", "checks", "machine", "layer", "canvas", "files", "forms", "core"},
     "api": {
         "plan",
         "passport",

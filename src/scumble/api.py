@@ -79,6 +79,7 @@ def edit(
     negative: str = "",
     seed: int = 0,
     settings: Mapping[str, object] | None = None,
+    given: Mapping[str, object] | None = None,
     keep: str | float = "auto",
     crop: str = "auto",
     form: str = "latent",
@@ -96,6 +97,8 @@ def edit(
         model: what `load` takes, or a prior.
         mask: white may change, black stays exactly as it is; of the picture's size.
         settings: values for a method given by name, above the card's and the method's own.
+        given: what was prepared before, such as {"inversion": ...} from `scumble invert`; see
+            `scumble.artifacts`.
         keep: "auto": what hardly changed stays the input's own pixels, exactly; a number from 0 to 2: so does
             what changed by less (colours have a range of 2); "none": the method's own picture everywhere.
         crop: "auto": where the mask is small, edit only the part around it, at the model's full resolution; the
@@ -117,7 +120,7 @@ def edit(
     """
     return plan(
         image, source=source, target=target, method=method, model=model, mask=mask, negative=negative,
-        seed=seed, settings=settings, keep=keep, crop=crop, form=form, size=size, paper=paper, force=force,
+        seed=seed, settings=settings, given=given, keep=keep, crop=crop, form=form, size=size, paper=paper, force=force,
     )(on_step)  # fmt: skip
 
 
@@ -132,6 +135,7 @@ def plan(
     negative: str = "",
     seed: int = 0,
     settings: Mapping[str, object] | None = None,
+    given: Mapping[str, object] | None = None,
     keep: str | float = "auto",
     crop: str = "auto",
     form: str = "latent",
@@ -178,6 +182,7 @@ def plan(
         negative=negative,
         mask=part_mask and canvas.mask_to_canvas(part_mask.values, fit),
         seed=seed,
+        given=given or {},
     )
     return Plan(
         prior=prior, name=name, method=chosen, origins=origins, manner=manner, picture=picture, mask=drawn,

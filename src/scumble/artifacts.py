@@ -6,8 +6,9 @@ with.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,17 @@ def given(named: Iterable[str]) -> dict[str, object]:
         if artifact.name != name:
             raise InputError(f"--given {text}: the file holds a {artifact.name}, not a {name}")
     return found
+
+
+def digest(artifact: object) -> str | None:
+    """What tells an artifact apart: sha256 over its tensors, shortened; None for other things."""
+    tensors: Mapping[str, Any] | None = getattr(artifact, "tensors", dict)() or None
+    if tensors is None:
+        return None
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode() + tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]
 
 
 def _kind(name: str) -> Any:

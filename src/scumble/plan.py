@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scumble.artifacts import digest
 from scumble.checks import check_prompts, check_seed, check_words
 from scumble.core.errors import InputError
 from scumble.passport import placeless, plain, versions
@@ -147,6 +148,7 @@ class Plan:
             "source": request.source,
             "target": request.target,
             "negative": request.negative,
+            "given": {name: digest(x) for name, x in request.given.items()},
             "seed": request.seed,
             **asdict(self.manner),
             "model": self._model(),

@@ -13,6 +13,12 @@ Settings = Annotated[
         "--set", metavar="NAME=VALUE", help="A parameter of the method; `scumble methods dds` lists them."
     ),
 ]
+Given = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--given", metavar="NAME=FILE", help="What was prepared before: inversion=IN.inv from scumble invert."
+    ),
+]
 Method = Annotated[
     str, typer.Option("--method", help="`scumble methods` lists them; ./file.py:Class runs your own.")
 ]
