@@ -24,7 +24,8 @@ app.add_typer(benching, name="bench")
 
 def register(group: typer.Typer, name: str, command: Callable[..., None], examples: Sequence[str]) -> None:
     """Make `command` available as `name`; its help ends with the examples, which a test runs or parses."""
-    group.command(name, epilog="\n\n".join(["Examples:", *examples]))(command)
+    paragraphs = [" ".join(lines.split()) for lines in (command.__doc__ or "").split("\n\n")]
+    group.command(name, help="\n\n".join(paragraphs), epilog="\n\n".join(["Examples:", *examples]))(command)
 
 
 register(app, "demo", demo.command, demo.EXAMPLES)

@@ -36,7 +36,7 @@ def command(
     negative: options.Negative = "",
     seed: Annotated[
         list[str] | None,
-        typer.Option(metavar="N|N-M", help="The same seed gives the same edit; repeats.  [default: 0]"),
+        typer.Option(metavar="N|N-M", help="The same seed gives the same edit; repeats.  \\[default: 0]"),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Short for --set steps=...")] = None,
     guidance: Annotated[float | None, typer.Option(help="Short for --set guidance=...")] = None,
@@ -53,7 +53,7 @@ def command(
         typer.Option(
             "-o",
             "--out",
-            help="PNG, JPEG or WebP; for several targets or seeds a folder.  [default: IN.METHOD.png]",
+            help="PNG, JPEG or WebP; for several targets or seeds a folder.  \\[default: IN.METHOD.png]",
         ),
     ] = None,
     overwrite: options.Overwrite = False,

@@ -32,11 +32,11 @@ def command(
     given: Annotated[
         Path | None,
         typer.Option(
-            "--input", help="The picture it was made of.  [default: by its name, beside OUT or above]"
+            "--input", help="The picture it was made of.  \\[default: by its name, beside OUT or above]"
         ),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", help="The mask it was made with.  [default: likewise]")
+        Path | None, typer.Option("--mask", help="The mask it was made with.  \\[default: likewise]")
     ] = None,
     method: Annotated[
         str | None,
@@ -57,7 +57,7 @@ def command(
     ] = None,
     device: options.Device = "auto",
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Of the network calls.  [default: as it was made]")
+        str | None, typer.Option("--dtype", help="Of the network calls.  \\[default: as it was made]")
     ] = None,
     memory: options.Memory = None,
     offline: options.Offline = False,
