@@ -203,7 +203,7 @@ def test_a_changed_result(made: Made, refused: Refused) -> None:  # noqa: F811
         {"method": None}, {"settings": []}, {"settings": {"steps": 2}}, {"settings": {"steps": {}}}, {"seed": "1"},
         {"source": 3}, {"model": {}}, {"model": "scenes"}, {"input": None}, {"mask": []}, {"force": "yes"},
         {"input": {"name": "circle.png", "sha256": 5}}, {"keep": {}}, {"size": "big"}, {"scumble": None},
-        {"mask": {"name": "a", "sha256": None}},
+        {"mask": {"name": "a", "sha256": None}}, {"layer": None}, {"layer": {"changed": "all"}}, {"seconds": []},
     ],
     ids=str,
 )  # fmt: skip

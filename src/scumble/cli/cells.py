@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scumble.cli import sheets
 from scumble.cli.axes import Variant
-from scumble.cli.recipe import differences, passport_of
+from scumble.cli.recipe import check, differences, passport_of
 from scumble.cli.voice import Voice, perform
 from scumble.core.errors import InputError
 
@@ -88,13 +88,14 @@ class Cell:
 
     def finished(self, overwrite: bool = False) -> dict[str, Any] | None:
         """The passport of the file where it is what would be made; None where there is none or, with `overwrite`,
-        another one. Without `overwrite`, raises InputError for another file in the way.
+        another one. Raises InputError for another file in the way without `overwrite`, and for a damaged one.
         """
         if not self.path.exists():
             return None
         told = passport_of(self.path)
         other = differences(self.plan.promise(), told)
         if not other:
+            check(told, self.path)
             return told
         if overwrite:
             return None
@@ -119,7 +120,7 @@ class Cell:
             files.save(picture, self.path, passport)
         else:
             picture = Image.open(self.path)
-        if "measures" not in passport:
+        if set(passport.get("measures") or ()) != {"distance", "direction"}:
             passport = {**passport, "measures": ruler.measure(self.plan, picture)}
             files.save(picture, self.path, passport)
         told = {

@@ -17,6 +17,7 @@ KINDS: Mapping[str, type | tuple[type, ...]] = {
     "scumble": str, "method": str, "settings": dict, "source": WORD, "target": WORD, "negative": str, "seed": int,
     "keep": (str, int, float), "crop": str, "form": str, "size": (int, type(None)), "paper": bool, "force": bool,
     "model": dict, "input": dict, "mask": (dict, type(None)),
+    "layer": dict, "evaluations": int, "seconds": (int, float),
 }  # fmt: skip
 PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "model": {
@@ -30,6 +31,7 @@ PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     },
     "input": {"name": str, "sha256": str},
     "mask": {"name": str, "sha256": str},
+    "layer": {"changed": (int, float)},
 }
 
 

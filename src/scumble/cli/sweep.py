@@ -64,7 +64,7 @@ def command(
     size: options.Size = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="The folder to write to, or to go on in.  [default: IN.sweep]"),
+        typer.Option("-o", "--out", help="The folder to write to, or to go on in.  \\[default: IN.sweep]"),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make cells again that were made with other values.")
@@ -160,7 +160,7 @@ def make(
         voice.say(f"cell {len(made) + 1} of {len(cells)}: {cell.variant.label}{made_before}")
         made.append(cell.make(passport, voice, ruler))
         if "error" in made[-1].told:
-            voice.say(f"this cell failed: {made[-1].told['error']}")
+            typer.echo(f"this cell failed: {made[-1].told['error']}", err=True)
         elif not as_json:
             typer.echo(str(cell.path))
     if all("error" in cell.told for cell in made):
