@@ -35,7 +35,7 @@ from scumble.scenes.world import JITTER, fits
 
 SHAPES = ("circle", "square", "star", "heart")
 COLOURS = ("red", "yellow", "green", "blue")
-OFFSETS = ((0.0, 0.0), *product((-JITTER, JITTER), repeat=2))
+OFFSETS = ((0.0, 0.0), *((x, y) for x in (-JITTER, JITTER) for y in (-JITTER, JITTER)))
 BATCH = 50
 
 

@@ -66,7 +66,8 @@ class Stages:
 
     def __init__(self, prior: Prior, tasks: Tasks, split: Split = "test", n: int = 1):
         """`split` and `n` are of the reduced world's edits."""
-        self._prior, self._tasks, self._split, self._n = prior, tasks, split, n
+        self._prior, self._tasks, self._n = prior, tasks, n
+        self._split: Split = split
 
     def of(self, contestant: Contestant) -> Stage:
         """The stage of a contestant."""
