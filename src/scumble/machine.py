@@ -19,9 +19,8 @@ def peak(device: str = "cpu") -> int:
     for name in ("max_memory_allocated", "driver_allocated_memory"):
         if told := getattr(_module(device), name, None):
             return int(told())
-    info = psutil.Process().memory_info()
-    if hasattr(info, "peak_wset"):  # Windows
-        return int(info.peak_wset)
+    if most := getattr(psutil.Process().memory_info(), "peak_wset", None):  # Windows
+        return int(most)
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from scumble.artifacts import digest
 from scumble.checks import check_prompts, check_seed, check_words
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scumble.core.prior import Prior
     from scumble.core.request import Edit, EditRequest, Method, OnStep
     from scumble.files import Mask, Picture
-    from scumble.layer import Layer
+    from scumble.layer import Keep, Layer
 
 Origin = str  # "user", "card" or "method"
 
@@ -107,7 +107,7 @@ class Plan:
         """The same edit with another target or seed, on the same model and canvas. Raises InputError."""
         request = self.request
         if target is not None:
-            check_prompts(self.name, self.method.needs, request.source, target, self.mask)
+            check_prompts(self.name, self.method.needs, str(request.source or ""), target, self.mask)
             check_words(self.prior.card, [target], self.manner.force)
             request = replace(request, target=target)
         if seed is not None:
@@ -123,7 +123,7 @@ class Plan:
         if keep == "none":
             layer = opaque(raw, self.fit)
         else:
-            layer = lift(self.before, raw, self.part, self.fit, keep)
+            layer = lift(self.before, raw, self.part, self.fit, cast("Keep", keep))
         if self.part_mask is not None:
             layer = layer.within(self.part_mask.values)
         return layer if self.box is None else layer.placed(self.box, self.picture.size)
