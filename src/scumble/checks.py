@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,8 @@ def method_class(name: str) -> type[Any]:
     Raises:
         InputError: no such method, file or class, or a class that is no method.
     """
+    from importlib.metadata import entry_points
+
     from scumble import methods
 
     file, colon, attribute = name.rpartition(":")
@@ -48,6 +49,8 @@ def method_class(name: str) -> type[Any]:
 
 def method_names() -> list[str]:
     """The methods known by name: ours, and those of installed packages (entry points "scumble.methods")."""
+    from importlib.metadata import entry_points
+
     from scumble import methods
 
     return sorted({*methods.METHODS, *(point.name for point in entry_points(group="scumble.methods"))})
