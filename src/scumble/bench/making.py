@@ -24,7 +24,6 @@ from scumble.core.request import Edit, EditRequest
 from scumble.core.types import Image, Latent
 from scumble.judge import Known
 from scumble.layer import lift
-from scumble.machine import limits
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,7 +90,6 @@ def make(ready: Ready, prior: Prior, some: Sequence[Placed], *, seed: int, back:
 
     Raises:
         InputError: what the method refuses, or values that ran away.
-        MachineError: the memory does not suffice.
     """
     clocked = Clocked(prior)
     sources = [placed.known.source for placed in some]
@@ -136,8 +134,7 @@ def _request(ready: Ready, prior: Prior, some: Sequence[Placed], seed: int) -> E
 
 
 def _edit(ready: Ready, prior: Prior, request: EditRequest) -> Edit:
-    with limits(str(getattr(prior, "loaded", {}).get("device", "cpu"))):
-        edit = ready.method(prior, request)
+    edit = ready.method(prior, request)
     if not edit.raw.isfinite().all():
         name = ready.contestant.label
         raise InputError(f"{name}: the values ran away to infinity; try smaller steps or less guidance")

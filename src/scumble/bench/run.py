@@ -20,6 +20,7 @@ from scumble.bench.tasks import MOST
 from scumble.core.errors import InputError
 from scumble.core.pixels import Pixels, rms
 from scumble.judge import Judged, judge
+from scumble.machine import limits
 
 TESTS = "test-runs.jsonl"
 """In the output folder: a line for every time that something was measured on a test split."""
@@ -85,7 +86,8 @@ class Bench:
         contestant = ready.contestant
         seed = repeat * MOST + some[0].task.index
         back = self.back and repeat == 0 and not contestant.frames
-        made = make(ready, stage.prior, some, seed=seed, back=back)
+        with limits(str(stage.loaded.get("device", "cpu"))):
+            made = make(ready, stage.prior, some, seed=seed, back=back)
         for i, (placed, result) in enumerate(zip(some, made.results, strict=True)):
             task, path = placed.task, self.picture(contestant, placed.task.id, repeat)
             known = placed.known.first if "mask" in contestant.extras else placed.known
