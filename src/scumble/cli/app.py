@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scumble.cli import bench, demo, doctor, edit, fetch, invert, methods, models, replay, sweep, train
+from scumble.cli import attention, bench, demo, doctor, edit, fetch, invert, methods, models, replay, sweep, train
 
 app = typer.Typer(
     name="scumble",
@@ -33,6 +33,7 @@ register(app, "edit", edit.command, edit.EXAMPLES)
 register(app, "invert", invert.command, invert.EXAMPLES)
 register(app, "sweep", sweep.command, sweep.EXAMPLES)
 register(app, "replay", replay.command, replay.EXAMPLES)
+register(app, "attention", attention.command, attention.EXAMPLES)
 register(app, "methods", methods.command, methods.EXAMPLES)
 register(app, "models", models.command, models.EXAMPLES)
 register(app, "fetch", fetch.command, fetch.EXAMPLES)

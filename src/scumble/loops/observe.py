@@ -1,0 +1,34 @@
+"""Where a network looks: its cross attention while it denoises a picture, word by word."""
+
+from collections.abc import Sequence
+
+import torch
+
+from scumble.attention.inject import Edits
+from scumble.attention.maps import Maps, Record
+from scumble.core.control import Row
+from scumble.core.noise import Noise
+from scumble.core.prior import Prior, Text, ask
+from scumble.core.request import Watch
+from scumble.core.types import Latent
+
+LOOKED_AT: Row = ("source", "text")
+
+
+@torch.no_grad()
+def observe(
+    prior: Prior, z: Latent, text: Text, times: Sequence[float], noise: Noise, on_step: Watch | None = None
+) -> Maps:
+    """The maps of the text's words over the pictures z (b, c, h, w), averaged over the levels `times`.
+
+    At each level z is noised afresh, and the network is asked once. Raises InputError for a prior without
+    cross attention.
+    """
+    record = Record((LOOKED_AT,))
+    with prior.control(Edits(maps=[record])):
+        for k, t in enumerate(times, 1):
+            x_t = prior.schedule.mix(z, noise.like(z), t)
+            p = ask(prior, {LOOKED_AT: (x_t, text)}, prior.schedule.time(t, len(z)))
+            if on_step is not None:
+                on_step(k, len(times), t, x_t, p[LOOKED_AT].x0)
+    return record.maps(LOOKED_AT, text)

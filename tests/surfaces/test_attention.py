@@ -1,0 +1,73 @@
+"""`scumble attention`: a sheet with a heat map for every word, or one clear line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import scumble
+from scumble import cli, files
+from scumble.cli.attention import heat_maps
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise
+from scumble.loops.observe import observe
+from tests.priors.conftest import pristine  # noqa: F401
+from tests.surfaces.test_cli import refused  # noqa: F401
+
+
+def test_every_word_is_drawn_once(
+    png: Path,
+    checkpoint: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(png.parent)
+    line = ["attention", png.name, "--prompt", "a dot, a box", "--model", str(checkpoint())]
+    assert cli.run(line) == 0
+    told = capsys.readouterr()
+    assert told.out == "circle.attention.png\n"
+    assert "model model: " in told.err
+    sheet = Image.open("circle.attention.png").tobytes()
+    assert cli.run([*line, "--word", "dot", "-o", "dot.png", "--quiet"]) == 0
+    assert Image.open("dot.png").size < Image.open("circle.attention.png").size
+    assert cli.run([*line, "-o", "again.png"]) == 0
+    assert Image.open("again.png").tobytes() == sheet
+
+
+def test_a_map_lies_over_the_picture(png: Path, model: scumble.Prior) -> None:
+    picture = files.read(png)
+    whole, dot = heat_maps(model, picture, "a dot", ["dot"])
+    assert whole.picture.tobytes() == picture.rgb.tobytes()
+    assert dot.picture.size == whole.picture.size == (96, 64)
+    assert dot.lines[0] == "dot"
+    assert dot.lines[1].endswith(" % of the attention")
+
+
+@torch.no_grad()
+def test_maps_sum_to_one_over_the_tokens(model: scumble.Prior) -> None:
+    z, text, told = torch.zeros(2, 4, 8, 8), model.embed(["a dot", "a box"]), list[tuple[int, int]]()
+    maps = observe(model, z, text, [900, 300], Noise(0, 2), lambda k, n, *_: told.append((k, n)))
+    assert told == [(1, 2), (2, 2)]
+    for found in maps.strides.values():
+        torch.testing.assert_close(found.sum(1), torch.ones_like(found[:, 0]))
+    assert not maps["box"][0].any()
+    assert maps["box"][1].any()
+
+
+def test_what_cannot_be_drawn_is_refused(
+    png: Path,
+    checkpoint: Callable[..., Path],
+    refused: Callable[..., str],  # noqa: F811
+    model: scumble.Prior,
+) -> None:
+    assert "prompt: empty" in refused("attention", png)
+    folder = checkpoint()
+    line = ["attention", png, "--prompt", "a dot", "--model", folder]
+    assert "'box' is in none of the prompts" in refused(*line, "--word", "box")
+    assert "must end in" in refused(*line, "-o", "out.gif")
+    (folder / "card.json").write_text('{"capabilities": ["text"]}')
+    assert "has none that could be looked into" in refused(*line)
+    with pytest.raises(InputError, match="'box' is in none of the prompts"):
+        heat_maps(model, files.read(png), "a dot", ["box"])
