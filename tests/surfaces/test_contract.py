@@ -99,6 +99,9 @@ def test_several_targets_and_seeds_go_to_a_folder(run: Run) -> None:
     code, _, err = run("--seed", "0-1", "-o", "circle.png", words=words)
     assert code == 2
     assert "cannot be made" in err
+    code, _, err = run("--seed", "0-1", "-o", "new.png", words=words)
+    assert code == 2
+    assert "new.png: several results go to a folder" in err
 
 
 def test_names_say_what_sets_results_apart() -> None:

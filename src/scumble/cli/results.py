@@ -62,6 +62,8 @@ class Delivery:
 
         if len(paths) > 1:
             check_folder(paths[0].parent)
+            if paths[0].parent.suffix.lower() in files.FORMATS:
+                raise InputError(f"{paths[0].parent}: several results go to a folder; name one with -o")
         for path in paths if paths[0].parent.is_dir() or len(paths) == 1 else ():
             alpha = picture.alpha is not None
             files.check_output(path, inputs, alpha=alpha, size=picture.size, overwrite=self.overwrite)
