@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from scumble.cli import attention, bench, demo, doctor, edit, fetch, invert, methods, models, replay, sweep, train
+from scumble.cli import (
+    attention,
+    bench,
+    demo,
+    doctor,
+    edit,
+    fetch,
+    invert,
+    methods,
+    models,
+    replay,
+    sweep,
+    train,
+)
 
 app = typer.Typer(
     name="scumble",

@@ -96,7 +96,8 @@ def heat_maps(
     from scumble.loops.observe import observe
 
     fit = Fit.of(picture.size, size or prior.card.size, prior.card.multiple)
-    text = prior.embed([prompt], size=fit.canvas[::-1])
+    width, height = fit.canvas
+    text = prior.embed([prompt], size=(height, width))
     for word in words:
         text.spans(word)
     times = [t for t, _ in prior.schedule.grid(LEVELS)]
@@ -125,4 +126,4 @@ def _glow(below: Image.Image, heat: Image.Image) -> Image.Image:
     table = np.stack([np.interp(place, range(len(RAMP)), c) for c in zip(*RAMP, strict=True)], -1)
     colours = Image.fromarray(table.round().astype(np.uint8)[np.asarray(heat)])
     grey = below.convert("L").convert("RGB")
-    return Image.composite(colours, grey, heat.point(lambda value: 70 + value * 150 // 255))
+    return Image.composite(colours, grey, heat.point([70 + value * 150 // 255 for value in range(256)]))
