@@ -116,3 +116,54 @@ def test_bad_input_costs_one_line(
     assert told.out == ""
     assert len([line for line in told.err.splitlines() if not line.startswith("warning: ")]) == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_exact_score_and_the_network_on_the_same_edits(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    from scumble.bench import exact
+
+    some = [
+        scene
+        for scene in exact.reduced_scenes()
+        if scene.background == "white" and all(t.shape in ("circle", "star") for t in scene.things)
+    ]
+    monkeypatch.setattr(exact, "reduced_scenes", lambda: tuple(some))
+    out = tmp_path / "out"
+    methods = [
+        "--method",
+        "dds:steps=2+exact",
+        "--method",
+        "dds:steps=2+reduced",
+        "--method",
+        "resample:steps=2+reduced",
+    ]
+    line = [
+        "scenes",
+        *methods,
+        "--model",
+        model,
+        "--n",
+        3,
+        "--batch",
+        2,
+        "--no-back",
+        "-o",
+        out,
+        "--device",
+        "cpu",
+    ]
+    assert bench(*line) == 0
+    files = sorted(out.glob("dds*.jsonl"))
+    assert [f.name for f in files] == ["dds-steps=2+exact.jsonl", "dds-steps=2+reduced.jsonl"]
+    exactly, network = ([json.loads(row) for row in f.read_text().splitlines()] for f in files)
+    assert [r["id"] for r in exactly] == [r["id"] for r in network]
+    assert {r["bench"]["world"] for r in exactly + network} == {"reduced"}
+    assert (out / "copy+reduced.jsonl").exists()
+    assert (out / "sheet-reduced.png").exists()
+    assert len((out / "test-runs.jsonl").read_text().splitlines()) == 5
+    capsys.readouterr()
+    assert bench("report", *files) == 0
+    told = capsys.readouterr().out
+    assert "## The prior's part: exact score minus network, same edits" in told
+    assert "the test split was measured on 5 times" in told
