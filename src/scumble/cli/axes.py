@@ -27,7 +27,9 @@ class Variant:
 
     @property
     def label(self) -> str:
-        return ", ".join(f"{name} {self.values[name]}" for name in self.values)
+        """The values in words."""
+        told = {name: f'"{value}"' if name == "target" else value for name, value in self.values.items()}
+        return ", ".join(f"{name} {value}" for name, value in told.items())
 
     @property
     def file(self) -> str:
@@ -112,7 +114,8 @@ def _word(value: object, longest: int) -> str:
     """A value in letters that every file system takes and keeps apart."""
     text = str(value)
     word = re.sub(r"[^a-z0-9.+_-]+", "-", text.lower())[:longest].strip("-.")
-    return word if word == text else f"{word}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    return word if word == text else f"{word}-{digest}".lstrip("-")
 
 
 def _once(found: Sequence[object]) -> list[object]:
