@@ -1,6 +1,7 @@
 """Null-text inversion and Direct Inversion, against their authors' code: the chains, what is tuned or stored."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from scumble.inversions import DDIMInverter, off_the_chain
 from scumble.methods.sdedit import SDEdit
 from scumble.tuning.null_text import Tuning, tune_null_text
 
+from .attention import Branches, p2p
 from .case import Case, same
 from .models import tiny_sd
 
@@ -25,9 +27,12 @@ def picture(case: Case, prior: Any) -> Tensor:
         clean = case["latents_clean"].float()
         prior.encode = lambda image, noise=None: clean
         return torch.zeros(1, 3, 8 * clean.shape[-2], 8 * clean.shape[-1])
-    image = case["image"].permute(2, 0, 1)[None] / 127.5 - 1
-    case.close("latents_clean_vae", prior.encode(image))
-    return image
+    case.close("latents_clean_vae", prior.encode(_image(case)))
+    return _image(case)
+
+
+def _image(case: Case) -> Tensor:
+    return case["image"].permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def texts(case: Case, prior: Any) -> tuple[Any, Any]:
@@ -73,6 +78,7 @@ def check_null_text(case: Case) -> None:
     case.close("inner_losses", tuned.losses[..., 0])
     case.close("null_embeddings", tuned.tokens[:, 0])
     case.close("optimised_trajectory", tuned.path)
+    _edit(case, prior, replace(pivot, kind="null_text", nulls=tuned.tokens, guidance=w))
 
 
 @torch.no_grad()
@@ -83,3 +89,24 @@ def check_direct_inversion(case: Case) -> None:
     denoise = guide(prior, text, null.expand(len(text)), hyper["guidance_scale"])
     offsets = off_the_chain(denoise, pivot, prior.schedule, len(text))
     case.close("offsets", offsets)
+    _edit(case, prior, replace(pivot, kind="direct", forced=True))
+
+
+def _edit(case: Case, prior: Any, inversion: Inversion) -> None:
+    """Prompt-to-Prompt from the inversion: all states of both branches."""
+    prompts, clean = case.prompts("prompts"), inversion.trajectory[-1]
+    prior.encode = lambda image, noise=None: clean
+    method, branches = p2p(case), Branches(prior)
+    image = torch.zeros(1, 3, *inversion.size) if "image" not in case else _image(case)
+    request = EditRequest(
+        image=image, source=prompts[0], target=prompts[1:], given={"inversion": inversion}, keep=("source",)
+    )
+    with branches.blending():
+        edit = method(prior, request)
+    states = branches.states(method.steps)
+    case.close("edit_trajectory", states)
+    case.close("latents_0", states[-1])
+    case.close("image_edit", edit.raw)
+    if method.blend:
+        case.close("latents_before_blend", torch.stack(branches.before))
+        case.close("masks", torch.stack(branches.masks))
