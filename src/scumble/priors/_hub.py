@@ -40,6 +40,7 @@ class Download:
     missing: Mapping[str, int]  # what of it is not here
 
     def __str__(self) -> str:
+        """ "2.1 GB of owner/name (licence: openrail) to /cache"."""
         size = sum(self.missing.values()) / 1e9
         return f"{size:.1f} GB of {self.model} (licence: {self.licence}) to {self.folder}"
 

@@ -14,6 +14,7 @@ from scumble.core.prior import Card, Prior
 from scumble.priors._folder import Folder
 from scumble.priors._hub import Download, fetch, survey
 from scumble.priors._single_file import SingleFile
+from scumble.priors._vocabulary import vocabulary
 
 BUILTIN = ("scenes",)
 
@@ -106,17 +107,6 @@ def obtain(model: str, *, revision: str | None = None, to: Path | None = None) -
         vocabulary(folder)
         return folder.file
     return folder.path
-
-
-def pending(model: str, *, revision: str | None = None, offline: bool = False) -> str:
-    """What loading `model` would download first, in words: size, licence, folder; empty where nothing.
-
-    Only its configs are fetched for that. Errors are those of `load_prior`.
-    """
-    if not _is_id(model):
-        return ""
-    _, download = survey(model, revision=revision, offline=offline)
-    return str(download) if download and download.missing else ""
 
 
 def models() -> dict[str, Card]:

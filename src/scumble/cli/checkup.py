@@ -1,0 +1,173 @@
+"""`scumble doctor --model`: whether a checkpoint does what it must, with figures and a sheet to look at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from scumble.cli.sheets import Cell, sheet
+from scumble.cli.voice import Voice, perform
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from scumble.core.prior import Prior
+    from scumble.core.request import Edit
+    from scumble.plan import Plan
+
+    Found = tuple[bool, str, Image.Image | None]  # whether a check passed, its figures, the picture it made
+
+SOURCE, TARGET = "a red circle on a white background", "a blue circle on a white background"
+SAMPLE = "a photo of a cat"  # of models that know such words
+STEPS = {"sample": 20, "identity": 5, "edit": 50}
+STILL = 2  # 8-bit steps: how far a picture that shall not change may move, by rounding alone
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: whether it passed, the figures, and the picture it made."""
+
+    name: str
+    passed: bool
+    figures: str
+    picture: Image.Image | None = None
+
+    @property
+    def line(self) -> str:
+        return f"{'PASS' if self.passed else 'FAIL'}  {self.name}: {self.figures}"
+
+
+class Patient:
+    """A model under examination, and the picture it is examined with: one that every model can paint."""
+
+    def __init__(self, prior: Prior, voice: Voice):
+        from PIL import Image
+
+        from scumble.scenes.render import render
+        from scumble.scenes.world import Scene, Thing
+
+        scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
+        self.prior, self.voice = prior, voice
+        self.picture = Image.fromarray(render(scene, prior.card.size))
+        self.reads = "text" in prior.card.capabilities
+
+    def edit(self, method: str, target: str, **settings: object) -> tuple[Plan, Edit]:
+        """An edit of the picture by a method, all of it the model's own; without words where it reads none."""
+        from scumble import api
+
+        words: dict[str, Any] = {"source": SOURCE, "target": target} if self.reads else {}
+        made = api.plan(
+            self.picture, method=method, model=self.prior, keep="none", settings=settings, **words
+        )
+        return made, perform(made, self.voice)
+
+    def codec(self) -> Found:
+        """The picture through the codec and back."""
+        import torch
+
+        from scumble.canvas import Fit, to_canvas
+        from scumble.checks import CODEC_FLOOR
+        from scumble.core.pixels import psnr, to_pixels
+        from scumble.files import read
+
+        picture = read(self.picture)
+        image = to_canvas(picture, Fit.of(picture.size, self.prior.card.size, self.prior.card.multiple))
+        with torch.no_grad():
+            again = self.prior.decode(self.prior.encode(image))
+        copied = psnr(to_pixels(image), to_pixels(again))
+        return copied >= CODEC_FLOOR, f"{copied:.1f} dB, at least {CODEC_FLOOR:.0f}", _shown(again)
+
+    def sample(self) -> Found:
+        """A picture from noise alone."""
+        words = SAMPLE if self.prior.card.words is None else TARGET
+        _, edit = self.edit("sdedit", words, strength=1.0, steps=STEPS["sample"])
+        spread = edit.raw.std().item()
+        figures = f"'{words}', {STEPS['sample']} steps: contrast {spread:.2f}, 0.05 to 1.5"
+        return 0.05 < spread < 1.5, figures, edit.picture
+
+    def identity(self) -> Found:
+        """An edit from a prompt to itself: it must not move."""
+        plan, edit = self.edit("dds", SOURCE, steps=STEPS["identity"])
+        moved = (edit.raw - plan.before.to(edit.raw)).abs().max().item() * 127.5
+        figures = f"moved by {moved:.2f} of 255 steps, at most {STILL}"
+        return moved <= STILL, figures, edit.picture
+
+    def change(self) -> Found:
+        """An edit from one prompt to another: it must move."""
+        from scumble.core.pixels import psnr, to_pixels
+
+        started = time.perf_counter()
+        plan, edit = self.edit("dds", TARGET, steps=STEPS["edit"])
+        seconds = time.perf_counter() - started
+        distance = psnr(to_pixels(plan.before.to(edit.raw)), to_pixels(edit.raw))
+        figures = (
+            f"'{SOURCE}' to '{TARGET}', {STEPS['edit']} steps: {distance:.1f} dB from the input, 8 to 60; "
+            f"{seconds:.1f} s, {1000 * seconds / edit.evaluations:.0f} ms an evaluation"
+        )
+        return 8 < distance < 60, figures, edit.picture
+
+    def findings(self) -> Iterator[Finding]:
+        """All checks that concern such a model; a check that breaks down has not passed."""
+        checks = {"codec round trip": self.codec, "sample from noise": self.sample}
+        if self.reads:
+            checks |= {"identity edit": self.identity, "DDS edit": self.change}
+        for name, check in checks.items():
+            try:
+                yield Finding(name, *check())
+            except Exception as error:  # a broken model is what a doctor is called for
+                yield Finding(name, False, f"{type(error).__name__}: {error}")
+
+
+def examine(model: str, out: Path, voice: Voice, **loading: Any) -> int:
+    """Examine a model, write the sheet, say what was found; 0 if all checks passed, else 1."""
+    from scumble import api, files
+
+    files.check_output(out, overwrite=True)
+    with voice.waiting(f"loading {model}"):
+        prior = api.load(model, **loading)
+    patient, findings = Patient(prior, voice), []
+    for finding in patient.findings():
+        findings.append(finding)
+        typer.echo(finding.line)
+    cells = [Cell(patient.picture, ["input"])]
+    for finding in findings:
+        if finding.picture is not None:
+            words = [finding.name, "PASS" if finding.passed else "FAIL", finding.figures]
+            cells.append(Cell(finding.picture, words, mark=not finding.passed))
+    files.save(sheet(cells, columns=len(cells), title=f"scumble doctor: {prior.card.id}"), out)
+    typer.echo(f"\nto paste into an issue, with {out}:\n\n{report(prior, findings)}")
+    return 0 if all(finding.passed for finding in findings) else 1
+
+
+def report(prior: Prior, findings: list[Finding]) -> str:
+    """All that somebody else needs to know, without a path."""
+    from scumble import __version__, machine
+    from scumble.passport import placeless, versions
+
+    card, loaded = prior.card, dict(getattr(prior, "loaded", {}))
+    device = str(loaded.get("device", "cpu"))
+    where = f"{device}, {loaded.get('dtype')}, memory: {', '.join(loaded.get('memory', ())) or 'no setting'}"
+    lines = [
+        f"scumble {__version__}; {', '.join(f'{name} {version}' for name, version in versions().items())}",
+        f"model {placeless(str(loaded.get('name', card.id)))}, hash {card.hash}, licence {card.licence}",
+        *(
+            f"lora {lora['name']} x {lora['weight']}, sha256 {lora['sha256']}"
+            for lora in loaded.get("lora", ())
+        ),
+        f"{where}; at most {machine.peak(device) / 1e9:.1f} GB in use",
+        *(finding.line for finding in findings),
+    ]
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _shown(image: Any) -> Image.Image:
+    from PIL import Image
+
+    from scumble.core.pixels import to_pixels
+
+    return Image.fromarray(to_pixels(image)[0])
