@@ -61,14 +61,6 @@ class Texts(TypedDict):
     null: Text
 
 
-class Texts(TypedDict):
-    """The texts of an edit's branches: the source's rows, the target's, and the null's, as many as the target's."""
-
-    source: Text
-    target: Text
-    null: Text
-
-
 class Job:
     """One call of a method.
 
@@ -116,10 +108,6 @@ class Job:
             if getattr(needs, ability) and ability not in self.prior.card.capabilities:
                 missing = f"a model with {ability}, which {self.prior.card.id!r} does not have"
                 raise InputError(f"prior: {type(self.method).__name__} needs {missing}")
-        for ability in ("gradient", "control"):
-            if getattr(needs, ability) and ability not in self.prior.card.capabilities:
-                missing = f"a model with {ability}, which {self.prior.card.id!r} does not have"
-                raise InputError(f"prior: {type(self.method).__name__} needs {missing}")
         texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative)]
         if any(texts) and "text" not in self.prior.card.capabilities:
             raise InputError(f"prompts: {self.prior.card.id} knows no text; leave source and target out")
@@ -154,13 +142,6 @@ class Job:
             source=self.text(self.source, self.sources),
             target=self.text(self.target),
             null=self.text(self.negative),
-        )
-
-    def texts(self) -> Texts:
-        """All three; the source in one row where one picture and one source prompt stand against K targets."""
-        rows = max(len(self.image), len(self.source))
-        return Texts(
-            source=self.text(self.source, rows), target=self.text(self.target), null=self.text(self.negative)
         )
 
     def guide(self, w: float) -> Denoiser:
