@@ -24,7 +24,7 @@ def blocks(page: Path) -> Iterator[str]:
         yield "\n" * text.count("\n", 0, found.start(1)) + found[1]
 
 
-@pytest.mark.parametrize("name", ["concepts", "add-a-method", "scenes"])
+@pytest.mark.parametrize("name", ["concepts", "engine", "add-a-method", "scenes"])
 def test_code_blocks_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     page = ROOT / "docs" / f"{name}.md"
     module = ModuleType(f"docs_{name.replace('-', '_')}")

@@ -12,9 +12,11 @@ import pytest
 from .attention import check_prompt_to_prompt
 from .case import ROOT, Case, find
 from .chains import check_ddim, check_ddpm
+from .distil import check_pds
 from .diffedit import check_diffedit
 from .edits import check_dds, check_sdedit, check_sds
 from .inversions import check_direct_inversion, check_null_text
+from .paths import check_dds_ef, check_edit_friendly, check_flowedit
 
 CHECKS = {
     "ddim": check_ddim,
@@ -23,6 +25,10 @@ CHECKS = {
     "direct_inversion": check_direct_inversion,
     "null_text": check_null_text,
     "dds": check_dds,
+    "dds_ef": check_dds_ef,
+    "edit_friendly": check_edit_friendly,
+    "flowedit": check_flowedit,
+    "pds": check_pds,
     "prompt_to_prompt": check_prompt_to_prompt,
     "sdedit": check_sdedit,
     "sds": check_sds,

@@ -154,7 +154,7 @@ class Schedule:
 
         Raises InputError for a time outside clean..T.
         """
-        t = torch.as_tensor(t, device="cpu").reshape(-1)
+        t = (t.cpu() if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)).reshape(-1)
         low, high = (float(end) for end in t.aminmax())
         if not self.clean <= low <= high <= self.T:
             wrong = high if low >= self.clean else low
@@ -164,6 +164,12 @@ class Schedule:
             return 1 - sigma, sigma
         alpha, sigma = self._table[t.long() + 1].unbind(1)
         return alpha, sigma
+
+    def carry(self, apart: Latent, t: float, s: float) -> Latent:
+        """What lies between two states of one noise at level t, at level s: alpha_s / alpha_t of it, as their
+        clean ends stay apart; 0 out of pure noise, where nothing lies between them.
+        """
+        return _safe_inverse(self.at(t)[0]).to(apart) * self.at(s)[0].to(apart) * apart
 
     # Conversions
 
@@ -240,7 +246,7 @@ class Schedule:
         c_x0, c_xt = alpha_s * large / sigma_t**2, scale * sigma_s**2 / sigma_t**2
         clean = sigma_s == 0
         if bool(clean.any()):
-            above = torch.as_tensor(t + 1).clamp(max=self.T).reshape(-1) if above is None else above
+            above = torch.as_tensor(t + 1).double().clamp(max=self.T).reshape(-1) if above is None else above
             stand_in = (self.forward(t, above)[1] * sigma_t / self.at(above)[1]) ** 2
             small = torch.where(clean, stand_in, small)
         if kind == "fixed_small":

@@ -11,9 +11,12 @@ METHODS: dict[str, str] = {
     "dds": "scumble.methods.dds:DDS",
     "diffedit": "scumble.methods.diffedit:DiffEdit",
     "direct_inversion": "scumble.methods.direct_inversion:DirectInversion",
+    "edit_friendly": "scumble.methods.edit_friendly:EditFriendly",
+    "flowedit": "scumble.methods.flowedit:FlowEdit",
     "npi": "scumble.methods.npi:NPI",
     "null_text": "scumble.methods.null_text:NullText",
     "p2p": "scumble.methods.p2p:P2P",
+    "pds": "scumble.methods.pds:PDS",
     "sdedit": "scumble.methods.sdedit:SDEdit",
     "sds": "scumble.methods.sds:SDS",
 }

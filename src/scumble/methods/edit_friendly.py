@@ -1,0 +1,95 @@
+"""Edit-friendly DDPM inversion (Huberman-Spiegelglas, Kulikov & Michaeli 2024): the source's own noise, replayed
+with another prompt.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from scumble.core.job import Job
+from scumble.core.prior import Prior
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.types import Latent
+from scumble.loops.descend import check_finite
+from scumble.scores.branches import Branches
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditFriendly:
+    """The source is noised to every level on its own; what a DDPM step would have to add to lead from one to the
+    next is its noise map, and the edit adds the same.
+
+    At eta = 1 this is a descent along the DDS score (`loops.descend.EditFriendly`).
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        title="An Edit Friendly DDPM Noise Space: Inversion and Manipulations",
+        arxiv="2304.06140",
+        bibtex="""@inproceedings{huberman2024edit,
+  title     = {An Edit Friendly {DDPM} Noise Space: Inversion and Manipulations},
+  author    = {Huberman-Spiegelglas, Inbar and Kulikov, Vladimir and Michaeli, Tomer},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year      = {2024}
+}""",
+        departures=(
+            "The released code drops the last noise map, so that not even the source prompt returns the "
+            "picture, and takes eta for eta^2 in DDIM's step. Here the map is kept and the step is DDIM's, "
+            "unless compat='authors'.",
+            "Inversion and edit go down together, four predictions in one call; a noise map is never divided by "
+            "its spread, so that eta = 0 and the last step need no exception.",
+        ),
+    )
+    needs: ClassVar[Needs] = Needs(source=True, target=True)
+
+    strength: float = param(
+        0.64, ge=0, le=1, try_=0.9, help="how far up to start: 1 less the share of steps the paper skips"
+    )
+    steps: int = param(
+        100, ge=1, try_=50, help="levels of the whole way from noise; strength * steps are taken"
+    )
+    guidance: float = param(
+        15.0, ge=0, try_=3.0, help="classifier-free guidance towards the target; 1 is none"
+    )
+    source_guidance: float = param(3.5, ge=0, try_=2.0, help="guidance of the inversion; 1 is none")
+    eta: float = param(1.0, ge=0, le=1, try_=0.5, help="share of a DDPM step's noise: 1 the paper's, 0 none")
+    compat: str = param(
+        "", choices=("", "authors"), try_="authors", help="follow the released code where it differs"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        job, schedule = Job(self, prior, request, on_step), prior.schedule
+        z = job.encode()
+        both = Branches(
+            job.prior,
+            reference=z,
+            **job.texts(),
+            guidance=self.guidance,
+            source_guidance=self.source_guidance,
+        )
+        source, mask, watch = both.reference, job.mask(z), job.watch()
+        pairs = schedule.grid(self.steps)
+        pairs = pairs[len(pairs) - int(self.steps * self.strength + 1e-9) :]
+        levels = {t: schedule.mix(source, job.noise.like(source), t) for t, _ in reversed(pairs)}
+        x = job.spread(levels[pairs[0][0]]) if pairs else job.spread(z)
+        eta = self.eta**0.5 if self.compat == "authors" else self.eta
+        maps: list[Latent] = []
+        for k, (t, s) in enumerate(pairs, 1):
+            x_t, x_s = levels[t], levels.get(s, source)
+            of_source, of_target = both(x_t, x, schedule.time(t, len(x)))
+            alpha, kept = schedule.at(s)[0].to(x), schedule.ddim(t, s, eta)[0].to(x)
+            added = x_s - (alpha * of_source.x0 + kept * of_source.eps)  # the noise map, times its spread
+            maps.append(added)
+            if self.compat == "authors" and k == len(pairs):
+                added = torch.zeros_like(added)
+            goal = alpha * of_target.x0 + kept * of_target.eps + added
+            check_finite(goal, "EditFriendly", f"step {k} of {len(pairs)}, at time {t:g}")
+            held = x_s + schedule.carry(x - x_t, t, s)
+            x = goal if mask is None else held + mask * (goal - held)
+            watch(k, len(pairs), t, x, of_target.x0)
+        edit = job.edit(x)
+        return replace(edit, kept={**edit.kept, "noise_maps": maps}) if "noise_maps" in request.keep else edit
