@@ -244,6 +244,19 @@ def test_a_file_runs_only_if_it_is_named(made: Made, tmp_path: Path, refused: Re
     assert "leave it out" in refused("replay", made(out="plain.png"), "--method", f"{code}:Mine")
 
 
+def test_what_was_prepared_before(made: Made, png: Path, refused: Refused) -> None:  # noqa: F811
+    inversions = [png.with_name("a.inv"), png.with_name("b.inv")]
+    for path, steps in zip(inversions, "23", strict=True):
+        line = ["invert", str(png), "--source", "a red circle", "--method", "ddim_inversion", "-o", str(path)]
+        assert cli.run([*line, "--set", f"steps={steps}", "--quiet"]) == 0
+    flags = ["--method", "ddim_inversion", "--given", f"inversion={inversions[0]}"]
+    out = made(*flags)
+    assert cli.run(["replay", str(out), *flags[2:], "--quiet"]) == 0
+    assert "its inversion was prepared before" in refused("replay", out)
+    assert "another one than" in refused("replay", out, "--given", f"inversion={inversions[1]}")
+    assert "was made without" in refused("replay", made(out="plain.png"), *flags[2:])
+
+
 def test_names_in_passports_are_no_paths(tmp_path: Path) -> None:
     (tmp_path / "secret.png").touch()
     (tmp_path / "a/b").mkdir(parents=True)

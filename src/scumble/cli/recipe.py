@@ -16,7 +16,7 @@ WORD = str, type(None)
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "scumble": str, "method": str, "settings": dict, "source": WORD, "target": WORD, "negative": str, "seed": int,
     "keep": (str, int, float), "crop": str, "form": str, "size": (int, type(None)), "paper": bool, "force": bool,
-    "model": dict, "input": dict, "mask": (dict, type(None)),
+    "model": dict, "input": dict, "mask": (dict, type(None)), "given": dict,
     "layer": dict, "evaluations": int, "seconds": (int, float),
 }  # fmt: skip
 PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {

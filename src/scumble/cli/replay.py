@@ -29,7 +29,7 @@ ROUNDING = 1  # 8-bit steps by which equal edits may differ from one machine to 
 
 def command(
     picture: Annotated[Path, typer.Argument(metavar="OUT", help="A result of scumble, with its metadata.")],
-    given: Annotated[
+    source: Annotated[
         Path | None,
         typer.Option(
             "--input", help="The picture it was made of.  \\[default: by its name, beside OUT or above]"
@@ -38,6 +38,7 @@ def command(
     mask: Annotated[
         Path | None, typer.Option("--mask", help="The mask it was made with.  \\[default: likewise]")
     ] = None,
+    given: options.Given = None,
     method: Annotated[
         str | None,
         typer.Option("--method", help="./file.py:Class, where it was made by one: files run only if named."),
@@ -73,16 +74,18 @@ def command(
     of 255 counts as equal. A larger difference is reported with what is not as it was; the exit code is 0, for the
     picture could be made.
     """
-    from scumble import files
+    from scumble import artifacts, files
 
     voice = Voice(quiet)
     told = read(picture, force)
-    image = files.read(find(told["input"], "input", picture, given))
+    image = files.read(find(told["input"], "input", picture, source))
     same(image.sha256, told["input"], "input", image.name, picture)
     drawn = told["mask"] and find(told["mask"], "mask", picture, mask)
     if drawn:
         same(files.read_mask(drawn, image.size).sha256, told["mask"], "mask", drawn, picture)
-    what = recipe.asked(told) | {"method": named(told["method"], method), "mask": drawn}
+    prepared = artifacts.given(given or [])
+    check_given({name: artifacts.digest(each) for name, each in prepared.items()}, told["given"], picture)
+    what = recipe.asked(told) | {"method": named(told["method"], method), "mask": drawn, "given": prepared}
     if out:
         check_output(out, image)
     before = files.read(picture).rgb
@@ -158,6 +161,21 @@ def same(sha256: str, told: Passport, what: str, name: object, picture: Path) ->
             f"{name}: another file than the {what} {picture} was made of (sha256 {sha256[:12]}... here, "
             f"{told['sha256'][:12]}... there); name the right one with --{what}"
         )
+
+
+def check_given(here: Mapping[str, str | None], then: Mapping[str, str | None], picture: Path) -> None:
+    """Raises InputError unless the same was prepared before. Both: a digest by name."""
+    for name in {**then, **here}:
+        if name not in here:
+            raise InputError(
+                f"{picture}: its {name} was prepared before; name the file with --given {name}=FILE"
+            )
+        if name not in then:
+            raise InputError(f"--given {name}: {picture} was made without; leave it out")
+        if here[name] != then[name]:
+            raise InputError(
+                f"--given {name}: another one than {picture} was made with (hash {then[name]} then, {here[name]} now)"
+            )
 
 
 def named(told: str, given: str | None) -> str:

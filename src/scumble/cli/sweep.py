@@ -52,6 +52,7 @@ def command(
     model: options.Model = "scenes",
     mask: options.MaskFile = None,
     negative: options.Negative = "",
+    given: options.Given = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same edits.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Short for --set steps=...")] = None,
     guidance: Annotated[float | None, typer.Option(help="Short for --set guidance=...")] = None,
@@ -90,6 +91,8 @@ def command(
     its noise prediction, averaged over 8 fixed times and noises), less the same for the input. Measuring takes 16
     evaluations of the network a cell, which are not counted among the edit's.
     """
+    from scumble import artifacts
+
     swept = axes(over or [])
     (target,) = values.targets(source, [target] if target else [], change or [])
     fixed = {"target": target, "seed": seed, "method": method, "keep": values.keep(keep)}
@@ -100,6 +103,7 @@ def command(
     cells = variants(
         swept, values.settings(settings or [], shorthands), **fixed,
         source=source, negative=negative, paper=paper, crop=crop, form=form, size=size, force=force,
+        given=artifacts.given(given or []),
     )  # fmt: skip
     run(
         picture, cells, out or picture.with_name(f"{picture.stem}.sweep"), Voice(quiet),
