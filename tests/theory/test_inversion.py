@@ -21,6 +21,7 @@ from scumble.core.request import EditRequest
 from scumble.inversions import KINDS, DDIMInverter, begin, replay
 from scumble.loops.ddim import ddim
 from scumble.loops.invert import invert
+from scumble.methods.edit_friendly import EditFriendly
 from scumble.methods.sdedit import SDEdit
 from scumble.priors.exact import GaussianPrior
 
@@ -119,28 +120,37 @@ def test_skipping_starts_lower() -> None:
         inversion.skip(STEPS)
 
 
-def test_stored_noise_is_what_each_move_adds() -> None:
-    """With noise maps read off independent states, the replay passes through those states."""
-    schedule, frame = PRIOR.schedule, job()
-    pairs = schedule.grid(STEPS)
-    denoise = guide(PRIOR, frame.text(("a",), 1), frame.text(("",), 1), W)
-    noise, z = Noise(1), picture()
-    states = torch.stack([schedule.mix(z, noise.like(z), t) for t, _ in pairs] + [z])
-    maps = list[Tensor]()
+def test_noise_maps_lead_back_through_every_state_whatever_the_guidance() -> None:
+    inversion, frame, states = inverted("edit_friendly"), job(), list[Tensor]()
+    texts = [frame.text((prompt,), 1) for prompt in ("a", "")]
+    w = float(inversion.settings["guidance"])
+
+    def keep(x_s: Tensor, *_: Any) -> Tensor:
+        states.append(x_s)
+        return x_s
+
     with torch.no_grad():
-        for (t, s), x, below in zip(pairs, states[:-1], states[1:], strict=True):
-            p, (kept, fresh) = denoise(x, schedule.time(t, 1), None), schedule.ddim(t, s, 1.0)
-            rest = below - schedule.at(s)[0] * p.x0 - kept * p.eps
-            maps.append(rest / fresh if float(fresh) else torch.zeros_like(z))
-    inversion = replace(inverted("ddim"), trajectory=states, noises=torch.stack(maps))
-    with torch.no_grad():
-        x = replay(inversion, denoise, schedule, 1, each=lambda x_s, p, t, s: x_s)
-    # No noise is added on the way to the clean level, so the last state is what the network makes of it.
-    last = denoise(states[-2], schedule.time(pairs[-1][0], 1), None).x0
-    assert torch.allclose(x, last, atol=1e-9)
+        replay(inversion, guide(PRIOR, texts[0], texts[1], w), PRIOR.schedule, 1, each=keep)
+    assert torch.allclose(torch.stack(states), inversion.trajectory[1:], atol=1e-12)
+    noise, levels = Noise(0), [t for t, _ in inversion.pairs]
+    for k in range(1, STEPS + 1):  # each level is noised on its own, from the cleanest up
+        assert torch.equal(
+            inversion.trajectory[-1 - k], PRIOR.schedule.mix(picture(), noise.like(picture()), levels[-k])
+        )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_noise_that_cannot_be_made_white_is_refused() -> None:
+    with pytest.raises(InputError, match="ran away to infinity; take smaller weights"):
+        inverted("regularised")  # a Gaussian's eps shrinks with the level
+
+
+def test_replayed_noise_maps_are_edit_friendly_editing() -> None:
+    method = EditFriendly(steps=STEPS, strength=1.0, guidance=W, source_guidance=3.5)
+    lockstep = method(PRIOR, EditRequest(image=picture(), source="a", target="b"))
+    assert torch.allclose(again(inverted("edit_friendly"), prompt="b"), lockstep.latent, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"regularised"}))  # a Gaussian's eps is not white
 def test_a_file_gives_the_inversion_back(kind: str, tmp_path: Path) -> None:
     inversion = inverted(kind)
     artifacts.save(inversion, tmp_path / "cat.inv")

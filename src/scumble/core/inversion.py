@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from scumble.core.errors import InputError
-from scumble.core.noise import Noise, Tape
 from scumble.core.prior import Card, NullText, Text
 from scumble.core.types import Image, Latent, Pair, Time
 
@@ -21,7 +20,7 @@ class Inversion:
     `trajectory` (n + 1, b, c, h, w): the state before each of the n moves, noisiest first, and the clean
     latent last. An editor starts from its first state and need not know how it was made; besides:
     `nulls` (n, b, L, D): the tokens of the null text at each move (null-text inversion);
-    `noises` (n, b, c, h, w): the unit noise that each move adds (edit-friendly inversion);
+    `noises` (n, b, c, h, w): what each move adds to a DDPM step's mean (edit-friendly inversion);
     `forced`: the source's rows stand on the trajectory again after each move (direct inversion), or
     `offsets` (n, b, c, h, w) are added to them, the same thing measured beforehand.
     `kind` and `settings` say how it was made; `prior`, `prior_hash`, `size` (H, W), `pictures` (digests),
@@ -90,12 +89,14 @@ class Inversion:
 
     @property
     def eta(self) -> float:
-        """The share of fresh noise in each move: 1 where noise maps are stored, else 0."""
+        """DDIM's share of fresh noise in each move, whose place `added` takes: 1 with noise maps, else 0."""
         return 0.0 if self.noises is None else 1.0
 
-    def noise(self, *sizes: int) -> Noise | None:
-        """The stored noise of all moves, in order, for the rows of all branches."""
-        return None if self.noises is None else Tape(self._rows(noise, sizes) for noise in self.noises)
+    def added(self, x_s: Latent, s: float, *sizes: int) -> Latent:
+        """The state after a move to level s with what the noise maps add, in the rows of all branches."""
+        if self.noises is None:
+            return x_s
+        return x_s + self._rows(self.noises[self._number(s) - 1], sizes).to(x_s)
 
     def skip(self, moves: int) -> "Inversion":
         """Without its first moves: an edit that starts lower, and so stays nearer to the picture."""

@@ -72,7 +72,8 @@ class DiffEdit:
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         inverter = self._inverter()
-        draws, moves = 0 if request.mask is not None else self.draws, self.steps - inverter.skip
+        draws = 0 if request.mask is not None else self.draws
+        moves = len(inverter.pairs(prior.schedule))
         inversion, watch = begin(job, inverter, guidance=self.guidance, then=draws + moves)
         mask = self._found(job, watch) if draws else self._drawn(job, inversion)
 

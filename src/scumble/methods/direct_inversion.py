@@ -7,6 +7,7 @@ import torch
 
 from scumble.core.inversion import Inversion
 from scumble.core.job import Job
+from scumble.core.noise import Silence
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, guide_branches
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
@@ -70,12 +71,13 @@ class DirectInversion:
         )
 
         def together(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
+            x_s = inversion.added(x_s, s, n, job.rows)
             right = inversion.after(x_s, s)
             return torch.cat([right[:n], right[n:] + self.share * (right[:n] - x_s[:n])])
 
         x = ddim(
             denoise, inversion.start(n, job.rows), inversion.pairs, prior.schedule,
-            eta=inversion.eta, noise=inversion.noise(n, job.rows), each=together, on_step=behind(n, watch),
+            eta=inversion.eta, noise=Silence(), each=together, on_step=behind(n, watch),
         )  # fmt: skip
         return job.edit(x[n:])
 

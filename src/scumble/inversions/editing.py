@@ -1,0 +1,98 @@
+"""What editors do with an inversion of any kind: begin with it, replay it, or keep it for later."""
+
+from dataclasses import replace
+
+from scumble.core.errors import InputError
+from scumble.core.inversion import Inversion
+from scumble.core.job import Job
+from scumble.core.noise import Silence
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Denoiser, Prior, guide
+from scumble.core.request import Each, Edit, EditRequest, Method, OnStep, Watch
+from scumble.core.schedule import Schedule
+from scumble.core.types import Latent
+from scumble.inversions.kinds import Inverter, drawn
+from scumble.loops.ddim import ddim
+
+
+def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[Inversion, Watch]:
+    """The inversion that an edit starts from, given or made now, and what its own `then` steps report to.
+
+    Where there is no picture yet it is noise alone: see `drawn`.
+    Raises InputError where the one given was made for something else.
+    """
+    given = job.request.given.get("inversion")
+    if given is None and job.request.image is None:
+        return drawn(job, inverter.steps), job.watch(0, then)
+    if given is None:
+        made = length(inverter, job)
+        return inverter(job, made + then), job.watch(made, made + then)
+    if not isinstance(given, Inversion):
+        raise InputError(f"inversion: {type(given).__name__} is none; `scumble invert` makes one")
+    pairs = inverter.pairs(job.prior.schedule)
+    if len(given.pairs) > len(pairs):  # one that goes on further up
+        given = given.skip(len(given.pairs) - len(pairs))
+    given.check(job.prior.card, job.image, job.source, pairs)
+    if given.guidance not in (None, guidance):
+        raise InputError(
+            f"inversion: its null text was tuned for guidance {given.guidance:g}, but this edit's is "
+            f"{guidance:g}; set guidance={given.guidance:g}, or invert the picture again"
+        )
+    return given.to(job.text(job.source).tokens.device), job.watch(0, then)
+
+
+def replay(
+    inversion: Inversion,
+    denoise: Denoiser,
+    schedule: Schedule,
+    *sizes: int,
+    each: Each | None = None,
+    on_step: Watch | None = None,
+) -> Latent:
+    """From the inversion's start down its own moves, with its own noise; the rows of all branches come back.
+
+    `sizes`: the rows of each of the editor's branches, in the order in which `denoise` takes them. With more
+    than one the first is the source's: it is put right where the inversion says so, before `each` is called,
+    and not reported.
+    """
+
+    def after(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
+        x_s = inversion.added(x_s, s, *sizes)
+        x_s = inversion.after(x_s, s) if len(sizes) > 1 else x_s
+        return x_s if each is None else each(x_s, p, t, s)
+
+    return ddim(
+        denoise, inversion.start(*sizes), inversion.pairs, schedule,
+        eta=inversion.eta, noise=Silence(), each=after,
+        on_step=on_step if len(sizes) == 1 else behind(sizes[0], on_step),
+    )  # fmt: skip
+
+
+def behind(rows: int, watch: Watch | None) -> Watch | None:
+    """Reports what lies below the first rows of a state: the targets below their source."""
+    if watch is None:
+        return None
+    return lambda k, n, t, x, clean: watch(k, n, t, x[rows:], clean[rows:])
+
+
+def prepare(
+    method: Method, inverter: Inverter, prior: Prior, request: EditRequest, on_step: OnStep | None
+) -> Inversion:
+    """The inversion of a request's pictures, which says nothing about a target yet."""
+    job = Job(method, prior, replace(request, target=""), on_step)
+    return inverter(job, length(inverter, job))
+
+
+def length(inverter: Inverter, job: Job) -> int:
+    """The steps that an inverter reports."""
+    return inverter.phases * len(inverter.pairs(job.prior.schedule))
+
+
+def resample(
+    method: Method, inverter: Inverter, w: float, prior: Prior, request: EditRequest, on_step: OnStep | None
+) -> Edit:
+    """The plainest editor: from the inversion's start down again, guided by the target prompts."""
+    job = Job(method, prior, request, on_step)
+    inversion, watch = begin(job, inverter, guidance=w, then=inverter.steps)
+    denoise = guide(job.prior, job.text(job.target), inversion.null(job.text(job.negative)), w)
+    return job.edit(replay(inversion, denoise, prior.schedule, job.rows, on_step=watch))

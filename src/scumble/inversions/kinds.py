@@ -1,0 +1,268 @@
+"""The kinds of inversion: each a frozen dataclass of its values that makes an Inversion of a job's pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from scumble.core.errors import InputError
+from scumble.core.grids import upward
+from scumble.core.inversion import Inversion, digests
+from scumble.core.job import Job
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Denoiser, guide
+from scumble.core.request import Watch
+from scumble.core.schedule import Schedule
+from scumble.core.types import Latent, Pair, Time
+from scumble.loops.ddim import ddim
+from scumble.loops.invert import Told, invert
+from scumble.loops.regularise import Regularisation, regularised
+from scumble.tuning.null_text import Tuning, tune_null_text
+
+
+class Inverter(Protocol):
+    """A kind of inversion with its values."""
+
+    @property
+    def steps(self) -> int:
+        """The steps of the grid."""
+        ...
+
+    @property
+    def phases(self) -> int:
+        """How often it goes over its moves, reporting each."""
+        ...
+
+    def pairs(self, schedule: Schedule) -> list[Pair]:
+        """The moves, downwards, of the inversions that it makes."""
+        ...
+
+    def __call__(self, job: Job, total: int) -> Inversion:
+        """The inversion of the job's pictures; `total`: the steps that the whole job will report."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OnGrid:
+    """An inverter over the grid of a schedule, without `skip` of its moves at the noisy end."""
+
+    steps: int = 50
+    skip: int = 0
+
+    def pairs(self, schedule: Schedule) -> list[Pair]:
+        return schedule.grid(self.steps)[self.skip :]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIMInverter(_OnGrid):
+    """The chain that DDIM inversion walks up under the source prompts (see `loops.invert`).
+
+    At guidance 0 it listens to no prompt. `sample` draws the clean latent from the codec's posterior.
+    """
+
+    phases: ClassVar[int] = 1
+
+    guidance: float = 1.0
+    told: Told = "target"
+    refine: int = 0
+    sample: bool = False
+
+    def __call__(self, job: Job, total: int) -> Inversion:
+        pairs = self.pairs(job.prior.schedule)
+        z = _clean(job, self.sample)
+        text, null = (job.text(prompts, job.sources) for prompts in (job.source, job.negative))
+        w = self.guidance
+        denoise = guide(job.prior, text, null, w) if w else guide(job.prior, null, null, 1)  # half the cost
+        states = chain(denoise, z, pairs, job, total, told=self.told, refine=self.refine)
+        return described(job, kind="ddim", pairs=tuple(pairs), trajectory=states, settings=asdict(self))
+
+
+def chain(
+    denoise: Denoiser, z: Latent, pairs: Sequence[Pair], job: Job, total: int, *, told: Told, refine: int = 0
+) -> Tensor:
+    """(n + 1, b, c, h, w): the states of DDIM inversion from z, noisiest first; `pairs` as they lead down."""
+    states = [z]
+
+    def keep(x_s: Latent, *_: Any) -> Latent:
+        states.insert(0, x_s)
+        return x_s
+
+    up, watch = upward(pairs), job.watch(0, total)
+    invert(denoise, z, up, job.prior.schedule, told=told, refine=refine, each=keep, on_step=watch)
+    return torch.stack(states)
+
+
+def _clean(job: Job, sample: bool = False) -> Latent:
+    return job.encode(sample=sample).expand(job.sources, -1, -1, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectInverter(_OnGrid):
+    """Direct Inversion (Ju et al. 2024, arXiv:2310.01506): an editor's source branch stands on the chain again
+    after each step.
+
+    `explicit` measures beforehand, at the editor's `guidance`, by how much it will have left the chain, and
+    stores that, as published. It is the same where the editor's evaluations are equal to the last bit; where
+    they are not, what is left over grows from step to step.
+    """
+
+    guidance: float = 7.5
+    explicit: bool = False
+
+    @property
+    def phases(self) -> int:
+        return 2 if self.explicit else 1
+
+    def __call__(self, job: Job, total: int) -> Inversion:
+        pivot = DDIMInverter(steps=self.steps, skip=self.skip)(job, total)
+        direct = replace(pivot, kind="direct", forced=True, settings=asdict(self))
+        if not self.explicit:
+            return direct
+        rows, watch = job.sources, job.watch(len(pivot.pairs), total)
+        denoise = guide(job.prior, job.text(job.source, rows), job.text(job.negative, rows), self.guidance)
+        offsets = off_the_chain(denoise, pivot, job.prior.schedule, rows, watch)
+        return replace(direct, forced=False, offsets=offsets, guidance=self.guidance)
+
+
+def off_the_chain(
+    denoise: Denoiser, pivot: Inversion, schedule: Schedule, rows: int, on_step: Watch | None = None
+) -> Tensor:
+    """(n, rows, c, h, w): what is missing, after each of the denoiser's steps down the chain, to be on it."""
+    missing: list[Tensor] = []
+
+    def back(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
+        missing.append(pivot.at(s) - x_s)
+        return x_s + missing[-1]
+
+    ddim(denoise, pivot.start(rows), pivot.pairs, schedule, each=back, on_step=on_step)
+    return torch.stack(missing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NPIInverter(DDIMInverter):
+    """Negative-prompt inversion (Miyake et al. 2023, arXiv:2305.16807): the source prompt itself stands in
+    for the null text, so that guidance has nothing to add to the source. Costs no tuning.
+    """
+
+    def __call__(self, job: Job, total: int) -> Inversion:
+        tokens = job.text(job.source, job.sources).tokens
+        return replace(
+            super().__call__(job, total),
+            kind="npi", nulls=tokens.expand(self.steps - self.skip, -1, -1, -1),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullTextInverter(_OnGrid):
+    """Null-text inversion (see `tuning.null_text`), for editors that guide as strongly."""
+
+    phases: ClassVar[int] = 2
+
+    guidance: float = 7.5
+    tuning: Tuning = field(default_factory=Tuning)
+
+    def __call__(self, job: Job, total: int) -> Inversion:
+        pivot = DDIMInverter(steps=self.steps, skip=self.skip)(job, total)
+        rows, steps = job.sources, len(pivot.pairs)
+        tuned = tune_null_text(
+            job.prior, pivot.trajectory, pivot.pairs, job.text(job.source, rows), job.text(job.negative, rows),
+            self.guidance, self.tuning, job.watch(steps, total),
+        )  # fmt: skip
+        return replace(
+            pivot, kind="null_text", nulls=tuned.tokens, guidance=self.guidance, settings=asdict(self)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditFriendlyInverter(_OnGrid):
+    """Edit-friendly DDPM inversion (Huberman-Spiegelglas et al. 2024, arXiv:2304.06140): the picture is noised to
+    every level on its own, and what a DDPM step would have to add to lead from one to the next is stored.
+    """
+
+    phases: ClassVar[int] = 1
+
+    guidance: float = 3.5
+
+    def __call__(self, job: Job, total: int) -> Inversion:
+        schedule, rows, watch = job.prior.schedule, job.sources, job.watch(0, total)
+        pairs, z = self.pairs(job.prior.schedule), _clean(job)
+        noised = [schedule.mix(z, job.noise.like(z), t) for t, _ in reversed(pairs)]
+        states = torch.stack([*reversed(noised), z])
+        denoise = guide(job.prior, job.text(job.source, rows), job.text(job.negative, rows), self.guidance)
+        added: list[Tensor] = []
+        for k, (t, s) in enumerate(pairs):
+            p = denoise(states[k], schedule.time(t, rows), None)
+            kept = schedule.ddim(t, s, 1.0)[0].to(z)
+            added.append(states[k + 1] - schedule.at(s)[0].to(z) * p.x0 - kept * p.eps)
+            watch(k + 1, len(pairs), t, states[k], p.x0)
+        return described(
+            job, kind="edit_friendly", pairs=tuple(pairs), trajectory=states, noises=torch.stack(added),
+            settings=asdict(self),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularisedInverter(_OnGrid):
+    """Pix2Pix-Zero's: DDIM inversion whose noise is made to look like noise (see `loops.regularise`).
+
+    `shifted` is the authors' walk: it leaves out the lowest and the highest time, and takes every state to stand
+    one level below the time that the network is told.
+    """
+
+    phases: ClassVar[int] = 1
+
+    values: Regularisation = field(default_factory=Regularisation)
+    sample: bool = False
+    shifted: bool = False
+
+    def pairs(self, schedule: Schedule) -> list[Pair]:
+        pairs = super().pairs(schedule)
+        return [(t - 1, s - 1) for t, s in pairs[:-2]] if self.shifted else pairs
+
+    def __call__(self, job: Job, total: int) -> Inversion:
+        pairs, z = self.pairs(job.prior.schedule), _clean(job, self.sample)
+        text = job.text(job.source, job.sources)
+        denoise = regularised(guide(job.prior, text, text, 1), job.prior.schedule, job.noise, self.values)
+
+        def above(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
+            return denoise(x_t, t + 1, at)
+
+        told: Told = "source" if self.shifted else "target"
+        states = chain(above if self.shifted else denoise, z, pairs, job, total, told=told)
+        if not bool(states.isfinite().all()):
+            raise InputError("inversion: its regularised noise ran away to infinity; take smaller weights")
+        return described(
+            job, kind="regularised", pairs=tuple(pairs), trajectory=states, settings=asdict(self)
+        )
+
+
+KINDS: dict[str, Callable[[int, float], Inverter]] = {
+    "ddim": lambda steps, guidance: DDIMInverter(steps=steps),
+    "direct": lambda steps, guidance: DirectInverter(steps=steps),
+    "npi": lambda steps, guidance: NPIInverter(steps=steps),
+    "edit_friendly": lambda steps, guidance: EditFriendlyInverter(steps=steps),
+    "regularised": lambda steps, guidance: RegularisedInverter(steps=steps),
+    "null_text": lambda steps, guidance: NullTextInverter(steps=steps, guidance=guidance),
+}
+"""The kinds that an editor may offer as its `inversion`, for its steps and its guidance."""
+
+
+def drawn(job: Job, steps: int) -> Inversion:
+    """The start of a picture that is to be painted: noise, one draw for all its rows, and no chain."""
+    noise = job.noise.like(job.encode()).expand(job.sources, -1, -1, -1)
+    return described(job, kind="drawn", pairs=tuple(job.prior.schedule.grid(steps)), trajectory=noise[None])
+
+
+def described(job: Job, **parts: Any) -> Inversion:
+    """The inversion of a job's pictures, with what they and the prior are."""
+    card, (height, width) = job.prior.card, job.image.shape[-2:]
+    return Inversion(
+        prior=card.id,
+        prior_hash=card.hash,
+        size=(height, width),
+        pictures=digests(job.image),
+        prompts=job.source * (job.sources // len(job.source)),
+        **parts,
+    )
