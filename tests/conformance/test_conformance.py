@@ -55,6 +55,7 @@ EXACT = {
 # Few enough steps for a network, at values where every field still matters.
 SHORT: dict[str, dict[str, Any]] = {
     "sdedit": {"steps": 10},
+    "masactrl": {"steps": 4, "layer": 3},
     "diffedit": {"steps": 4, "draws": 3},
     "null_text": {"steps": 2, "inner_steps": 2},
 }

@@ -1,7 +1,10 @@
-"""Prompt-to-Prompt: its tables of words, its controllers on given maps, and whole runs, against the authors'."""
+"""Prompt-to-Prompt: its tables of words, its controllers on given maps, and whole runs, against the authors';
+MasaCtrl and Plug-and-Play on the same controls.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -14,8 +17,10 @@ from scumble.attention.words import Alignment, align, factors
 from scumble.core.control import Now, Row, Site
 from scumble.core.errors import InputError
 from scumble.core.noise import Tape
-from scumble.core.prior import Text
+from scumble.core.prior import Text, guide
 from scumble.core.request import EditRequest
+from scumble.inversions import off_the_chain
+from scumble.methods.masactrl import MasaCtrl
 from scumble.methods.p2p import P2P
 
 from .case import Case, same
@@ -24,6 +29,39 @@ from .models import listen, tiny_sd
 SOURCE: Row = ("source", "text")
 TARGET: Row = ("target", "text")
 CROSS = Site("cross", "mid", 0, 1, 0)
+
+
+def check_masactrl(case: Case) -> None:
+    """From a latent's inversion, empty source prompt: the chain, the stored differences, both branches."""
+    prior, hyper, prompts = tiny_sd(case), case.hyper, case.prompts("source") + case.prompts("target")
+    text, clean = prior.embed(prompts), case["latents_clean"]
+    same(text.ids, case["token_ids"], "token_ids")
+    case.close("text_embeddings", text.tokens, 1e-5)
+    case.close("negative_embeddings", prior.embed([""]).tokens, 1e-5)
+    prior.encode = lambda image, noise=None: clean
+    image = torch.zeros(1, 3, 8 * clean.shape[-2], 8 * clean.shape[-1])
+    method = MasaCtrl(
+        steps=hyper["num_steps"],
+        guidance=hyper["guidance_scale"],
+        start=hyper["start_step"] / hyper["num_steps"],
+        layer=hyper["start_layer"],
+        inversion=hyper["mode"],
+    )
+    request = EditRequest(image=image, source=prompts[0], target=prompts[1], keep=("source",))
+    chain = method.prepare(prior, request)
+    same(torch.tensor([t for t, _ in chain.pairs]), case["timesteps"], "timesteps")
+    case.close("inversion_trajectory", chain.trajectory.flip(0))
+    if "offsets" in case:
+        denoise = guide(prior, text, prior.embed([""]).expand(len(text)), method.guidance)
+        with torch.no_grad():
+            case.close("offsets", off_the_chain(denoise, chain, prior.schedule, len(text)))
+    branches = Branches(prior)
+    edit = method(prior, replace(request, given={"inversion": chain}))
+    states = branches.states(method.steps)
+    case.close("edit_trajectory", states)
+    case.close("latents_0", states[-1])
+    if "image_edit" in case:
+        case.close("image_edit", edit.raw)
 
 
 def check_prompt_to_prompt(case: Case) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .attention import check_prompt_to_prompt
+from .attention import check_masactrl, check_prompt_to_prompt
 from .case import ROOT, Case, find
 from .chains import check_ddim, check_ddpm
 from .distil import check_pds
@@ -29,6 +29,7 @@ CHECKS = {
     "edit_friendly": check_edit_friendly,
     "flowedit": check_flowedit,
     "pds": check_pds,
+    "masactrl": check_masactrl,
     "prompt_to_prompt": check_prompt_to_prompt,
     "sdedit": check_sdedit,
     "sds": check_sds,

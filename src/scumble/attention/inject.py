@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from scumble.attention.words import Alignment
-from scumble.core.control import Now, Row, Site
+from scumble.core.control import Now, Row, Site, listed
+from scumble.core.errors import InputError
 
 Sites = Callable[[Site], bool]
 Follow = tuple[Row, Row]
@@ -101,13 +102,15 @@ class Inject:
 class Borrow:
     """At the sites, rows take `what` of q, k, v from the rows they follow.
 
-    With q and k, self-attention has the maps of the rows followed, without a map being made.
+    With q and k, self-attention has the maps of the rows followed, without a map being made. `called`: what a
+    network is refused for that has no such site; unnamed, it may have none.
     """
 
     sites: Sites
     what: str
     follows: Sequence[Follow]
     window: Window
+    called: str = ""
 
     def wants(self, site: Site) -> bool:
         return self.sites(site)
@@ -130,11 +133,19 @@ class Edits:
     def __init__(
         self, *, maps: Sequence[MapEdit] = (), borrow: Sequence[Borrow] = (), features: Sequence[Borrow] = ()
     ):
+        self._sites: set[Site] = set()
         self._maps, self._borrow, self._features = maps, borrow, features
 
     def wants(self, site: Site) -> bool:
+        self._sites.add(site)
         # A set: every edit is shown every site.
         return True in {edit.wants(site) for edit in (*self._maps, *self._borrow, *self._features)}
+
+    def check(self) -> None:
+        """Raises InputError for a named edit that wants none of the sites that `wants` was asked about."""
+        for edit in (*self._borrow, *self._features):
+            if edit.called and not any(edit.wants(site) for site in self._sites):
+                raise InputError(f"{edit.called}: not in this network, which has {listed(self._sites)}")
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
         named = {"q": q, "k": k, "v": v}

@@ -1,5 +1,7 @@
 """How a method looks into a network, or changes what it sees there, without knowing which network it is."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -32,6 +34,12 @@ class Site:
     def grid(self, latent: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the site where the latent is `latent`: an odd side is rounded up when it is halved."""
         return -(-latent[0] // self.stride), -(-latent[1] // self.stride)
+
+
+def listed(sites: Iterable[Site]) -> str:
+    """How many sites of each kind there are: "2 cross in down, 1 cross in mid"."""
+    counted = Counter(f"{site.kind} in {site.block}" for site in sites)
+    return ", ".join(f"{n} {name}" for name, n in sorted(counted.items()))
 
 
 @dataclass(frozen=True, eq=False)

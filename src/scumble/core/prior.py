@@ -163,8 +163,9 @@ def guide_branches(
 ) -> Denoiser:
     """Guidance on several branches in one call: x_t holds the rows of each role, one below the other.
 
-    `texts` and `nulls` name the same roles ("source", "target", ...) and have a role's rows each. A control
-    sees the rows by name: the nulls of all roles, then their texts; at w = 1 the texts alone.
+    `texts` and `nulls` have a role's rows each, by role ("source", "target", ...); a role without a null is not
+    guided. A control sees the rows by name: the nulls of all roles, then their texts; at w = 1 the texts
+    alone.
     """
     on_text: dict[Row, Text] = {(role, "text"): text for role, text in texts.items()}
 
@@ -183,8 +184,8 @@ def guide_branches(
         rows: dict[Row, Latent] = {(role, "text"): x[role] for role in texts}
         rows |= {(role, "null"): x[role] for role in texts}
         p = (fixed or panel(t)).ask(prior, rows, t, at)
-        guided = [p[role, "text"] if w == 1 else p[role, "null"].toward(p[role, "text"], w) for role in texts]
-        return Prediction(torch.cat([part.x0 for part in guided]), torch.cat([part.eps for part in guided]))
+        parts = [guided(p, role, w) for role in texts]
+        return Prediction(torch.cat([part.x0 for part in parts]), torch.cat([part.eps for part in parts]))
 
     return denoise
 

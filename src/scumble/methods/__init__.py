@@ -13,6 +13,7 @@ METHODS: dict[str, str] = {
     "direct_inversion": "scumble.methods.direct_inversion:DirectInversion",
     "edit_friendly": "scumble.methods.edit_friendly:EditFriendly",
     "flowedit": "scumble.methods.flowedit:FlowEdit",
+    "masactrl": "scumble.methods.masactrl:MasaCtrl",
     "npi": "scumble.methods.npi:NPI",
     "null_text": "scumble.methods.null_text:NullText",
     "p2p": "scumble.methods.p2p:P2P",

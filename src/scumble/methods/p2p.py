@@ -18,10 +18,11 @@ from scumble.core.errors import InputError
 from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Prior, Text, guide_branches
+from scumble.core.prior import Prior, Text
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent, Pair
-from scumble.inversions import KINDS, Inverter, begin, prepare, replay
+from scumble.inversions import KINDS, Inverter, prepare
+from scumble.methods._branches import kept, side_by_side
 
 SOURCE: Row = ("source", "text")
 TARGET: Row = ("target", "text")
@@ -135,35 +136,22 @@ class P2P:
     @torch.no_grad()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
-        n, pairs = job.sources, prior.schedule.grid(self.steps)
-        texts = {"source": job.text(job.source, n), "target": job.text(job.target)}
+        pairs = prior.schedule.grid(self.steps)
+        texts = {"source": job.text(job.source, job.sources), "target": job.text(job.target)}
         seen, blended = Record((SOURCE, TARGET)), Record((SOURCE, TARGET), blocks=("down", "up"))
-        control = self._control(
-            texts,
-            pairs,
-            [*([blended] if self.blend else ()), *([seen] if "attention" in request.keep else ())],
-        )
-        with job.prior.control(control):  # what does not fit the network is refused before anything is done
-            blend = self._blend(texts, pairs, blended) if self.blend else None
-        inversion, watch = begin(job, self._inverter(), guidance=self.guidance, then=self.steps)
-        nulls = {"source": job.text(job.negative, n), "target": job.text(job.negative)}
-        nulls = {role: inversion.null(null) for role, null in nulls.items()}
-        denoise = guide_branches(job.prior, texts, nulls, self.guidance)
-        mask = job.mask(inversion.start(n))
+        records = [r for r, wanted in ((blended, self.blend), (seen, "attention" in request.keep)) if wanted]
+        control, blend = self._control(texts, pairs, records), None
+        if self.blend:
+            with job.prior.control(control):  # which shows the network's sites
+                blend = self._blend(texts, pairs, blended)
 
         def each(x: Latent, p: Prediction, t: float, s: float) -> Latent:
-            x = x if blend is None else blend(x, t)
-            return x if mask is None else torch.cat([x[:n], x[:n] + mask * (x[n:] - x[:n])])
+            return x if blend is None else blend(x, t)
 
-        with job.prior.control(control):
-            x = replay(inversion, denoise, prior.schedule, n, job.rows, each=each, on_step=watch)
-        kept: dict[str, object] = {}
-        if "attention" in request.keep:
-            kept["attention"] = {role: seen.maps((role, "text"), text) for role, text in texts.items()}
-        if "source" in request.keep:
-            kept["source"] = job.prior.decode(x[:n])
-        maps = {"blend": blend.mask((x.shape[-2], x.shape[-1]))[n:]} if blend else {}
-        return job.edit(x[n:], maps, kept)
+        source, target = side_by_side(job, texts, self._inverter(), self.guidance, control, each)
+        n, size = len(source), (target.shape[-2], target.shape[-1])
+        maps = {} if blend is None else {"blend": blend.mask(size)[n:]}
+        return job.edit(target, maps, kept(job, texts, seen, source))
 
     def _inverter(self) -> Inverter:
         return KINDS[self.inversion](self.steps, self.guidance)

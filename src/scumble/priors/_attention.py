@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from scumble.core.control import AttentionControl, Kind, Now, Site
+from scumble.core.control import AttentionControl, Kind, Now, Site, listed
 from scumble.core.errors import InputError
 
 
@@ -37,7 +37,7 @@ class Bridge:
         self.now = now
         yield
         if self.unreached:
-            missed = _names(self.unreached)
+            missed = listed(self.unreached)
             raise InputError(f"control: the network never reached {missed}: this control is without effect")
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def installed(network: nn.Module, control: AttentionControl) -> Iterator[Bridge]
     wanted = {site: module for site, module in places.items() if control.wants(site)}
     if not wanted:
         raise InputError(
-            f"control: {type(control).__name__} wants no site of this network, which has {_names(places)}"
+            f"control: {type(control).__name__} wants no site of this network, which has {listed(places)}"
         )
     bridge = Bridge(control, wanted)
     with ExitStack() as restore:
@@ -150,8 +150,3 @@ class _Processor:
 
 def _hook(site: Site, bridge: Bridge) -> Any:
     return lambda module, args, output: bridge.feature(site, output).to(output.dtype)
-
-
-def _names(sites: Iterable[Site]) -> str:
-    counted = Counter(f"{site.kind} in {site.block}" for site in sites)
-    return ", ".join(f"{n} {name}" for name, n in sorted(counted.items()))

@@ -71,11 +71,12 @@ def train_prior(
 
 
 def recommended(guidance: float) -> dict[str, dict[str, float]]:
-    """What a card recommends, method by method: its guidance, SDEdit in 50 steps of its SDE, and the layout of
-    self-attention at all of these small latents' strides.
+    """What a card recommends, method by method: its guidance, SDEdit in 50 steps of its SDE, and
+    self-attention at all strides of these small latents.
     """
     return {
         "dds": {"guidance": guidance},
+        "masactrl": {"guidance": guidance, "layer": 3},
         "p2p": {"guidance": guidance, "self_stride": 1, "self_end": 0.6},
         "sds": {"guidance": guidance},
         "sdedit": {"guidance": guidance, "steps": 50},

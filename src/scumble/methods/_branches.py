@@ -1,0 +1,54 @@
+"""What methods that edit beside a source branch have in common: both branches from one start, under one control."""
+
+from collections.abc import Mapping
+
+import torch
+
+from scumble.attention.inject import Edits
+from scumble.attention.maps import Record
+from scumble.core.job import Job
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Text, guide_branches
+from scumble.core.request import Each
+from scumble.core.types import Latent
+from scumble.inversions import Inverter, begin, replay
+
+
+def side_by_side(
+    job: Job,
+    texts: Mapping[str, Text],
+    inverter: Inverter,
+    w: float,
+    control: Edits,
+    each: Each | None = None,
+) -> tuple[Latent, Latent]:
+    """The ends of the source's and of the target's branch: from a real picture's inversion, or, without a
+    picture, from noise; outside a mask the target's is the source's.
+
+    `texts` by role, the source's first; `each` as a loop has it, on the rows of both, the source's first.
+    """
+    n = len(texts["source"])
+    with job.prior.control(control):
+        control.check()  # before anything is done
+    inversion, watch = begin(job, inverter, guidance=w, then=inverter.steps)
+    nulls = {role: inversion.null(job.text(job.negative, len(text))) for role, text in texts.items()}
+    denoise = guide_branches(job.prior, texts, nulls, w)
+    mask = job.mask(inversion.start(n))
+
+    def after(x: Latent, p: Prediction, t: float, s: float) -> Latent:
+        x = x if each is None else each(x, p, t, s)
+        return x if mask is None else torch.cat([x[:n], x[:n] + mask * (x[n:] - x[:n])])
+
+    with job.prior.control(control):
+        x = replay(inversion, denoise, job.prior.schedule, n, job.rows, each=after, on_step=watch)
+    return x[:n], x[n:]
+
+
+def kept(job: Job, texts: Mapping[str, Text], record: Record, source: Latent) -> dict[str, object]:
+    """What a request may keep of two branches: the source's picture, and the maps recorded in both."""
+    found: dict[str, object] = {}
+    if "attention" in job.request.keep:
+        found["attention"] = {role: record.maps((role, "text"), text) for role, text in texts.items()}
+    if "source" in job.request.keep:
+        found["source"] = job.prior.decode(source)
+    return found

@@ -1,0 +1,83 @@
+"""MasaCtrl (Cao et al. 2023): the target looks with its own queries, and finds what the source has there: its
+keys and values. So a pose may change, and the looks stay.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from scumble.attention.inject import Borrow, Edits, Window
+from scumble.attention.maps import Record
+from scumble.core.inversion import Inversion
+from scumble.core.job import Job
+from scumble.core.prior import Prior
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.inversions import KINDS, Inverter, prepare
+from scumble.methods._branches import kept, side_by_side
+
+
+@dataclass(frozen=True, kw_only=True)
+class MasaCtrl:
+    """Mutual self-attention, of painted pictures (no image, a size) and, inverted, of real ones."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="MasaCtrl: Tuning-Free Mutual Self-Attention Control for Consistent Image Synthesis and Editing",
+        arxiv="2304.08465",
+        bibtex="""@inproceedings{cao2023masactrl,
+  title     = {{MasaCtrl}: Tuning-Free Mutual Self-Attention Control for Consistent Image Synthesis and Editing},
+  author    = {Cao, Mingdeng and Wang, Xintao and Qi, Zhongang and Shan, Ying and Qie, Xiaohu and
+               Zheng, Yinqiang},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year      = {2023}
+}""",
+        departures=(
+            "A real picture's source branch is put back on its chain after each step (inversion='direct'); the "
+            "paper leaves it to itself (inversion='ddim'), which is the same up to rounding where the source "
+            "prompt is empty.",
+            "The variants with masks for the foreground are not here.",
+        ),
+    )
+    needs: ClassVar[Needs] = Needs(image=False, target=True, control=True)
+
+    steps: int = param(50, ge=1, try_=7, help="sampling steps, and as many to invert a real picture")
+    guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
+    start: float = param(
+        0.08, ge=0, le=1, try_=0.6, help="the target goes its own way until here: share of steps"
+    )
+    layer: int = param(
+        10,
+        ge=0,
+        try_=0,
+        help="self-attention is shared from this layer on, counted through the network from 0",
+    )
+    inversion: str = param(
+        "direct", choices=tuple(KINDS), try_="ddim", help="how a real picture becomes noise and back"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @torch.no_grad()
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
+        """The chain of a real picture, for this and other editors."""
+        return prepare(self, self._inverter(), prior, request, on_step)
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        job = Job(self, prior, request, on_step)
+        texts = {"source": job.text(job.source, job.sources), "target": job.text(job.target)}
+        seen = Record((("source", "text"), ("target", "text")))
+        share = Borrow(
+            lambda site: site.kind == "self" and site.layer >= self.layer,
+            "kv",
+            [(("target", "null"), ("source", "null")), (("target", "text"), ("source", "text"))],
+            Window.of([t for t, _ in prior.schedule.grid(self.steps)], self.start, 1),
+            f"self-attention from layer {self.layer} on",
+        )
+        control = Edits(borrow=[share], maps=[seen] if "attention" in request.keep else [])
+        source, target = side_by_side(job, texts, self._inverter(), self.guidance, control)
+        return job.edit(target, kept=kept(job, texts, seen, source))
+
+    def _inverter(self) -> Inverter:
+        return KINDS[self.inversion](self.steps, self.guidance)
