@@ -8,31 +8,41 @@ bit for bit and at the input's own resolution.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageChops
 
-from scumble.canvas import Fit, upright
-from scumble.core.errors import InputError
+from scumble.canvas import Box, Fit, upright
 from scumble.files import Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Keep = Literal["auto"] | float
-Field = np.ndarray
-"""(h, w) or (h, w, 3) float32."""
+Field = NDArray[np.floating[Any]]
+"""(h, w) or (h, w, 3), on the picture's part of the canvas."""
+Region = NDArray[np.bool_]
 
-LEAST, MOST = 0.05, 0.1  # the threshold's bounds under "auto": below it the codec's noise, above it ghosts
+# Differences are in [-1, 1] units. Lengths are in pixels of a canvas of 128 and grow with it.
+NOISE = 3.0  # "auto": the threshold in units of the median difference,
+LEAST, MOST = 0.05, 0.1  # kept between what codecs blur and what would show as a ghost of the old colour
+WHOLE = 0.9  # "auto": where a larger share of the picture changed, all of it did
+GAP = 3  # half the width of gaps in the edit that are closed
+EDGE = 1  # half the width of the soft edge, and how far the edit is widened before
+ALIKE = 0.8, 0.95  # correlations of D0 and D1 from which detail comes back, and comes back in full
+FLAT = 3 * 0.06**2  # variance that counts as none: SSIM's (0.03 * range)^2, in three channels
+STRIP = 256  # rows at a time, so that a large picture needs no large floats
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What lies over the input: `colour` RGB and `opacity` 8-bit grey, both of the input's size.
+    """What lies over the input: `colour`, RGB, and `opacity`, 8-bit grey, both of the input's size.
 
-    `threshold`: the difference in [-1, 1] units that counts as a change; 0 where nothing was decided.
+    `threshold`: the difference that counted as a change, in [-1, 1] units; 0 where none was asked for.
     """
 
     colour: Image.Image
@@ -41,7 +51,7 @@ class Layer:
 
     @property
     def changed(self) -> float:
-        """The share of pixels with opacity above 0."""
+        """The share of the pixels whose opacity is above 0."""
         return 1 - self.opacity.histogram()[0] / (self.opacity.width * self.opacity.height)
 
     def over(self, picture: Image.Image) -> Image.Image:
@@ -49,31 +59,26 @@ class Layer:
         return Image.composite(self.colour, picture, self.opacity)
 
     def rgba(self) -> Image.Image:
-        """The layer as one RGBA picture, as image editors take it; transparent pixels are black."""
-        sheet = Image.composite(self.colour, Image.new("RGB", self.colour.size), self.opacity.point(_any))
+        """The layer as one picture, as image editors take it; black where it is transparent."""
+        seen = self.opacity.point([0] + [255] * 255)
+        sheet = Image.composite(self.colour, Image.new("RGB", self.colour.size), seen)
         sheet.putalpha(self.opacity)
         return sheet
 
     def within(self, mask: Image.Image) -> Layer:
-        """The layer where an 8-bit mask of its size is white, and nothing where it is black."""
-        from PIL import ImageChops
-
+        """The layer as far as an 8-bit mask of its size is white."""
         return replace(self, opacity=ImageChops.multiply(self.opacity, mask))
 
-    def placed(self, box: tuple[int, int, int, int], size: tuple[int, int]) -> Layer:
-        """The layer of the part `box` (left, top, right, bottom) as a layer of the whole, (width, height)."""
+    def placed(self, box: Box, size: tuple[int, int]) -> Layer:
+        """The layer of the part `box` as a layer of the whole, whose `size` is (width, height)."""
         colour, opacity = Image.new("RGB", size), Image.new("L", size)
         colour.paste(self.colour, box)
         opacity.paste(self.opacity, box)
         return replace(self, colour=colour, opacity=opacity)
 
 
-def _any(value: int) -> int:
-    return 255 if value else 0
-
-
 def opaque(after: Tensor, fit: Fit) -> Layer:
-    """The whole canvas's image (1, 3, H, W) as a layer that hides the input everywhere."""
+    """The canvas's image (1, 3, H, W) as a layer that hides the input everywhere."""
     return Layer(upright(after, fit), Image.new("L", fit.size, 255))
 
 
@@ -83,25 +88,146 @@ def lift(before: Tensor, after: Tensor, picture: Picture, fit: Fit, keep: Keep =
     Args:
         before: D0, the codec's own picture of the input, (1, 3, H, W) in [-1, 1] on the canvas.
         after: D1, the method's picture, likewise.
-        keep: the difference, averaged over RGB, from which a pixel counts as changed, 0 to 2;
-            "auto": by the picture's own noise floor.
-
-    Raises:
-        InputError: a threshold that is out of range.
+        keep: the difference, as a mean over RGB and a few pixels, from which a place counts as changed, 0 to
+            2; "auto": by the picture's own noise floor, and all of it where most of it changed.
     """
-    if keep != "auto" and not 0 <= keep <= 2:
-        raise InputError(f"keep: {keep} is not a threshold between 0 and 2; 0.05 to 0.1 suits most edits")
-    d = np.abs(_field(after, fit) - _field(before, fit)).mean(2)
-    threshold = LEAST if keep == "auto" else keep
-    opacity = np.clip(d / max(threshold, 1e-6) - 1, 0, 1)
-    drawn = Image.fromarray((opacity * 255).round().astype(np.uint8)).resize(
-        fit.size, Image.Resampling.BILINEAR
-    )
-    return Layer(upright(after, fit), drawn, threshold)
+    d0, d1 = _inner(before, fit), _inner(after, fit)
+    values, threshold = opacity(d1 - d0, keep)
+    # Bilinear, because it never rings: what is 0 stays 0.
+    shown = _to8bit(values * 255).resize(fit.size, Image.Resampling.BILINEAR)
+    return Layer(_colour(d0, d1, picture.rgb, fit, shown.getbbox()), shown, threshold)
 
 
-def _field(image: Tensor, fit: Fit) -> Field:
-    """The picture's part of the canvas, (h, w, 3); the padding does not count."""
+def opacity(delta: Field, keep: Keep = "auto") -> tuple[Field, float]:
+    """How opaque the layer is, (h, w) in [0, 1], over the difference D1 - D0; and the threshold used.
+
+    The opacity grows with the smoothed difference, from 0 at the threshold to 1 at twice the threshold: where
+    a change fades there is no seam. What nowhere grows to 1 is noise and drops out; what nowhere falls to 0,
+    or is narrow, is a hole through which the old picture would shine, and is filled. Then the edge is moved
+    out a little and softened.
+    """
+    d = _smooth(np.abs(delta).mean(2))
+    threshold = _auto(d) if keep == "auto" else float(keep)
+    ramp = np.clip(d / max(threshold, 1e-6) - 1, 0, 1)
+    soft = ramp * ramp * (3 - 2 * ramp)
+    soft[~_connected(soft > 0, soft == 1)] = 0
+    soft[~_connected(soft < 1, soft == 0)] = 1
+    if keep == "auto" and (soft > 0).mean() > WHOLE:
+        return np.ones_like(soft), threshold
+    closed = -_widest(-_widest(soft, GAP), GAP)
+    return _mean(_widest(closed, 2 * EDGE), EDGE), threshold
+
+
+def _auto(d: Field) -> float:
+    """The threshold of a picture: well above its noise floor, if some change stands out from that.
+
+    The floor is the median, as most of the picture is not edited; a median above MOST says that it is.
+    """
+    floor = float(np.median(d))
+    threshold = min(max(NOISE * floor, LEAST), MOST)
+    return threshold if floor < MOST and d.max() > 2 * threshold else LEAST
+
+
+def _colour(d0: Field, d1: Field, picture: Image.Image, fit: Fit, box: Box | None) -> Image.Image:
+    """D1 at the picture's size, inside `box`, with the input's detail wherever D1 has kept its structure.
+
+    The detail is what first the canvas's size and then the codec lost of the input: input - C and C - D0,
+    with C the input on the canvas. So a recoloured thing keeps its grain and edges; but where D1 shows
+    another thing, the detail of the old one would be its ghost, and D1 stands alone.
+    """
+    colour = Image.new("RGB", fit.size)
+    if box is None:
+        return colour
+    small = picture.resize(fit.inner, Image.Resampling.LANCZOS)
+    gain = _gain(d0, d1)
+    lost = np.asarray(small, np.float32) / 127.5 - 1 - d0
+    layers = _to8bit((d1 + gain[..., None] * lost + 1) * 127.5), small, _to8bit(gain * 255)
+    x, y = fit.inner[0] / fit.size[0], fit.inner[1] / fit.size[1]
+    left, top, right, bottom = box
+    for upper in range(top, bottom, STRIP):
+        lower = min(upper + STRIP, bottom)
+        on_canvas = (left * x, upper * y, right * x, lower * y)
+        edited, blurred, share = (
+            np.asarray(layer.resize((right - left, lower - upper), Image.Resampling.LANCZOS, on_canvas))
+            for layer in layers
+        )
+        strip = (left, upper, right, lower)
+        detail = np.asarray(picture.crop(strip), np.float32) - blurred
+        colour.paste(_to8bit(edited + share[..., None] / np.float32(255) * detail), strip)
+    return colour
+
+
+def _gain(d0: Field, d1: Field) -> Field:
+    """How much of the input's detail belongs into D1 around each pixel, (h, w) in [0, 1].
+
+    The slope of D1 over D0 among the pixels and channels around, where the two are correlated: 1 where D1
+    varies as D0 does or both are flat, less where D1 has less contrast, 0 where its edges are others.
+    """
+    v0, v1 = d0 - _smooth(d0), d1 - _smooth(d1)
+    both, v0, v1 = (_smooth(v.sum(2)) for v in (v0 * v1, v0 * v0, v1 * v1))
+    both, v0, v1 = both + FLAT, v0 + FLAT, v1 + FLAT
+    alike = (both / np.sqrt(v0 * v1) - ALIKE[0]) / (ALIKE[1] - ALIKE[0])
+    return np.clip(alike, 0, 1) * np.clip(both / v0, 0, 1)
+
+
+def _inner(image: Tensor, fit: Fit) -> Field:
+    """The picture's part of the canvas, (h, w, 3): the padding does not count."""
     (left, top), (w, h) = fit.offset, fit.inner
     inner = image.detach()[0, :, top : top + h, left : left + w].float().clamp(-1, 1)
     return inner.permute(1, 2, 0).cpu().numpy()
+
+
+def _to8bit(values: Field) -> Image.Image:
+    return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
+
+
+def _pixels(length: float, field: Field) -> int:
+    return max(1, round(length * max(field.shape[:2]) / 128))
+
+
+def _smooth(field: Field) -> Field:
+    """A mean weighted by a bell some pixels wide: three plain means."""
+    return _mean(_mean(_mean(field, 1), 1), 1)
+
+
+def _mean(field: Field, radius: float) -> Field:
+    """The mean within a square around each pixel; beyond the border lies the nearest pixel."""
+    r = _pixels(radius, field)
+    for axis in (0, 1):
+        sums = np.cumsum(_padded(field, axis, r + 1, r), axis, dtype=np.float64)
+        first, last = np.split(sums, [-(2 * r + 1)], axis)[0], np.split(sums, [2 * r + 1], axis)[1]
+        field = ((last - first) / (2 * r + 1)).astype(np.float32)
+    return field
+
+
+def _widest(field: Field, radius: float) -> Field:
+    """The largest value within a square around each pixel."""
+    r = _pixels(radius, field)
+    for axis in (0, 1):
+        wide = _padded(field, axis, r, r)
+        moved = (wide.take(range(i, i + field.shape[axis]), axis) for i in range(2 * r + 1))
+        field = functools.reduce(np.maximum, moved)
+    return field
+
+
+def _padded(field: Field, axis: int, before: int, after: int) -> Field:
+    sides = [(before, after) if i == axis else (0, 0) for i in range(field.ndim)]
+    return np.pad(field, sides, mode="edge")
+
+
+def _connected(allowed: Region, seeds: Region) -> Region:
+    """The 4-connected parts of `allowed` that hold a seed."""
+    found = seeds & allowed
+    while True:
+        grown = _along_rows(_along_rows(found, allowed).T, allowed.T).T
+        if (grown == found).all():
+            return found
+        found = grown
+
+
+def _along_rows(found: Region, allowed: Region) -> Region:
+    """`found`, spread through the runs of allowed pixels in each row."""
+    run = np.cumsum(~np.pad(allowed, ((0, 0), (0, 1)))).reshape(len(allowed), -1)[:, :-1]
+    hit = np.zeros(run.max() + 1, bool)
+    hit[run[found]] = True
+    return hit[run] & allowed
