@@ -1,0 +1,1 @@
+"""Parametrizations: what an optimising method really moves instead of the latent."""
