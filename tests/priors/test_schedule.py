@@ -1,10 +1,23 @@
 """The schedules that checkpoints' scheduler configs stand for, against diffusers' own tables."""
 
+from functools import partial
+from typing import Any
+
 import diffusers
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from scumble.core.errors import InputError
+from scumble.core.grids import upward
+from scumble.core.noise import Noise
+from scumble.core.prediction import Prediction
+from scumble.core.schedule import Schedule
+from scumble.loops.ddim import ddim
+from scumble.loops.ddpm import ddpm
+from scumble.loops.descend import Uniform, descend
+from scumble.loops.invert import invert
 from scumble.priors._schedule import from_scheduler
 
 SOLVERS = ["DDIM", "DDPM", "PNDM", "EulerDiscrete", "DPMSolverMultistep", "UniPCMultistep", "DEISMultistep"]
@@ -73,3 +86,37 @@ def test_a_flow_is_recognised():
 def test_what_we_cannot_read_is_refused(config: dict[str, object], wrong: str):
     with pytest.raises(InputError, match=wrong):
         from_scheduler(config)
+
+
+class NoDoubles(TorchDispatchMode):
+    """Fails at every float64 tensor off the CPU: Apple's devices have none. "meta" stands for such a device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
+            assert not (isinstance(x, torch.Tensor) and x.is_meta and x.dtype == torch.float64), func
+        return out
+
+
+@pytest.mark.parametrize("schedule", [Schedule.scaled_linear(), Schedule.flow()], ids=["chain", "flow"])
+def test_double_precision_stays_on_the_cpu(schedule: Schedule, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("scumble.loops.descend.check_finite", lambda *_: None)  # such a device has no values
+    x = torch.empty(2, 4, 8, 8, device="meta")
+    t = torch.tensor([500, 20])
+    pairs = schedule.grid(4)
+
+    def denoise(x_t: torch.Tensor, t: torch.Tensor, at: torch.Tensor | None = None) -> Prediction:
+        return schedule.predict(x_t, t if at is None else at, eps=x_t)
+
+    with NoDoubles():
+        with pytest.raises(AssertionError):
+            torch.zeros(1, dtype=torch.float64).to("meta")
+        schedule.mix(x, x, t)
+        for end in ("x0", "eps", "v", "flow"):
+            schedule.predict(x, t, **{end: x})
+        schedule.posterior(t, t - 10, "learned_range", x)
+        for loop in (partial(ddim, eta=0.5), ddpm):
+            assert loop(denoise, x, pairs, schedule, noise=Noise(0, 2)).is_meta
+        assert invert(denoise, x, upward(pairs), schedule).is_meta
+        z = descend(lambda z, t, noise: denoise(z, t).eps, x, Uniform(2, 50, 900, 0.1), Noise(0, 2))
+        assert z.is_meta

@@ -63,6 +63,16 @@ def pixel_card(unet: Config) -> dict[str, Any]:
     }
 
 
+def differentiable(network: Any) -> bool:
+    """Whether a gradient can go through it: not where weights are quantised, or taken away layer by layer."""
+    hooks = [getattr(module, "_hf_hook", None) for module in network.modules()]
+    hooks += [part for hook in hooks for part in getattr(hook, "hooks", ())]
+    quantised = getattr(network, "is_quantized", False) or not all(
+        weight.is_floating_point() for weight in network.parameters()
+    )
+    return not quantised and not any(getattr(hook, "offload", False) for hook in hooks)
+
+
 def _side(unet: Config) -> int:
     sample = unet.get("sample_size") or 64
     return sample if isinstance(sample, int) else max(sample)

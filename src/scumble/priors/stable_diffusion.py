@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,7 @@ from scumble.core.prediction import Prediction
 from scumble.core.prior import Card, Text
 from scumble.core.types import Image, Latent, Time
 from scumble.priors._attention import Bridge, installed
-from scumble.priors._card import latent_card, read_card
+from scumble.priors._card import differentiable, latent_card, read_card
 from scumble.priors._folder import SCOPE, Folder, refuse_unet
 from scumble.priors._lora import LoRA
 from scumble.priors._memory import Desk, explained
@@ -140,7 +141,10 @@ class StableDiffusionPrior:
         The hash is a sha256 over all weights, configs and tokenizer files (of a pipeline: the weights in
         memory), taken once, when first asked for; files of the hub's cache are known by their own sha256.
         """
-        return self._card()
+        card = self._card()
+        if differentiable(self._unet):
+            return card
+        return replace(card, capabilities=card.capabilities - {"gradient"})
 
     # Pictures and latents
 
