@@ -80,7 +80,7 @@ def test_bad_prompts(png: Path, refused: Refused) -> None:
     ("flags", "message"),
     [
         (["--method", "ddss"], "did you mean 'dds'"),
-        (["--method", "zzz"], "known are dds"),
+        (["--method", "zzz"], "is unknown; known are "),
         (["--set", "stepps=3"], "dds has no parameter 'stepps' (did you mean 'steps'?)"),
         (["--set", "steps"], "NAME=VALUE"),
         (["--set", "steps=0"], "steps: 0 must be at least 1"),
