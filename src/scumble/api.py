@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from scumble.checks import (
     check_codec,
+    check_form,
     check_loading,
     check_model,
     check_prompts,
@@ -159,13 +160,14 @@ def plan(
     check_settings(method, kind, settings or {})
     name = method if isinstance(method, str) else kind.__name__
     check_prompts(name, kind.needs, source, target, mask)
+    check_form(name, kind, form)
 
     from scumble.core.request import EditRequest  # imports torch, so only now
     from scumble.machine import limits
 
     prior = load(model, **loading) if isinstance(model, str | Path) else check_loading(model, loading)
     card = prior.card
-    check_model(card, name, kind.needs, target)
+    check_model(card, name, kind.needs, target or (source if given else None))  # given: it may say what to show
     check_words(card, [source or "", target or "", negative], force)
     chosen, origins = choose(method, kind, card, settings or {}, paper)
     long_side = size or card.size

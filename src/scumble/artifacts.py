@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 ARTIFACTS: dict[str, str] = {
+    "direction": "scumble.core.direction:Direction",
     "inversion": "scumble.core.inversion:Inversion",
 }
 """What may be given to an edit: its name in `EditRequest.given` -> "module:Class"."""
@@ -70,27 +71,62 @@ def load(path: Path) -> Artifact:
 
 
 def given(named: Iterable[str]) -> dict[str, object]:
-    """["inversion=cat.inv"] -> what `EditRequest.given` takes. Raises InputError, naming what is wrong."""
+    """["inversion=cat.inv"] -> what `EditRequest.given` takes. Raises InputError, naming what is wrong.
+
+    "direction=A,B" are two banks of sentences: each a text file of one per line, a folder of such files, or a word.
+    """
     found: dict[str, object] = {}
     for text in named:
         name, equals, path = text.partition("=")
         if not equals or name not in ARTIFACTS:
-            known = ", ".join(f"{name}=FILE" for name in ARTIFACTS)
-            raise InputError(f"--given {text}: write it as {known}")
+            raise InputError(f"--given {text}: write it as inversion=FILE or direction=A,B")
+        if name == "direction":
+            found[name] = _direction(path)
+            continue
         found[name] = artifact = load(Path(path))
         if artifact.name != name:
             raise InputError(f"--given {text}: the file holds a {artifact.name}, not a {name}")
     return found
 
 
+def _direction(text: str) -> Artifact:
+    from scumble.core.direction import Direction
+
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(parts):
+        raise InputError(f"--given direction={text}: write it as A,B, such as cat,dog or cats.txt,dogs.txt")
+    source, target = (_bank(part) for part in parts)
+    return Direction(source=source, target=target)
+
+
+def _bank(text: str) -> tuple[str, ...]:
+    """The sentences of a file, of all .txt files of a folder, or a few plain ones around a word."""
+    from scumble.core.direction import TEMPLATES
+
+    path = Path(text)
+    if not path.exists():
+        if path.suffix or len(path.parts) > 1:
+            raise InputError(f"{path}: no such file")
+        return tuple(template.format(text) for template in TEMPLATES)
+    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    try:
+        lines = [line.strip() for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from None
+    if not any(lines):
+        raise InputError(f"{path}: holds no sentences; write one per line" + " of .txt files" * path.is_dir())
+    return tuple(line for line in lines if line)
+
+
 def digest(artifact: object) -> str | None:
-    """What tells an artifact apart: sha256 over its tensors, shortened; None for other things."""
-    tensors: Mapping[str, Any] | None = getattr(artifact, "tensors", dict)() or None
-    if tensors is None:
+    """What tells an artifact apart: sha256 over all of it, shortened; None for other things."""
+    from scumble.core.request import Artifact
+
+    if not isinstance(artifact, Artifact):
         return None
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        total.update(name.encode() + tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    total = hashlib.sha256(json.dumps(artifact.about(), sort_keys=True).encode())
+    for name, x in sorted(artifact.tensors().items()):
+        total.update(name.encode() + x.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()[:16]
 
 

@@ -84,6 +84,12 @@ def check_settings(method: str | Method, kind: type[Any], settings: Mapping[str,
     kind(**settings)
 
 
+def check_form(method: str, kind: type[Any], form: str) -> None:
+    """Raises InputError where a method cannot edit in that form (see `scumble.forms`)."""
+    if form not in getattr(kind, "forms", ("latent",)):
+        raise InputError(f"form: {method} edits latents only; {form!r} is for methods that descend, such as dds")
+
+
 def check_seed(seed: object) -> None:
     """Raises InputError for what cannot start a generator."""
     if type(seed) is not int or not 0 <= seed < 2**63:
@@ -105,7 +111,8 @@ def check_model(card: Card, method: str, needs: Needs, target: str | None) -> No
     wanted = {"text": needs.target, "gradient": needs.gradient, "control": needs.control}
     for ability, needed in wanted.items():
         if needed and ability not in card.capabilities:
-            raise InputError(f"{method} needs a model with {ability}, which '{card.id}' does not have")
+            hint = "; load it unquantised, and without --memory sequential" if ability == "gradient" else ""
+            raise InputError(f"{method} needs a model with {ability}, which '{card.id}' does not have{hint}")
     if "text" in card.capabilities and not (target or "").strip():
         raise InputError(f"target: empty; say what the picture shall show, for '{card.id}' listens to words")
 

@@ -58,6 +58,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "masactrl": {"steps": 4, "layer": 3},
     "diffedit": {"steps": 4, "draws": 3},
     "null_text": {"steps": 2, "inner_steps": 2},
+    "pix2pix_zero": {"steps": 3, "rounds": 2, "rolls": 2},
 }
 LONG: dict[str, dict[str, Any]] = {"null_text": {"steps": 4, "inner_steps": 3}}
 

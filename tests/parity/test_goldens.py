@@ -17,6 +17,7 @@ from .diffedit import check_diffedit
 from .edits import check_dds, check_sdedit, check_sds
 from .inversions import check_direct_inversion, check_null_text
 from .paths import check_dds_ef, check_edit_friendly, check_flowedit
+from .pix2pix import check_pix2pix_zero
 
 CHECKS = {
     "ddim": check_ddim,
@@ -31,6 +32,7 @@ CHECKS = {
     "pds": check_pds,
     "masactrl": check_masactrl,
     "prompt_to_prompt": check_prompt_to_prompt,
+    "pix2pix_zero": check_pix2pix_zero,
     "sdedit": check_sdedit,
     "sds": check_sds,
 }

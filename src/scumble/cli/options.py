@@ -16,7 +16,10 @@ Settings = Annotated[
 Given = Annotated[
     list[str] | None,
     typer.Option(
-        "--given", metavar="NAME=FILE", help="What was prepared before: inversion=IN.inv from scumble invert."
+        "--given",
+        metavar="NAME=FILE",
+        help="What was prepared before: inversion=IN.inv from scumble invert; or direction=cat,dog, two words or "
+        "two files or folders of sentences.",
     ),
 ]
 Method = Annotated[

@@ -1,5 +1,6 @@
 """The frame that all methods share: pictures, prompts and noise in rows, progress, and the result."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -107,7 +108,8 @@ class Job:
         for ability in ("gradient", "control"):
             if getattr(needs, ability) and ability not in self.prior.card.capabilities:
                 missing = f"a model with {ability}, which {self.prior.card.id!r} does not have"
-                raise InputError(f"prior: {type(self.method).__name__} needs {missing}")
+                hint = "; load it unquantised, its layers not offloaded" if ability == "gradient" else ""
+                raise InputError(f"prior: {type(self.method).__name__} needs {missing}{hint}")
         texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative)]
         if any(texts) and "text" not in self.prior.card.capabilities:
             raise InputError(f"prompts: {self.prior.card.id} knows no text; leave source and target out")
@@ -143,6 +145,17 @@ class Job:
             target=self.text(self.target),
             null=self.text(self.negative),
         )
+
+    def known(self, name: str, prompt: str) -> str:
+        """A prompt of the method's own. Raises InputError for words that the prior does not know."""
+        words = self.prior.card.words
+        unknown = [word for word in re.findall(r"\w+", prompt.lower()) if words is not None and word not in words]
+        if unknown:
+            raise InputError(
+                f"{name}: model {self.prior.card.id!r} does not know {', '.join(map(repr, unknown))}; "
+                f"set {name} to words that it knows"
+            )
+        return prompt
 
     def guide(self, w: float) -> Denoiser:
         """The guided denoiser of the target prompts; the plain one of a prior without text."""

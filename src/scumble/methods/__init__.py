@@ -18,6 +18,7 @@ METHODS: dict[str, str] = {
     "null_text": "scumble.methods.null_text:NullText",
     "p2p": "scumble.methods.p2p:P2P",
     "pds": "scumble.methods.pds:PDS",
+    "pix2pix_zero": "scumble.methods.pix2pix_zero:Pix2PixZero",
     "sdedit": "scumble.methods.sdedit:SDEdit",
     "sds": "scumble.methods.sds:SDS",
 }
