@@ -56,6 +56,7 @@ EXACT = {
 SHORT: dict[str, dict[str, Any]] = {
     "sdedit": {"steps": 10},
     "masactrl": {"steps": 4, "layer": 3},
+    "plug_and_play": {"steps": 4, "feature_block": 2},
     "diffedit": {"steps": 4, "draws": 3},
     "null_text": {"steps": 2, "inner_steps": 2},
     "pix2pix_zero": {"steps": 3, "rounds": 2, "rolls": 2},

@@ -20,8 +20,10 @@ from scumble.core.noise import Tape
 from scumble.core.prior import Text, guide
 from scumble.core.request import EditRequest
 from scumble.inversions import off_the_chain
+from scumble.loops.ddim import ddim
 from scumble.methods.masactrl import MasaCtrl
 from scumble.methods.p2p import P2P
+from scumble.methods.plug_and_play import PlugAndPlay
 
 from .case import Case, same
 from .models import listen, tiny_sd
@@ -60,6 +62,49 @@ def check_masactrl(case: Case) -> None:
     states = branches.states(method.steps)
     case.close("edit_trajectory", states)
     case.close("latents_0", states[-1])
+    if "image_edit" in case:
+        case.close("image_edit", edit.raw)
+
+
+@torch.no_grad()
+def check_plug_and_play(case: Case) -> None:
+    """The chain, its way back, and the edit, from the chain or from what a slip makes of the way back."""
+    prior, hyper, clean = tiny_sd(case), case.hyper, case["latents_clean"]
+    prompts = {name: case.prompts(name) for name in ("source", "target", "negative")}
+    same(torch.cat([prior.embed(p).ids for p in prompts.values()]), case["token_ids"], "token_ids")
+    for name, prompt in {**prompts, "empty": [""]}.items():
+        case.close(f"{name}_embeddings", prior.embed(prompt).tokens, 1e-5)
+    prior.encode = lambda image, noise=None: clean
+    image = torch.zeros(1, 3, 8 * clean.shape[-2], 8 * clean.shape[-1])
+    method = PlugAndPlay(
+        steps=hyper["num_steps"],
+        guidance=hyper["guidance_scale"],
+        features=hyper["feature_fraction"],
+        attention=hyper["attention_fraction"],
+    )
+    assert hyper["inversion_guidance_scale"] == 1
+    request = EditRequest(
+        image=image,
+        source=prompts["source"],
+        target=prompts["target"],
+        negative=prompts["negative"],
+        keep=("trajectory",),
+    )
+    chain = method.prepare(prior, request)
+    same(torch.tensor([t for t, _ in chain.pairs]), case["timesteps"], "timesteps")
+    case.close("inversion_trajectory", chain.trajectory.flip(0))
+    back: list[Tensor] = []
+    source, null = prior.embed(prompts["source"]), prior.embed([""])
+    ddim(
+        guide(prior, source, null, 1), chain.trajectory[0], chain.pairs, prior.schedule,
+        on_step=lambda k, n, t, x, clean: back.append(x),
+    )  # fmt: skip
+    case.close("reconstruction_trajectory", torch.stack(back))
+    if hyper["source_latents"] == "reconstruction":  # each state one level too clean
+        chain = replace(chain, trajectory=torch.stack([*back, back[-1]]))
+    edit: Any = method(prior, replace(request, given={"inversion": chain}))
+    case.close("edit_trajectory", torch.stack([chain.trajectory[0], *edit.kept["trajectory"]]))
+    case.close("latents_0", edit.latent)
     if "image_edit" in case:
         case.close("image_edit", edit.raw)
 

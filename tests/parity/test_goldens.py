@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .attention import check_masactrl, check_prompt_to_prompt
+from .attention import check_masactrl, check_plug_and_play, check_prompt_to_prompt
 from .case import ROOT, Case, find
 from .chains import check_ddim, check_ddpm
 from .distil import check_pds
@@ -31,6 +31,7 @@ CHECKS = {
     "flowedit": check_flowedit,
     "pds": check_pds,
     "masactrl": check_masactrl,
+    "plug_and_play": check_plug_and_play,
     "prompt_to_prompt": check_prompt_to_prompt,
     "pix2pix_zero": check_pix2pix_zero,
     "sdedit": check_sdedit,

@@ -19,6 +19,7 @@ METHODS: dict[str, str] = {
     "p2p": "scumble.methods.p2p:P2P",
     "pds": "scumble.methods.pds:PDS",
     "pix2pix_zero": "scumble.methods.pix2pix_zero:Pix2PixZero",
+    "plug_and_play": "scumble.methods.plug_and_play:PlugAndPlay",
     "sdedit": "scumble.methods.sdedit:SDEdit",
     "sds": "scumble.methods.sds:SDS",
 }

@@ -1,6 +1,7 @@
 """What methods that edit beside a source branch have in common: both branches from one start, under one control."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -21,17 +22,23 @@ def side_by_side(
     w: float,
     control: Edits,
     each: Each | None = None,
+    *,
+    shown: bool = False,
 ) -> tuple[Latent, Latent]:
     """The ends of the source's and of the target's branch: from a real picture's inversion, or, without a
     picture, from noise; outside a mask the target's is the source's.
 
     `texts` by role, the source's first; `each` as a loop has it, on the rows of both, the source's first.
+    `shown`: the source's branch is there to be looked at only, on its chain at every step and not guided.
     """
     n = len(texts["source"])
     with job.prior.control(control):
         control.check()  # before anything is done
     inversion, watch = begin(job, inverter, guidance=w, then=inverter.steps)
     nulls = {role: inversion.null(job.text(job.negative, len(text))) for role, text in texts.items()}
+    if shown:
+        inversion = replace(inversion, forced=True, offsets=None)
+        del nulls["source"]
     denoise = guide_branches(job.prior, texts, nulls, w)
     mask = job.mask(inversion.start(n))
 

@@ -78,6 +78,7 @@ def recommended(guidance: float) -> dict[str, dict[str, float]]:
         "dds": {"guidance": guidance},
         "masactrl": {"guidance": guidance, "layer": 3},
         "p2p": {"guidance": guidance, "self_stride": 1, "self_end": 0.6},
+        "plug_and_play": {"guidance": guidance, "feature_block": 2},
         "sds": {"guidance": guidance},
         "sdedit": {"guidance": guidance, "steps": 50},
     }

@@ -1,0 +1,93 @@
+"""Plug-and-Play (Tumanyan et al. 2023): paint the target anew from the source's noise, with the source's features
+and the layout of its self-attention put in at every early step.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from scumble.attention.inject import Borrow, Edits, Follow, Window
+from scumble.attention.maps import Record
+from scumble.core.inversion import Inversion
+from scumble.core.job import Job
+from scumble.core.prior import Prior
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.inversions import DDIMInverter, prepare
+from scumble.methods._branches import kept, side_by_side
+
+FOLLOWS: tuple[Follow, ...] = (
+    (("target", "null"), ("source", "text")),
+    (("target", "text"), ("source", "text")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlugAndPlay:
+    """Text-driven translation of a real picture: its structure stays, all else may become something new."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="Plug-and-Play Diffusion Features for Text-Driven Image-to-Image Translation",
+        arxiv="2211.12572",
+        bibtex="""@inproceedings{tumanyan2023plug,
+  title     = {Plug-and-Play Diffusion Features for Text-Driven Image-to-Image Translation},
+  author    = {Tumanyan, Narek and Geyer, Michal and Bagon, Shai and Dekel, Tali},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year      = {2023}
+}""",
+        departures=(
+            "The authors invert on a grid of 999 steps and sample on one of 50; here both take the same grid, "
+            "which costs a twentieth.",
+        ),
+    )
+    needs: ClassVar[Needs] = Needs(target=True, control=True)
+
+    steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
+    guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on the way down; 1 is none")
+    features: float = param(0.8, ge=0, le=1, try_=0.3, help="features are put in until here: share of steps")
+    attention: float = param(
+        0.5, ge=0, le=1, try_=0.2, help="queries and keys are put in until here: share of steps"
+    )
+    feature_block: int = param(
+        4, ge=0, try_=1, help="the residual block on the way up whose features are taken, counted from 0"
+    )
+    attention_layer: int = param(
+        1, ge=0, try_=3, help="the first self-attention layer on the way up that is shared, counted from 0"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @torch.no_grad()
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
+        """The chain of the picture, for this and other editors."""
+        return prepare(self, DDIMInverter(steps=self.steps), prior, request, on_step)
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        job = Job(self, prior, request, on_step)
+        # The source's branch is asked without a prompt, whatever its chain was made with.
+        texts = {"source": job.text(("",), job.sources), "target": job.text(job.target)}
+        seen = Record((("source", "text"), ("target", "text")))
+        control = self._control(prior, [seen] if "attention" in request.keep else [])
+        inverter = DDIMInverter(steps=self.steps)
+        source, target = side_by_side(job, texts, inverter, self.guidance, control, shown=True)
+        return job.edit(target, kept=kept(job, texts, seen, source))
+
+    def _control(self, prior: Prior, maps: list[Record]) -> Edits:
+        times = [t for t, _ in prior.schedule.grid(self.steps)]
+        features = Borrow(
+            lambda site: site.kind == "resnet" and site.block == "up" and site.index == self.feature_block,
+            "",
+            FOLLOWS,
+            Window.of(times, 0, self.features),
+            f"residual block {self.feature_block} on the way up",
+        )
+        layout = Borrow(
+            lambda site: site.kind == "self" and site.block == "up" and site.index >= self.attention_layer,
+            "qk",
+            FOLLOWS,
+            Window.of(times, 0, self.attention),
+            f"self-attention from layer {self.attention_layer} on the way up",
+        )
+        return Edits(borrow=[layout], features=[features], maps=maps)
