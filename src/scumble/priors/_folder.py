@@ -21,7 +21,8 @@ STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "t
 PARTS: Mapping[str, Sequence[str]] = {"latent": ("unet", "vae", "text_encoder"), "pixel": ("unet",)}
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either set of files makes a tokenizer
 SCOPE = (
-    "scumble reads Stable Diffusion 1.x / 2.x shaped text-to-image checkpoints and unconditional pixel ones"
+    "that is not supported yet: scumble reads Stable Diffusion 1.x / 2.x shaped text-to-image checkpoints and "
+    "unconditional pixel ones"
 )
 
 
@@ -60,7 +61,8 @@ class Folder:
         """The part's JSON config. Raises InputError when it is missing or not JSON."""
         file = self.path / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
         if not file.is_file():
-            remedy = "a latent checkpoint has unet/, scheduler/, vae/, text_encoder/ and tokenizer/"
+            parts = "unet/, scheduler/, vae/, text_encoder/ and tokenizer/"
+            remedy = f"a checkpoint folder has {parts}; of a single .safetensors file name the file"
             raise self.error(f"{part}/{file.name} is missing", remedy)
         return self.json(file)
 

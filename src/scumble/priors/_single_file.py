@@ -196,7 +196,8 @@ def _filled(
     except Exception as error:  # a file that lies about itself can fail anywhere in the renaming
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[-1] if lines else type(error).__name__
-        raise file.error(f"its {part} cannot be read as {file.kind.upper()} ({reason})", SCOPE) from error
+        wrong = f"its {part} cannot be read as {file.kind.upper()} ({reason})"
+        raise file.error(wrong, "download it again, or take another checkpoint") from error
     absent = sorted(wanted - set(weights))
     if absent:
         wrong = f"its {part} lacks {len(absent)} of its weights ({absent[0]}, ...)"
