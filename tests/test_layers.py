@@ -76,7 +76,7 @@ THIRD_PARTY = {
     "machine": {"torch", "psutil"},
     "measures": {"torch", "numpy", "PIL"},
     "passport": set(),
-    "plan": {"torch", "PIL"},
+    "plan": {"torch", "numpy", "PIL"},
     "api": {"torch", "PIL"},
 }
 ABOVE_PRIORS = [

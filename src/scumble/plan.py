@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from scumble.core.prior import Prior
     from scumble.core.request import Edit, EditRequest, Method, OnStep
     from scumble.files import Mask, Picture
+    from scumble.forms.lut import LUT
     from scumble.layer import Keep, Layer
 
 Origin = str  # "user", "card" or "method"
 
-FORMS = ("latent",)
+FORMS = ("latent", "lut")
 SIZES = 16, 8192  # pixels of a canvas's long side
+STRIP = 256  # rows of a large picture that are recoloured at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,10 @@ class Manner:
         number = isinstance(keep, int | float) and not isinstance(keep, bool)
         if not (0 <= keep <= 2 if number else keep in ("auto", "none")):  # pyright: ignore[reportOperatorIssue]
             raise InputError(f"keep: {keep!r} must be 'auto', 'none' or a threshold between 0 and 2")
+        if self.form == "lut" and number:
+            raise InputError(
+                "keep: through a table of colours all pixels of a colour change alike; leave it out"
+            )
         if self.crop not in ("auto", "none"):
             raise InputError(f"crop: {self.crop!r} must be 'auto' or 'none'")
         if self.form not in FORMS:
@@ -80,15 +86,20 @@ class Plan:
         from scumble.canvas import finish
         from scumble.machine import limits
 
-        started = time.perf_counter()
+        started, lut = time.perf_counter(), self._lut()
+        request = self.request
+        if lut:
+            request = replace(request, given={**request.given, "parametrization": lut}, keep=("theta",))
         with limits(self.loaded.get("device", "cpu")):
-            result = self.method(self.prior, self.request, on_step)
+            result = self.method(self.prior, request, on_step)
             if not result.raw.isfinite().all():
                 raise InputError(
                     f"{self.name}: the values ran away to infinity; try smaller steps or less guidance"
                 )
             # raw, not image: a soft mask must weigh once, and at the picture's own resolution.
-            layer = self.layer(result.raw)
+            layer = (
+                self._recoloured(lut, cast("Tensor", result.kept["theta"])) if lut else self.layer(result.raw)
+            )
             picture = finish(layer.over(self.picture.rgb), self.picture)
         passport = {
             **self.promise(),
@@ -124,6 +135,32 @@ class Plan:
             layer = opaque(raw, self.fit)
         else:
             layer = lift(self.before, raw, self.part, self.fit, cast("Keep", keep))
+        return self._placed(layer)
+
+    def _lut(self) -> LUT | None:
+        if self.manner.form != "lut":
+            return None
+        from scumble.forms.lut import LUT
+
+        assert self.request.image is not None
+        return LUT(self.prior, self.request.image)
+
+    def _recoloured(self, lut: LUT, theta: Tensor) -> Layer:
+        """The picture through a table of colours at its own size: a layer where any colour differs."""
+        import numpy as np
+        from PIL import Image
+
+        from scumble.core.pixels import to_images, to_pixels
+        from scumble.layer import Layer
+
+        pixels = np.asarray(self.part.rgb)
+        strips = (to_images(pixels[None, top : top + STRIP]) for top in range(0, len(pixels), STRIP))
+        after = np.concatenate([to_pixels(lut.apply(theta, strip.to(theta)))[0] for strip in strips])
+        opacity = (after != pixels).any(axis=2).astype(np.uint8) * 255
+        return self._placed(Layer(Image.fromarray(after), Image.fromarray(opacity)))
+
+    def _placed(self, layer: Layer) -> Layer:
+        """The layer of the part inside the mask, as a layer of the whole picture."""
         if self.part_mask is not None:
             layer = layer.within(self.part_mask.values)
         return layer if self.box is None else layer.placed(self.box, self.picture.size)

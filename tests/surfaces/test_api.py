@@ -174,6 +174,25 @@ def test_paper_leaves_the_cards_values_out(checkpoint: Callable[..., Path], circ
     assert edit.provenance["paper"] is True
 
 
+def test_as_lut_moves_no_pixel(model: scumble.Prior, photo: Image.Image) -> None:
+    image = photo.resize((600, 400), Image.Resampling.NEAREST)  # in blocks of 10, larger than the canvas
+    what = {"model": model, "form": "lut", "settings": {"steps": 3, "rate": 5.0}}
+    edit = scumble.edit(image, **WORDS, **what)
+    before, after = np.asarray(image).reshape(-1, 3), np.asarray(edit.picture).reshape(-1, 3)
+    assert (before != after).any()
+    colours = {}
+    assert all(colours.setdefault(bytes(b), bytes(a)) == bytes(a) for b, a in zip(before, after, strict=True))
+    assert edit.provenance["form"] == "lut"
+    mask = Image.new("L", image.size)
+    mask.paste(255, (0, 0, 300, 400))
+    part = np.asarray(scumble.edit(image, **WORDS, **what, mask=mask).picture)
+    assert (part[:, 300:] == np.asarray(image)[:, 300:]).all()
+    assert (part[:, :300] != np.asarray(image)[:, :300]).any()
+    same = scumble.edit(image, source="a red circle", target="a red circle", **what)
+    assert same.picture.tobytes() == image.tobytes()
+    assert same.provenance["layer"]["changed"] == 0
+
+
 def test_a_plan_varies(model: scumble.Prior, circle: Image.Image) -> None:
     made = plan(circle, **WORDS, model=model, settings=QUICK).vary(target="a star", seed=9)()
     alone = scumble.edit(circle, source="a red circle", target="a star", seed=9, model=model, settings=QUICK)
@@ -248,6 +267,8 @@ def test_a_method_of_ones_own(model: scumble.Prior, circle: Image.Image, tmp_pat
         ({"keep": 2.5}, "keep: 2.5 must be"),
         ({"crop": "all"}, "crop: 'all' must be"),
         ({"form": "clay"}, "form: 'clay' must be one of"),
+        ({"form": "lut", "method": "sdedit"}, "form: sdedit edits latents only"),
+        ({"form": "lut", "keep": 0.1}, "keep: through a table of colours"),
         ({"size": 8}, "size: 8 is not a whole number of pixels from 16 to 8192"),
         ({"size": 64.0}, "size: 64.0"),
         ({"seed": -1}, "seed: -1"),

@@ -214,6 +214,17 @@ def test_a_small_mask_is_edited_by_itself(run: Run) -> None:
     assert "only the part" not in err
 
 
+def test_as_lut(run: Run) -> None:
+    code, out, _ = run("--as", "lut", "--film", "--save-layer")
+    assert (code, len(out.split())) == (0, 3)
+    passport = files.read_passport(Path("circle.dds.png"))
+    assert passport is not None
+    assert passport["form"] == "lut"
+    code, _, err = run("--as", "lut", "--method", "sdedit")
+    assert code == 2
+    assert "'lut' is for methods that descend, such as dds" in err
+
+
 def told(changed: float, source: str, target: str, **manner: object) -> str:
     plan: Any = SimpleNamespace(
         mask=None,

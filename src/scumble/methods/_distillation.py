@@ -3,7 +3,7 @@ checks, and the descent itself. Each of them is a score and its defaults.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 from scumble.core.errors import InputError
 from scumble.core.job import Job
@@ -15,7 +15,9 @@ from scumble.loops.optimizers import OPTIMIZERS
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """The defaults are those of the DDS authors' notebook."""
+    """The defaults are those of the DDS authors' notebook. : what an edit by it can be made as."""
+
+    forms: ClassVar[tuple[str, ...]] = ("latent", "lut")
 
     steps: int = param(200, ge=1, try_=3, help="gradient steps")
     rate: float = param(2000 * 0.1 / 64**2, gt=0, try_=0.1, help="step size per element of the latent")
@@ -48,4 +50,4 @@ class Distillation:
             optimizer=OPTIMIZERS[self.optimizer],
             on_step=job.watch(),
         )
-        return job.edit(g(theta))
+        return job.edit(g(theta), kept={"theta": theta} if "theta" in job.request.keep else None)
