@@ -15,7 +15,7 @@ from scumble.loops.optimizers import OPTIMIZERS
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """The defaults are those of the DDS authors' notebook. : what an edit by it can be made as."""
+    """The defaults are those of the DDS authors' notebook. `forms`: what an edit by it can be made as."""
 
     forms: ClassVar[tuple[str, ...]] = ("latent", "lut")
 
