@@ -71,3 +71,25 @@ def test_what_cannot_be_drawn_is_refused(
     assert "has none that could be looked into" in refused(*line)
     with pytest.raises(InputError, match="'box' is in none of the prompts"):
         heat_maps(model, files.read(png), "a dot", ["box"])
+
+
+def test_words_are_given_on_the_command_line(
+    png: Path,
+    checkpoint: Callable[..., Path],
+    refused: Callable[..., str],  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = png.with_name("out.png")
+    line = ["edit", png, "--source", "a dot", "--target", "a box", "--method", "p2p", "--model", checkpoint()]
+    words = ["--set", "reweight=box=2", "--set", "windows=box=0.2:0.6", "--set", "blend=dot | box"]
+    assert cli.run([*map(str, line), *words, "--set", "steps=2", "-o", str(out), "--quiet"]) == 0
+    capsys.readouterr()
+    passport = files.read_passport(out)
+    assert passport is not None
+    assert passport["settings"]["reweight"] == {"value": "box=2", "from": "user"}
+    out.unlink()
+    assert "'tree' is in none of the prompts" in refused(*line, "--set", "reweight=tree=2")
+    assert "reweight: 'box' is not WORD=VALUE" in refused(*line, "--set", "reweight=box")
+    assert "names no word for the target" in refused(*line, "--set", "blend=dot |")
+    more = [*line[:5], "a red box", *line[6:]]
+    assert "as many words as the source has, 2, not 3" in refused(*more, "--set", "edit=replace")
