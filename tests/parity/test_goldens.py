@@ -17,6 +17,7 @@ from .diffedit import check_diffedit
 from .edits import check_dds, check_sdedit, check_sds
 from .inversions import check_direct_inversion, check_null_text
 from .paths import check_dds_ef, check_edit_friendly, check_flowedit
+from .ledits import check_ledits_pp
 from .pix2pix import check_pix2pix_zero
 
 CHECKS = {
@@ -33,6 +34,7 @@ CHECKS = {
     "masactrl": check_masactrl,
     "plug_and_play": check_plug_and_play,
     "prompt_to_prompt": check_prompt_to_prompt,
+    "ledits_pp": check_ledits_pp,
     "pix2pix_zero": check_pix2pix_zero,
     "sdedit": check_sdedit,
     "sds": check_sds,

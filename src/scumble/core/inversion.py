@@ -20,7 +20,8 @@ class Inversion:
     `trajectory` (n + 1, b, c, h, w): the state before each of the n moves, noisiest first, and the clean
     latent last. An editor starts from its first state and need not know how it was made; besides:
     `nulls` (n, b, L, D): the tokens of the null text at each move (null-text inversion);
-    `noises` (n, b, c, h, w): what each move adds to a DDPM step's mean (edit-friendly inversion);
+    `noises` (n, b, c, h, w): what each move adds to a DDPM step's mean (edit-friendly inversion), or to that of
+    its solver of `order` 2;
     `forced`: the source's rows stand on the trajectory again after each move (direct inversion), or
     `offsets` (n, b, c, h, w) are added to them, the same thing measured beforehand.
     `kind` and `settings` say how it was made; `prior`, `prior_hash`, `size` (H, W), `pictures` (digests),
@@ -40,6 +41,7 @@ class Inversion:
     nulls: Tensor | None = None
     noises: Tensor | None = None
     offsets: Tensor | None = None
+    order: int = 1
     forced: bool = False
     guidance: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -86,11 +88,6 @@ class Inversion:
             return replace(text, tokens=tokens.to(text.tokens))
 
         return at
-
-    @property
-    def eta(self) -> float:
-        """DDIM's share of fresh noise in each move, whose place `added` takes: 1 with noise maps, else 0."""
-        return 0.0 if self.noises is None else 1.0
 
     def added(self, x_s: Latent, s: float, *sizes: int) -> Latent:
         """The state after a move to level s with what the noise maps add, in the rows of all branches."""
@@ -177,7 +174,7 @@ class Inversion:
 
 
 _ABOUT = (
-    "kind", "prior", "prior_hash", "size", "pictures", "prompts", "pairs", "forced", "guidance", "settings"
+    "kind", "prior", "prior_hash", "size", "pictures", "prompts", "pairs", "order", "forced", "guidance", "settings"
 )  # fmt: skip
 
 

@@ -48,16 +48,6 @@ class Noise:
         return draws.expand(rows, *draws.shape[1:])
 
 
-class Silence(Noise):
-    """Draws nothing but zeros: for loops whose noise is added by other means."""
-
-    def __init__(self) -> None:
-        super().__init__(0, 0)
-
-    def like(self, x: Latent) -> Latent:
-        return torch.zeros_like(x)
-
-
 class Tape(Noise):
     """Recorded draws, handed out in order: for parity with recorded runs and for replay."""
 

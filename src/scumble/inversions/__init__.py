@@ -2,7 +2,7 @@
 them. Which inversion and which editor are two choices, not one.
 """
 
-from scumble.inversions.editing import begin, behind, prepare, replay, resample
+from scumble.inversions.editing import begin, prepare, replay, resample
 from scumble.inversions.kinds import (
     KINDS,
     DDIMInverter,
@@ -25,7 +25,6 @@ __all__ = [
     "NullTextInverter",
     "RegularisedInverter",
     "begin",
-    "behind",
     "off_the_chain",
     "prepare",
     "replay",

@@ -1,11 +1,11 @@
 """What editors do with an inversion of any kind: begin with it, replay it, or keep it for later."""
 
 from dataclasses import replace
+from functools import partial
 
 from scumble.core.errors import InputError
 from scumble.core.inversion import Inversion
 from scumble.core.job import Job
-from scumble.core.noise import Silence
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Prior, guide
 from scumble.core.request import Each, Edit, EditRequest, Method, OnStep, Watch
@@ -13,6 +13,7 @@ from scumble.core.schedule import Schedule
 from scumble.core.types import Latent
 from scumble.inversions.kinds import Inverter, drawn
 from scumble.loops.ddim import ddim
+from scumble.loops.dpm import dpm
 
 
 def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[Inversion, Watch]:
@@ -61,14 +62,12 @@ def replay(
         x_s = inversion.after(x_s, s) if len(sizes) > 1 else x_s
         return x_s if each is None else each(x_s, p, t, s)
 
-    return ddim(
-        denoise, inversion.start(*sizes), inversion.pairs, schedule,
-        eta=inversion.eta, noise=Silence(), each=after,
-        on_step=on_step if len(sizes) == 1 else behind(sizes[0], on_step),
-    )  # fmt: skip
+    loop = ddim if inversion.noises is None else partial(dpm, order=inversion.order)
+    watch = on_step if len(sizes) == 1 else _behind(sizes[0], on_step)
+    return loop(denoise, inversion.start(*sizes), inversion.pairs, schedule, each=after, on_step=watch)
 
 
-def behind(rows: int, watch: Watch | None) -> Watch | None:
+def _behind(rows: int, watch: Watch | None) -> Watch | None:
     """Reports what lies below the first rows of a state: the targets below their source."""
     if watch is None:
         return None

@@ -17,6 +17,7 @@ from scumble.core.request import Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair, Time
 from scumble.loops.ddim import ddim
+from scumble.loops.dpm import posterior
 from scumble.loops.invert import Told, invert
 from scumble.loops.regularise import Regularisation, regularised
 from scumble.tuning.null_text import Tuning, tune_null_text
@@ -184,23 +185,29 @@ class EditFriendlyInverter(_OnGrid):
     phases: ClassVar[int] = 1
 
     guidance: float = 3.5
+    order: int = 1
 
     def __call__(self, job: Job, total: int) -> Inversion:
         schedule, rows, watch = job.prior.schedule, job.sources, job.watch(0, total)
         pairs, z = self.pairs(job.prior.schedule), _clean(job)
         noised = [schedule.mix(z, job.noise.like(z), t) for t, _ in reversed(pairs)]
         states = torch.stack([*reversed(noised), z])
-        denoise = guide(job.prior, job.text(job.source, rows), job.text(job.negative, rows), self.guidance)
+        denoise = self._denoiser(job)
         added: list[Tensor] = []
+        before: tuple[float, Latent] | None = None
         for k, (t, s) in enumerate(pairs):
             p = denoise(states[k], schedule.time(t, rows), None)
-            kept = schedule.ddim(t, s, 1.0)[0].to(z)
-            added.append(states[k + 1] - schedule.at(s)[0].to(z) * p.x0 - kept * p.eps)
+            added.append(states[k + 1] - posterior(schedule, states[k], p.x0, (t, s), before)[0])
+            before = (t, p.x0) if self.order == 2 else None
             watch(k + 1, len(pairs), t, states[k], p.x0)
         return described(
             job, kind="edit_friendly", pairs=tuple(pairs), trajectory=states, noises=torch.stack(added),
-            settings=asdict(self),
+            order=self.order, settings=asdict(self),
         )  # fmt: skip
+
+    def _denoiser(self, job: Job) -> Denoiser:
+        text, null = (job.text(prompts, job.sources) for prompts in (job.source, job.negative))
+        return guide(job.prior, text, null, self.guidance)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ METHODS: dict[str, str] = {
     "direct_inversion": "scumble.methods.direct_inversion:DirectInversion",
     "edit_friendly": "scumble.methods.edit_friendly:EditFriendly",
     "flowedit": "scumble.methods.flowedit:FlowEdit",
+    "ledits_pp": "scumble.methods.ledits_pp:LEDITSpp",
     "masactrl": "scumble.methods.masactrl:MasaCtrl",
     "npi": "scumble.methods.npi:NPI",
     "null_text": "scumble.methods.null_text:NullText",

@@ -1,19 +1,17 @@
 """Direct Inversion (Ju et al. 2024): the source branch of an edit is put back on its own chain after each step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 
 from scumble.core.inversion import Inversion
 from scumble.core.job import Job
-from scumble.core.noise import Silence
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, guide_branches
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent
-from scumble.inversions import DirectInverter, begin, behind, prepare
-from scumble.loops.ddim import ddim
+from scumble.inversions import DirectInverter, begin, prepare, replay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +69,11 @@ class DirectInversion:
         )
 
         def together(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
-            x_s = inversion.added(x_s, s, n, job.rows)
             right = inversion.after(x_s, s)
             return torch.cat([right[:n], right[n:] + self.share * (right[:n] - x_s[:n])])
 
-        x = ddim(
-            denoise, inversion.start(n, job.rows), inversion.pairs, prior.schedule,
-            eta=inversion.eta, noise=Silence(), each=together, on_step=behind(n, watch),
-        )  # fmt: skip
+        free = replace(inversion, forced=False, offsets=None)  # it is put right together with the target
+        x = replay(free, denoise, prior.schedule, n, job.rows, each=together, on_step=watch)
         return job.edit(x[n:])
 
     def _inverter(self) -> DirectInverter:
