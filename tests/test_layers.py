@@ -65,7 +65,7 @@ THIRD_PARTY = {
     "tuning": {"torch", "jaxtyping"},
     "inversions": {"torch"},
     "artifacts": {"safetensors"},
-    "forms": {"torch", "PIL", "jaxtyping"},
+    "forms": {"torch", "numpy", "PIL", "jaxtyping"},
     "methods": {"torch", "jaxtyping"},
     "scenes": {"numpy"},
     "judge": {"numpy"},
