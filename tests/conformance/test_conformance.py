@@ -27,6 +27,7 @@ def gaussian(schedule: Schedule) -> GaussianPrior:
     pictures = {prompt: torch.tensor(mean).reshape(3, 1, 1).repeat(1, 4, 8) for prompt, mean in means.items()}
     less = torch.linspace(1, 0, 6).repeat_interleave(torch.tensor([1, 1, 1, 1, 1, 3]))
     pictures["b"] = pictures["a"] + less * (pictures["b"] - pictures["a"])  # they differ to the left alone
+    pictures["b, sharp"], pictures["b, blurry"] = pictures["b"] + 0.3, pictures["b"] - 0.2
     return GaussianPrior(pictures, 0.5, schedule)
 
 
@@ -34,7 +35,8 @@ def finite(schedule: Schedule) -> FinitePrior:
     pictures = (
         Noise(4, 6).like(torch.empty(6, 3, 4, 8, dtype=torch.float64)) / 10
     )  # near enough to stay in doubt
-    return FinitePrior(pictures, ["a", "b", "c", "a", "b", "c"], schedule=schedule)
+    captions = ["a", "b, sharp", "c", "a", "b, blurry", "c"]
+    return FinitePrior(pictures, captions, lambda prompt, caption: caption.startswith(prompt), schedule)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +62,16 @@ SHORT: dict[str, dict[str, Any]] = {
     "diffedit": {"steps": 4, "draws": 3},
     "null_text": {"steps": 2, "inner_steps": 2},
     "pix2pix_zero": {"steps": 3, "rounds": 2, "rolls": 2},
+    "ids": {"steps": 2, "inner_steps": 2},
+    "nfsd": {"steps": 4, "bad": "dull"},
+    "sbp": {"steps": 4, "good": ", fine", "bad": ", dull"},
 }
-LONG: dict[str, dict[str, Any]] = {"null_text": {"steps": 4, "inner_steps": 3}}
+LONG: dict[str, dict[str, Any]] = {
+    "null_text": {"steps": 4, "inner_steps": 3},
+    "ids": {"steps": 10},
+    "nfsd": {"steps": 20, "bad": ""},
+    "sbp": {"steps": 20, "good": "", "bad": ""},
+}
 
 
 @pytest.mark.parametrize("prior", EXACT)

@@ -12,8 +12,8 @@ import pytest
 from .attention import check_masactrl, check_plug_and_play, check_prompt_to_prompt
 from .case import ROOT, Case, find
 from .chains import check_ddim, check_ddpm
-from .distil import check_pds
 from .diffedit import check_diffedit
+from .distil import check_cds, check_ids, check_pds
 from .edits import check_dds, check_sdedit, check_sds
 from .inversions import check_direct_inversion, check_null_text
 from .paths import check_dds_ef, check_edit_friendly, check_flowedit
@@ -21,6 +21,7 @@ from .ledits import check_ledits_pp
 from .pix2pix import check_pix2pix_zero
 
 CHECKS = {
+    "cds": check_cds,
     "ddim": check_ddim,
     "ddpm": check_ddpm,
     "diffedit": check_diffedit,
@@ -30,6 +31,7 @@ CHECKS = {
     "dds_ef": check_dds_ef,
     "edit_friendly": check_edit_friendly,
     "flowedit": check_flowedit,
+    "ids": check_ids,
     "pds": check_pds,
     "masactrl": check_masactrl,
     "plug_and_play": check_plug_and_play,

@@ -7,6 +7,7 @@ from typing import Any
 from scumble.core.errors import InputError
 
 METHODS: dict[str, str] = {
+    "cds": "scumble.methods.cds:CDS",
     "ddim_inversion": "scumble.methods.ddim_inversion:DDIMInversion",
     "dds": "scumble.methods.dds:DDS",
     "diffedit": "scumble.methods.diffedit:DiffEdit",
@@ -15,12 +16,15 @@ METHODS: dict[str, str] = {
     "flowedit": "scumble.methods.flowedit:FlowEdit",
     "ledits_pp": "scumble.methods.ledits_pp:LEDITSpp",
     "masactrl": "scumble.methods.masactrl:MasaCtrl",
+    "ids": "scumble.methods.ids:IDS",
+    "nfsd": "scumble.methods.nfsd:NFSD",
     "npi": "scumble.methods.npi:NPI",
     "null_text": "scumble.methods.null_text:NullText",
     "p2p": "scumble.methods.p2p:P2P",
     "pds": "scumble.methods.pds:PDS",
     "pix2pix_zero": "scumble.methods.pix2pix_zero:Pix2PixZero",
     "plug_and_play": "scumble.methods.plug_and_play:PlugAndPlay",
+    "sbp": "scumble.methods.sbp:SBP",
     "sdedit": "scumble.methods.sdedit:SDEdit",
     "sds": "scumble.methods.sds:SDS",
 }

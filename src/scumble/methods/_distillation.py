@@ -3,7 +3,7 @@ checks, and the descent itself. Each of them is a score and its defaults.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from scumble.core.errors import InputError
 from scumble.core.job import Job
@@ -11,6 +11,11 @@ from scumble.core.request import Edit, Parametrization, Score, param, validate
 from scumble.core.types import Latent
 from scumble.loops.descend import Itself, Uniform, descend
 from scumble.loops.optimizers import OPTIMIZERS
+
+
+def optimizer(default: str) -> Any:
+    """The hyper-parameter that names a rule of `OPTIMIZERS`."""
+    return param(default, choices=tuple(OPTIMIZERS), try_="normalized", help="how a gradient becomes a step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +28,7 @@ class Distillation:
     rate: float = param(2000 * 0.1 / 64**2, gt=0, try_=0.1, help="step size per element of the latent")
     t_low: int = param(50, ge=0, try_=400, help="lowest time drawn")
     t_high: int = param(949, ge=1, try_=500, help="the times drawn are below this one")
-    optimizer: str = param(
-        "sgd", choices=tuple(OPTIMIZERS), try_="normalized", help="how a gradient becomes a step"
-    )
+    optimizer: str = optimizer("sgd")
 
     def __post_init__(self) -> None:
         validate(self)
