@@ -28,7 +28,6 @@ Origin = str  # "user", "card" or "method"
 
 FORMS = ("latent", "lut")
 SIZES = 16, 8192  # pixels of a canvas's long side
-STRIP = 256  # rows of a large picture that are recoloured at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +149,11 @@ class Plan:
         import numpy as np
         from PIL import Image
 
-        from scumble.core.pixels import to_images, to_pixels
         from scumble.layer import Layer
 
-        pixels = np.asarray(self.part.rgb)
-        strips = (to_images(pixels[None, top : top + STRIP]) for top in range(0, len(pixels), STRIP))
-        after = np.concatenate([to_pixels(lut.apply(theta, strip.to(theta)))[0] for strip in strips])
-        opacity = (after != pixels).any(axis=2).astype(np.uint8) * 255
-        return self._placed(Layer(Image.fromarray(after), Image.fromarray(opacity)))
+        after = lut.recolour(theta, self.part.rgb)
+        opacity = (np.asarray(after) != np.asarray(self.part.rgb)).any(axis=2).astype(np.uint8) * 255
+        return self._placed(Layer(after, Image.fromarray(opacity)))
 
     def _placed(self, layer: Layer) -> Layer:
         """The layer of the part inside the mask, as a layer of the whole picture."""

@@ -8,10 +8,12 @@ import torch
 from PIL import Image, ImageCms, ImageDraw
 from torch import Tensor
 
+import scumble
 from scumble import canvas, files, layer
 from scumble.canvas import Fit
 from scumble.core.noise import Noise
 from scumble.layer import lift, opacity, opaque
+from scumble.priors.exact import GaussianPrior
 
 SIZES = [(128, 128), (300, 200), (200, 300), (1000, 400), (60, 40), (129, 127)]
 
@@ -261,3 +263,20 @@ def test_kind_and_profile_of_the_input_remain() -> None:
     same = np.asarray(lifted.opacity) == 0
     assert np.array_equal(np.asarray(back)[..., 0][same], np.asarray(image)[..., 0][same])
     assert 0 < same.mean() < 1
+
+
+def test_as_lut_the_picture_itself_is_recoloured(photo: Image.Image) -> None:
+    prior = GaussianPrior({"": 0.0, "cold": (-0.1, 0.0, 0.1), "warm": (0.1, 0.0, -0.1)}, std=0.5)
+    picture = photo.resize((90, 60))
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (20, 10, 70, 50))
+    edit = scumble.edit(
+        picture, source="cold", target="warm", model=prior, mask=mask, form="lut", settings={"steps": 10}
+    )
+    assert edit.picture is not None
+    before, after, inside = (np.asarray(p).astype(int) for p in (picture, edit.picture, mask))
+    assert (after[inside == 0] == before[inside == 0]).all()
+    moved = (after - before)[inside == 255].mean(0)
+    assert moved[0] > 3
+    assert moved[2] < -3
+    assert abs(moved[1]) < 1

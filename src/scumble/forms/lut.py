@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -65,7 +65,7 @@ class LUT:
     def _read(self, table: Tensor, image: Image) -> Image:
         """What the table (b, c, n^3) holds at the image's colours (b or 1, 3, H, W): (b, c, H, W)."""
         # A colour is its own place in the table: red along the last axis, then green, then blue.
-        table = table.unflatten(2, (self.n,) * 3)
+        table = table.reshape(*table.shape[:2], self.n, self.n, self.n)
         places = image.permute(0, 2, 3, 1)[:, None].expand(len(table), -1, -1, -1, -1)
         return grid_sample(table, places, padding_mode="border", align_corners=True)[:, :, 0]
 
@@ -84,7 +84,7 @@ class LUT:
             (mass,) = torch.autograd.grad(self._read(table, image).sum(), table)
         mass = mass.flatten().double()
         metric = torch.diag(mass) + SMOOTH * mass.sum() * _springs(self.n)
-        values, vectors = torch.linalg.eigh(metric)
+        values, vectors = cast(tuple[Tensor, Tensor], torch.linalg.eigh(metric))  # pyright: ignore
         stride, gain = self._codec()
         return stride / gain * (vectors * values.rsqrt()) @ vectors.T
 
