@@ -1,7 +1,6 @@
 """The frame that all methods share: pictures, prompts and noise in rows, progress, and the result."""
 
 import re
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -146,17 +145,6 @@ class Job:
             target=self.text(self.target),
             null=self.text(self.negative),
         )
-
-    def known(self, name: str, prompt: str) -> str:
-        """A prompt of the method's own. Raises InputError for words that the prior does not know."""
-        words = self.prior.card.words
-        unknown = [word for word in re.findall(r"\w+", prompt.lower()) if words is not None and word not in words]
-        if unknown:
-            raise InputError(
-                f"{name}: model {self.prior.card.id!r} does not know {', '.join(map(repr, unknown))}; "
-                f"set {name} to words that it knows"
-            )
-        return prompt
 
     def known(self, name: str, prompt: str) -> str:
         """A prompt of the method's own. Raises InputError for words that the prior does not know."""
