@@ -16,8 +16,8 @@ from .diffedit import check_diffedit
 from .distil import check_cds, check_ids, check_pds
 from .edits import check_dds, check_sdedit, check_sds
 from .inversions import check_direct_inversion, check_null_text
-from .paths import check_dds_ef, check_edit_friendly, check_flowedit
 from .ledits import check_ledits_pp
+from .paths import check_dds_ef, check_edit_friendly, check_flowedit
 from .pix2pix import check_pix2pix_zero
 
 CHECKS = {
