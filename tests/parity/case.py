@@ -53,6 +53,8 @@ class Case:
 
     def close(self, name: str, ours: Tensor, atol: float | None = None) -> None:
         """Fails where ours is further from the recorded tensor than the case allows."""
+        if name in self.json.get("pruned", ()):  # left out here to save room
+            return
         recorded = self[name].double()
         ours = ours.detach().double()
         assert ours.shape == recorded.shape, f"{name}: {tuple(ours.shape)}, recorded {tuple(recorded.shape)}"
