@@ -91,6 +91,13 @@ def test_factors_scale_columns_and_windows_leave_them() -> None:
     assert torch.equal(edit(SITE, before, moment(2))[4:, ..., 5], before[[3, 3]][..., 5])
 
 
+def test_rows_that_nobody_named_keep_theirs() -> None:
+    before = maps(2)
+    assert inject("refine", "a", "b")(SITE, before, moment(rows=(SOURCE, SOURCE))) is before
+    follow = Borrow(lambda site: True, "qk", [(TARGET, SOURCE)], ALWAYS)
+    assert torch.equal(follow(before, moment(rows=(SOURCE, SOURCE))), before)
+
+
 def test_an_edit_keeps_the_graph() -> None:
     before = maps().requires_grad_()
     (grad,) = torch.autograd.grad(

@@ -84,18 +84,17 @@ class Inject:
 
     def __call__(self, site: Site, maps: Tensor, now: Now) -> Tensor:
         targets, sources = _rows(self.follow, now)
+        if not targets:
+            return maps
 
         def per_head(x: Tensor) -> Tensor:  # (K, L) -> (K, 1, 1, L)
             return x.to(maps)[:, None, None]
 
-        theirs = maps[targets]
-        matrix, gate = self.alignment.matrix.to(maps)[:, None], self.window.at(_time(now))
+        theirs, matrix = maps[targets], self.alignment.matrix.to(maps)[:, None]
         edited = per_head(self.factors) * (maps[sources] @ matrix + per_head(self.alignment.own) * theirs)
-        return maps.index_copy(
-            0,
-            _index(targets, maps),
-            torch.where(per_head(gate.expand(self.factors.shape)) > 0, edited, theirs),
-        )
+        gate = per_head(self.window.at(_time(now)).expand(self.factors.shape))
+        changed = torch.where(gate > 0, edited, theirs)
+        return maps.index_copy(0, torch.tensor(targets, device=maps.device), changed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +170,4 @@ class Edits:
 def _rows(follow: Follow, now: Now) -> tuple[list[int], list[int]]:
     """The numbers of the rows that follow, and of the row that each of them follows."""
     targets, sources = (now.find(row) for row in follow)
-    return targets, sources * (len(targets) // len(sources)) if len(sources) == 1 else sources
-
-
-def _index(rows: list[int], like: Tensor) -> Tensor:
-    return torch.tensor(rows, device=like.device)
+    return targets, sources * len(targets) if len(sources) == 1 else sources[: len(targets)]
