@@ -21,6 +21,7 @@ from scumble.core.request import EditRequest
 from scumble.inversions import KINDS, DDIMInverter, begin, replay
 from scumble.loops.ddim import ddim
 from scumble.loops.invert import invert
+from scumble.methods.ddim_inversion import DDIMInversion
 from scumble.methods.edit_friendly import EditFriendly
 from scumble.methods.sdedit import SDEdit
 from scumble.priors.exact import GaussianPrior
@@ -120,6 +121,15 @@ def test_skipping_starts_lower() -> None:
         inversion.skip(STEPS)
 
 
+def test_outside_a_mask_stands_the_inversion() -> None:
+    mask = torch.zeros(1, 1, 4, 6, dtype=torch.float64)
+    mask[..., :2] = 1
+    request = EditRequest(image=picture(), source="a", target="b", mask=mask)
+    free, held = (DDIMInversion(steps=STEPS)(PRIOR, replace(request, mask=m)) for m in (None, mask))
+    assert torch.equal(held.raw[..., 2:], picture()[..., 2:])
+    assert torch.allclose(held.raw[..., :2], free.raw[..., :2])  # a Gaussian's pixels do not see each other
+
+
 def test_noise_maps_lead_back_through_every_state_whatever_the_guidance() -> None:
     inversion, frame, states = inverted("edit_friendly"), job(), list[Tensor]()
     texts = [frame.text((prompt,), 1) for prompt in ("a", "")]
@@ -148,6 +158,14 @@ def test_replayed_noise_maps_are_edit_friendly_editing() -> None:
     method = EditFriendly(steps=STEPS, strength=1.0, guidance=W, source_guidance=3.5)
     lockstep = method(PRIOR, EditRequest(image=picture(), source="a", target="b"))
     assert torch.allclose(again(inverted("edit_friendly"), prompt="b"), lockstep.latent, atol=1e-12)
+    request = EditRequest(image=picture(), source="a", target="b")
+    lower = replace(method, strength=0.5)
+    given = {"inversion": method.prepare(PRIOR, request)}
+    lockstep, replayed = lower(PRIOR, request), lower(PRIOR, replace(request, given=given))
+    assert torch.allclose(replayed.latent, lockstep.latent, atol=1e-12)
+    assert replayed.evaluations == 2 * STEPS // 2
+    with pytest.raises(InputError, match="eta: an inversion that is kept is of eta 1"):
+        EditFriendly(eta=0.5).prepare(PRIOR, request)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"regularised"}))  # a Gaussian's eps is not white

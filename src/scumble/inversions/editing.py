@@ -90,8 +90,15 @@ def length(inverter: Inverter, job: Job) -> int:
 def resample(
     method: Method, inverter: Inverter, w: float, prior: Prior, request: EditRequest, on_step: OnStep | None
 ) -> Edit:
-    """The plainest editor: from the inversion's start down again, guided by the target prompts."""
+    """The plainest editor: from the inversion's start down again, guided by the target prompts; outside a mask
+    stands the inversion.
+    """
     job = Job(method, prior, request, on_step)
-    inversion, watch = begin(job, inverter, guidance=w, then=inverter.steps)
+    inversion, watch = begin(job, inverter, guidance=w, then=len(inverter.pairs(prior.schedule)))
     denoise = guide(job.prior, job.text(job.target), inversion.null(job.text(job.negative)), w)
-    return job.edit(replay(inversion, denoise, prior.schedule, job.rows, on_step=watch))
+    mask = job.mask(inversion.start(len(inversion)))
+
+    def keep(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
+        return x_s if mask is None else inversion.at(s) + mask * (x_s - inversion.at(s))
+
+    return job.edit(replay(inversion, denoise, prior.schedule, job.rows, each=keep, on_step=watch))

@@ -7,10 +7,13 @@ from typing import ClassVar
 
 import torch
 
+from scumble.core.errors import InputError
+from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent
+from scumble.inversions import EditFriendlyInverter, prepare, resample
 from scumble.loops.descend import check_finite
 from scumble.scores.branches import Branches
 
@@ -61,7 +64,20 @@ class EditFriendly:
         validate(self)
 
     @torch.no_grad()
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
+        """The noised levels and the noise maps, for this and other editors of the same levels."""
+        return prepare(self, self._inverter(), prior, request, on_step)
+
+    def _inverter(self) -> EditFriendlyInverter:
+        if self.eta != 1 or self.compat:
+            raise InputError("eta: an inversion that is kept is of eta 1, without compat")
+        skip = self.steps - int(self.steps * self.strength + 1e-9)
+        return EditFriendlyInverter(steps=self.steps, skip=skip, guidance=self.source_guidance)
+
+    @torch.no_grad()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        if "inversion" in request.given:
+            return resample(self, self._inverter(), self.guidance, prior, request, on_step)
         job, schedule = Job(self, prior, request, on_step), prior.schedule
         z = job.encode()
         both = Branches(
