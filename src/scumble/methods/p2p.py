@@ -2,6 +2,7 @@
 source's attention maps, which say where things are.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -163,7 +164,7 @@ class P2P:
             (TARGET, SOURCE),
             align(cast(Kind, self.edit), texts["source"], texts["target"], published=bool(self.compat)),
             self._factors(texts["target"]),
-            self._window(texts["target"], [*times, pairs[-1][1]] if self.compat else times),
+            self._window(texts["target"], [*times, -math.inf] if self.compat else times),
         )
         follow = Borrow(
             lambda site: site.kind == "self" and site.stride >= self.self_stride,
