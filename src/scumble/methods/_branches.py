@@ -34,7 +34,8 @@ def side_by_side(
     n = len(texts["source"])
     with job.prior.control(control):
         control.check()  # before anything is done
-    inversion, watch = begin(job, inverter, guidance=w, then=inverter.steps)
+    moves = len(inverter.pairs(job.prior.schedule))
+    inversion, watch = begin(job, inverter, guidance=w, then=moves)
     nulls = {role: inversion.null(job.text(job.negative, len(text))) for role, text in texts.items()}
     if shown:
         inversion = replace(inversion, forced=True, offsets=None)
