@@ -154,10 +154,10 @@ class Inversion:
         Raises InputError where they are incomplete, contradict each other or are no numbers.
         """
         try:
-            told = {name: about[name] for name in _ABOUT}
+            told: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
             told |= {name: tuple(told[name]) for name in ("size", "pictures", "prompts")}
             told["pairs"] = tuple((t, s) for t, s in told["pairs"])
-            made = cls(**told, **tensors)
+            made = cls(**told)
             n, b = len(made.pairs), len(made.pictures)
             whole = made.trajectory.ndim == 5 and made.trajectory.shape[:2] == (n + 1, len(made.prompts))
             whole &= b in (1, len(made.prompts)) and n > 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -177,10 +178,10 @@ def guide_branches(
 
     changing = w != 1 and any(callable(null) for null in nulls.values())
     fixed = None if changing else panel(torch.empty(0))
-    sizes = [len(text) for text in texts.values()]
+    ends = dict(zip(texts, accumulate(len(text) for text in texts.values()), strict=True))
 
     def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
-        x = dict(zip(texts, x_t.split(sizes), strict=True))
+        x = {role: x_t[end - len(texts[role]) : end] for role, end in ends.items()}
         rows: dict[Row, Latent] = {(role, "text"): x[role] for role in texts}
         rows |= {(role, "null"): x[role] for role in texts}
         p = (fixed or panel(t)).ask(prior, rows, t, at)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -52,6 +52,10 @@ class _OnGrid:
     steps: int = 50
     skip: int = 0
 
+    @property
+    def phases(self) -> int:
+        return 1
+
     def pairs(self, schedule: Schedule) -> list[Pair]:
         return schedule.grid(self.steps)[self.skip :]
 
@@ -62,8 +66,6 @@ class DDIMInverter(_OnGrid):
 
     At guidance 0 it listens to no prompt. `sample` draws the clean latent from the codec's posterior.
     """
-
-    phases: ClassVar[int] = 1
 
     guidance: float = 1.0
     told: Told = "target"
@@ -159,10 +161,12 @@ class NPIInverter(DDIMInverter):
 class NullTextInverter(_OnGrid):
     """Null-text inversion (see `tuning.null_text`), for editors that guide as strongly."""
 
-    phases: ClassVar[int] = 2
-
     guidance: float = 7.5
     tuning: Tuning = field(default_factory=Tuning)
+
+    @property
+    def phases(self) -> int:
+        return 2
 
     def __call__(self, job: Job, total: int) -> Inversion:
         pivot = DDIMInverter(steps=self.steps, skip=self.skip)(job, total)
@@ -181,8 +185,6 @@ class EditFriendlyInverter(_OnGrid):
     """Edit-friendly DDPM inversion (Huberman-Spiegelglas et al. 2024, arXiv:2304.06140): the picture is noised to
     every level on its own, and what a DDPM step would have to add to lead from one to the next is stored.
     """
-
-    phases: ClassVar[int] = 1
 
     guidance: float = 3.5
     order: int = 1
@@ -217,8 +219,6 @@ class RegularisedInverter(_OnGrid):
     `shifted` is the authors' walk: it leaves out the lowest and the highest time, and takes every state to stand
     one level below the time that the network is told.
     """
-
-    phases: ClassVar[int] = 1
 
     values: Regularisation = field(default_factory=Regularisation)
     sample: bool = False

@@ -57,13 +57,14 @@ def auto_correlation(eps: Latent, shifts: Callable[[int], Tensor]) -> Tensor:
     `shifts(side)` gives the shift of every picture (b,), one per channel and scale.
     """
     total = eps.new_zeros(len(eps))
-    for plane in eps.split(1, dim=1):
+    for channel in range(eps.shape[1]):
+        plane = eps[:, channel : channel + 1]
         while True:
             side = min(plane.shape[-2:])
-            by = shifts(side).tolist()
+            by = [int(shift) for shift in shifts(side)]
             for axis in (1, 2):
                 rolled = torch.stack([row.roll(shift, axis) for row, shift in zip(plane, by, strict=True)])
-                total = total + (plane * rolled).mean((1, 2, 3)) ** 2
+                total = total + (plane * rolled).mean((1, 2, 3)).square()
             if side <= 8:
                 break
             plane = torch.nn.functional.avg_pool2d(plane, 2)

@@ -96,9 +96,9 @@ class LEDITSpp:
         kept = {"masks": masks} if "masks" in request.keep else {}
         return job.edit(x, {"mask": torch.stack([step.amax(0) for step in masks]).mean(0)}, kept)
 
-    def _inverter(self) -> "Inverter":
+    def _inverter(self) -> "LEDITSInverter":
         total = int(self.steps * (1 + self.skip) + (0 if self.compat else 1e-9))
-        return Inverter(
+        return LEDITSInverter(
             steps=total,
             skip=total - self.steps,
             guidance=self.source_guidance,
@@ -108,10 +108,13 @@ class LEDITSpp:
 
     def _concepts(self, job: Job) -> "list[list[Concept]]":
         """By concept, one for each row."""
-        given = cast("Sequence[Concept] | None", job.request.given.get("concepts"))
-        rows = [list(given)] if given else [read(target) for target in job.target]
-        if not all(isinstance(concept, Concept) for row in rows for concept in row):
+        given = job.request.given.get("concepts")
+        if given is not None and not isinstance(given, list | tuple):
             raise InputError("concepts: give a list of scumble.methods.ledits_pp.Concept")
+        chosen = [c for c in cast("Sequence[object]", given or ()) if isinstance(c, Concept)]
+        if given is not None and (not chosen or len(chosen) < len(cast("Sequence[object]", given))):
+            raise InputError("concepts: give a list of scumble.methods.ledits_pp.Concept")
+        rows = [chosen] if chosen else [read(target) for target in job.target]
         if len({len(row) for row in rows}) > 1:
             raise InputError("target: the targets have different numbers of concepts; give each as many")
         return [list(column) * (job.rows // len(column)) for column in zip(*rows, strict=True)]
@@ -218,7 +221,7 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inverter(EditFriendlyInverter):
+class LEDITSInverter(EditFriendlyInverter):
     """Edit-friendly inversion; `published` with the pipeline's slips."""
 
     published: bool = False

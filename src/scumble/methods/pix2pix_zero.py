@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from scumble.attention.compare import Compare
+from scumble.core.control import Row
 from scumble.core.direction import Direction
 from scumble.core.errors import InputError
 from scumble.core.inversion import Inversion
@@ -139,7 +141,7 @@ class Pix2PixZero:
         )
 
         def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
-            of_source = caption(dict.fromkeys(SIDES, x_t[:n]), t[:n])
+            of_source = caption(dict.fromkeys(caption.sides, x_t[:n]), t[:n])
             moved = self._toward(compare, edited, x_t[n:], t[n:])
             of_target = edited(moved, t[n:])
             if self.compat:  # guided eps of both states, in a step from the first
@@ -155,12 +157,14 @@ class Pix2PixZero:
         both, or, as published, one for each.
         """
         with torch.enable_grad():
-            leaves = {side: x.detach().requires_grad_() for side in branch.sides}
+            leaves: dict[Side, Latent] = {side: x.detach().requires_grad_() for side in branch.sides}
             compare.measure()
             branch(leaves, t)
             grads = torch.autograd.grad(compare.loss().sum(), list(leaves.values()))
-        grads = grads if self.compat else [sum(grads, torch.zeros_like(x))] * len(grads)
-        return {side: x - self.attention_guidance * grad for side, grad in zip(leaves, grads, strict=True)}
+        grads = grads if self.compat else [torch.stack(grads).sum(0)] * len(grads)
+        return {
+            side: x - self.attention_guidance * grad for side, grad in zip(branch.sides, grads, strict=True)
+        }
 
 
 class Branch:
@@ -173,5 +177,7 @@ class Branch:
     def __call__(self, x: Mapping[Side, Latent], t: Time) -> Prediction:
         null = self._null(t) if callable(self._null) else self._null
         texts = {"null": null, "text": self._text}
-        rows = {(self._role, side): (x[side], texts[side]) for side in self.sides}
+        rows: dict[Row, tuple[Tensor, Text]] = {
+            (self._role, side): (x[side], texts[side]) for side in self.sides
+        }
         return guided(ask(self._prior, rows, t), self._role, self._w)
