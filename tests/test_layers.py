@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "scores": {"attention", "core"},
     "loops": {"attention", "core"},
     "tuning": {"attention", "core"},
-    "forms": {"core"},
+    "forms": {"loops", "core"},
     "inversions": {"tuning", "loops", "attention", "core"},
     "methods": {"inversions", "tuning", "loops", "scores", "attention", "core"},
     "scenes": set(),

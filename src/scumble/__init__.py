@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scumble.core.errors import InputError, MachineError
     from scumble.core.noise import Noise, Tape
     from scumble.core.prior import Card, Prior, Text
-    from scumble.core.request import Cancelled, Edit, EditRequest, Step
+    from scumble.core.request import Cancelled, Edit, EditRequest, Step, pull
     from scumble.core.schedule import Schedule
     from scumble.methods.dds import DDS
     from scumble.methods.sdedit import SDEdit
@@ -43,6 +43,7 @@ __all__ = [
     "Text",
     "edit",
     "load",
+    "pull",
 ]
 
 _HOME = {
@@ -63,6 +64,7 @@ _HOME = {
     "Text": "core.prior",
     "edit": "api",
     "load": "api",
+    "pull": "core.request",
 }
 
 

@@ -9,7 +9,7 @@ import scumble
 
 NAMES = [
     "Cancelled", "Card", "DDS", "Edit", "EditRequest", "InputError", "MachineError", "Noise", "Prior", "SDEdit", "SDS",
-    "Schedule", "Step", "Tape", "Text", "edit", "load",
+    "Schedule", "Step", "Tape", "Text", "edit", "load", "pull",
 ]  # fmt: skip
 HEAVY = ["torch", "numpy", "PIL", "diffusers", "transformers", "accelerate"]
 

@@ -195,9 +195,10 @@ class Job:
         latent: Latent,
         maps: Mapping[str, Tensor] | None = None,
         kept: Mapping[str, object] | None = None,
+        raw: Image | None = None,
     ) -> Edit:
-        """The result: decoded, and outside the mask the input's own pixels."""
-        raw = image = self.prior.decode(latent)
+        """The result: decoded, or painted by the method itself, and outside the mask the input's own pixels."""
+        raw = image = self.prior.decode(latent) if raw is None else raw
         if self.request.mask is not None:
             ours = self.image.to(raw)
             mask = torch.nn.functional.interpolate(self.request.mask.to(raw), raw.shape[-2:])

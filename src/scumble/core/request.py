@@ -200,6 +200,15 @@ class Parametrization(Protocol):
         ...
 
 
+@runtime_checkable
+class Painting(Parametrization, Protocol):
+    """One that paints pictures and encodes them: its pictures are the edit's, and no decoder touches them."""
+
+    def picture(self, theta: Tensor) -> Image:
+        """The pictures (b, 3, H, W) whose latents are g(theta)."""
+        ...
+
+
 def param(
     default: Any,
     *,

@@ -12,12 +12,12 @@ from torch.nn.functional import grid_sample
 from scumble.core.pixels import to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.types import Image, Latent
+from scumble.forms.pace import pace
 
 if TYPE_CHECKING:
     from PIL import Image as PIL
 
 SMOOTH = 1e-3  # the share of the picture against which neighbouring entries of the table hold together
-NUDGE = 0.1  # of a colour, to see how far the latent moves
 STRIP = 256  # rows of a large picture at a time
 
 
@@ -75,7 +75,7 @@ class LUT:
 
         Where the table moves, pixels move by W, whose rows sum to 1, and latents by gain / stride more: all that
         a latent cell's stride^2 pixels do to it. W'W is at most diag(mass), mass the sum of W's columns, so with
-        M = stride / gain (diag(mass) + springs)^(-1/2) no step along a gradient overshoots, and one that is the
+        M = pace (diag(mass) + springs)^(-1/2) no step along a gradient overshoots, and one that is the
         same for all pixels has the latent's own length.
         """
         image = self.image.detach().float().cpu()
@@ -85,17 +85,7 @@ class LUT:
         mass = mass.flatten().double()
         metric = torch.diag(mass) + SMOOTH * mass.sum() * _springs(self.n)
         values, vectors = cast(tuple[Tensor, Tensor], torch.linalg.eigh(metric))  # pyright: ignore
-        stride, gain = self._codec()
-        return stride / gain * (vectors * values.rsqrt()) @ vectors.T
-
-    @torch.no_grad()
-    def _codec(self) -> tuple[float, float]:
-        """The pixels on the side of a latent cell, and how far the cell moves with its colour (RMS)."""
-        inside = (1 - NUDGE) * self.image
-        z = self.prior.encode(inside)
-        nudged = self.prior.encode(inside + NUDGE * torch.eye(3).to(inside)[:, :, None, None])
-        gain = float((nudged - z).square().sum(1).mean().sqrt()) / NUDGE
-        return self.image.shape[-1] / z.shape[-1], gain
+        return pace(self.prior, self.image) * (vectors * values.rsqrt()) @ vectors.T
 
 
 def _springs(n: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 
 from scumble.core.errors import InputError
 from scumble.core.job import Job
-from scumble.core.request import Edit, Parametrization, Score, param, validate
+from scumble.core.request import Edit, Painting, Parametrization, Score, param, validate
 from scumble.core.types import Latent
 from scumble.loops.descend import Itself, Uniform, descend
 from scumble.loops.optimizers import OPTIMIZERS
@@ -53,4 +53,5 @@ class Distillation:
             optimizer=OPTIMIZERS[self.optimizer],
             on_step=job.watch(),
         )
-        return job.edit(g(theta), kept={"theta": theta} if "theta" in job.request.keep else None)
+        kept = {"theta": theta} if "theta" in job.request.keep else None
+        return job.edit(g(theta), kept=kept, raw=g.picture(theta) if isinstance(g, Painting) else None)
