@@ -16,7 +16,7 @@ from scumble.core.request import EditRequest
 from scumble.priors.load import builtin
 from scumble.scenes import WORDS, Scene, Thing, edits, full_caption, read_picture, render, scenes
 from scumble.train.denoiser import DenoiserRecipe
-from scumble.train.gates import codec_psnr, edit_scenes, inversion_psnr, sample
+from scumble.train.gates import codec_psnr, edit_scenes, inversion_psnr, sample, samples
 from scumble.train.prior import load_networks
 from scumble.train.tokenizer import new_tokenizer
 
@@ -91,6 +91,12 @@ def test_backgrounds_and_looks_of_captions_are_followed(prior: Prior, gates: dic
     ]
     right = [(a.background, a.look) == (b.background, b.look) for a, b in zip(drawn, seen, strict=True)]
     assert sum(right) >= 9
+
+
+def test_captions_are_followed_as_often_as_the_card_says(prior: Prior, gates: dict[str, dict[str, float]]):
+    figure = samples(prior, 1, guidance=float(str(gates["guidance"])), count=24, steps=20)
+    measured = gates["samples_right.1"]
+    assert figure.mean > measured["mean"] - 3 * measured["std"] / 24**0.5
 
 
 def test_backgrounds_are_what_was_said(prior: Prior):
