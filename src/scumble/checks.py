@@ -87,7 +87,9 @@ def check_settings(method: str | Method, kind: type[Any], settings: Mapping[str,
 def check_form(method: str, kind: type[Any], form: str) -> None:
     """Raises InputError where a method cannot edit in that form (see `scumble.forms`)."""
     if form not in getattr(kind, "forms", ("latent",)):
-        raise InputError(f"form: {method} edits latents only; {form!r} is for methods that descend, such as dds")
+        raise InputError(
+            f"form: {method} edits latents only; {form!r} is for methods that descend, such as dds"
+        )
 
 
 def check_seed(seed: object) -> None:

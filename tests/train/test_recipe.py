@@ -56,6 +56,7 @@ def test_a_prior_starts_the_next_one_and_its_codec_can_be_kept(trained: Path, tm
     assert (again / file).read_bytes() == (trained / file).read_bytes()
     rows = (again / "denoiser.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["step"] >= 1
+    assert all(str(trained) not in file.read_text() for file in again.rglob("*.json"))
 
 
 def test_a_run_that_was_cut_off_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -149,7 +149,9 @@ class Job:
     def known(self, name: str, prompt: str) -> str:
         """A prompt of the method's own. Raises InputError for words that the prior does not know."""
         words = self.prior.card.words
-        unknown = [word for word in re.findall(r"\w+", prompt.lower()) if words is not None and word not in words]
+        unknown = [
+            word for word in re.findall(r"\w+", prompt.lower()) if words is not None and word not in words
+        ]
         if unknown:
             raise InputError(
                 f"{name}: model {self.prior.card.id!r} does not know {', '.join(map(repr, unknown))}; "

@@ -130,6 +130,8 @@ def write_prior(out: Path, codec: Any, networks: TextToNoise, recipe: dict[str, 
         codec.half().save_pretrained(folder / "vae")
         networks.unet.half().save_pretrained(folder / "unet")
         networks.text_encoder.half().save_pretrained(folder / "text_encoder")
+        for part in ("vae", "unet"):
+            _forget_origin(folder / part / "config.json")
         new_tokenizer().save_pretrained(folder / "tokenizer")
         DDIMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
         index = {"_class_name": "StableDiffusionPipeline", **PARTS, "requires_safety_checker": False}
@@ -152,6 +154,13 @@ def write_prior(out: Path, codec: Any, networks: TextToNoise, recipe: dict[str, 
         if out.exists():
             out.rmdir()
         folder.replace(out)
+
+
+def _forget_origin(path: Path) -> None:
+    """Take the folder that networks were loaded from, somebody's own, out of a config."""
+    config = json.loads(path.read_text())
+    config.pop("_name_or_path", None)
+    _dump(path, config)
 
 
 def _dump(path: Path, value: object) -> None:
