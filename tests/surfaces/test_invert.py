@@ -115,3 +115,15 @@ def test_an_interrupted_inversion_leaves_nothing(
     monkeypatch.setattr(artifacts, "save", interrupted)
     assert scumble("invert", png, *RED, *SHORT) == 130
     assert [path.name for path in png.parent.iterdir()] == ["circle.png"]
+
+
+def test_a_direction_stands_for_the_target(
+    png: Path, loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit = ["edit", png, *RED, "--method", "pix2pix_zero", "--set", "steps=1", "--set", "rounds=1"]
+    assert scumble(*edit, "--given", "direction=circle,star", "-o", png.with_name("star.png")) == 0
+    passport = files.read_passport(png.with_name("star.png"))
+    assert passport is not None
+    assert passport["given"].keys() == {"direction"}
+    assert scumble(*edit, "-o", png.with_name("none.png")) == 2
+    assert "target: empty" in capsys.readouterr().err
