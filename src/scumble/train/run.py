@@ -97,7 +97,8 @@ class Run:
         self._first = False
         self.pictures += pictures * self.accelerator.num_processes
         keep = min(self.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], 1 - keep)
+        for average, p in zip(self.average, self.model.parameters(), strict=True):
+            average.lerp_(p.detach(), 1 - keep)
         for key, value in {"loss": loss.detach(), **shown}.items():
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value
         self._since += 1
