@@ -122,7 +122,9 @@ class Pix2PixZero:
                 raise InputError("target: missing; say what the picture shall show, or give a direction")
             return source, job.text(job.target)
         if not isinstance(given, Direction):
-            raise InputError(f"direction: {type(given).__name__} is none; give a scumble.core.direction.Direction")
+            raise InputError(
+                f"direction: {type(given).__name__} is none; give a scumble.core.direction.Direction"
+            )
         caption = job.text(job.source)
         return source, replace(caption, tokens=caption.tokens + given.tokens(job.prior).to(caption.tokens))
 
