@@ -33,7 +33,9 @@ def edited(prior: StableDiffusionPrior, method: Any, side: int = 16) -> torch.Te
 @pytest.mark.parametrize(
     "memory", [["slicing"], ["offload"], ["sequential"], ["slicing", "tiling", "offload"]]
 )
-@pytest.mark.parametrize("method", [DDS(steps=2), SDEdit(steps=2)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(  # a low guidance: 7.5 would amplify the rounding of rows in other batches fifteenfold
+    "method", [DDS(steps=2, guidance=2), SDEdit(steps=2, guidance=2)], ids=lambda m: type(m).__name__
+)
 def test_each_gives_the_same_picture(
     pristine: Path, prior: StableDiffusionPrior, memory: Sequence[str], method: Any
 ):
