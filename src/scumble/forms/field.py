@@ -22,7 +22,8 @@ class Field:
 
     `image` (1, 3, H, W) is where it starts: `start` fits the network to it in `fit` steps of Adam, its first
     weights drawn from `seed`. Each of the `octaves` doubles the finest frequency. Weights know no latent's
-    rate: let a method take "adam", "sign" or "normalized" steps, of about 1e-3.
+    rate: let a method take "normalized" steps of about 4e-4. Adam's, one size for every weight, carry the
+    noise of the score everywhere.
     """
 
     prior: Prior
