@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -174,7 +175,9 @@ def test_bad_outputs(png: Path, tmp_path: Path, refused: Refused, monkeypatch: p
 def test_ctrl_c_is_130_and_writes_nothing(png: Path, checkpoint: Callable[..., Path]) -> None:
     arguments = ["edit", png, *WORDS, "--model", checkpoint(), "--set", "steps=1000000"]
     command = [sys.executable, "-m", "scumble", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=heed) as running:
         assert running.stderr is not None
         assert any(line.startswith("model ") for line in running.stderr)
         running.send_signal(signal.SIGINT)
