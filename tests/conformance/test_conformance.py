@@ -68,9 +68,12 @@ SHORT: dict[str, dict[str, Any]] = {
 }
 LONG: dict[str, dict[str, Any]] = {
     "null_text": {"steps": 4, "inner_steps": 3},
-    "ids": {"steps": 10},
-    "nfsd": {"steps": 20, "bad": ""},
-    "sbp": {"steps": 20, "good": "", "bad": ""},
+    "edit_friendly": {"steps": 12},
+    "flowedit": {"steps": 12},
+    "ids": {"steps": 8},
+    "nfsd": {"steps": 12, "bad": ""},
+    "pds": {"steps": 12},
+    "sbp": {"steps": 12, "good": "", "bad": ""},
 }
 
 
