@@ -57,8 +57,9 @@ def check_pds(case: Case) -> None:
     rows, guidance = texts(case, prior, b), hyper["guidance_scale"]
     for k, stated in enumerate(case.json["verified"].get("psi_chi_per_evaluation", [])):
         weights = posterior(stride, released=True)(prior.schedule, t[k])
-        ours = torch.stack([weights.pull[0], weights.edit[0]]).flatten()
-        torch.testing.assert_close(ours, torch.tensor(stated, dtype=torch.float64), atol=0, rtol=1e-4)
+        ours = torch.stack([weights.pull.flatten(), weights.edit.flatten()])
+        theirs = torch.tensor(stated, dtype=torch.float64).reshape(2, -1).expand_as(ours)
+        torch.testing.assert_close(ours, theirs, atol=0, rtol=1e-4)
     score = PDSScore(prior, reference=z, **rows, guidance=guidance, stride=stride, released=True)
     case.close("grad", torch.stack([score(x[k], t[k], Tape([noise[k]])) for k in range(n)]))
     both = [score.branches(*score.branches.noised(x[k], t[k], Tape([noise[k]])), t[k]) for k in range(n)]
