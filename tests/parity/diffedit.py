@@ -56,7 +56,7 @@ def check_diffedit(case: Case) -> None:
         # The exchanged roles do not change this mask, so the method must find it, too.
         noise = Tape([*samples, *case["mask_noise"].split(1)])
         edit = method(prior, request("target_negative", noise=noise, given=given))
-        same(edit.maps["mask"], mask, "mask")
+        same(edit.mask, mask, "mask")
     else:
         edit = method(prior, request("target_negative", mask=mask, given=given))
     states: Any = edit.kept["trajectory"]

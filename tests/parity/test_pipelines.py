@@ -90,7 +90,7 @@ def test_diffedit_is_the_pipeline(prior: StableDiffusionPrior, image: Tensor) ->
     )
     edit = method(prior, request)
     assert 0 < mask.mean() < 1
-    assert torch.equal(edit.maps["mask"][:, 0], torch.from_numpy(mask).float())
+    assert torch.equal(edit.mask[:, 0], torch.from_numpy(mask).float())
     given = EditRequest(image=2 * image - 1, source=SOURCE, noise=Tape([for_inversion]))
     chain = method.prepare(prior, given).trajectory
     torch.testing.assert_close(chain[:-1].transpose(0, 1), inverted, atol=1e-3, rtol=1e-3)

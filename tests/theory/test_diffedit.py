@@ -9,6 +9,7 @@ from torch import Tensor
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.request import EditRequest
+from scumble.methods.dds import DDS
 from scumble.methods.diffedit import DiffEdit, threshold
 from scumble.priors.exact import GaussianPrior
 
@@ -36,7 +37,7 @@ def test_the_mask_is_where_the_prompts_differ_and_the_rest_is_kept_exactly() -> 
     edit = METHOD(prior(), asked)
     mask = torch.zeros(1, 1, 4, 8, dtype=torch.float64)
     mask[..., :3] = 1
-    assert torch.equal(edit.maps["mask"], mask)
+    assert torch.equal(edit.mask, mask)
     assert asked.image is not None
     assert torch.equal(edit.raw[..., 3:], asked.image[..., 3:])
     assert float(edit.raw[..., :3].mean() - asked.image[..., :3].mean()) < -0.5
@@ -56,7 +57,7 @@ def test_a_drawn_mask_takes_the_place_of_the_one_found() -> None:
     drawn[..., 5:] = 1
     asked = request(mask=drawn)
     edit = METHOD(prior(), asked)
-    assert torch.equal(edit.maps["mask"], drawn)
+    assert torch.equal(edit.mask, drawn)
     assert asked.image is not None
     assert torch.equal(edit.raw[..., :5], asked.image[..., :5])
 
@@ -94,3 +95,8 @@ def test_an_empty_mask_is_refused(says: str, b: Tensor | None, data: dict[str, A
 def test_a_mask_of_everything_is_refused() -> None:
     with pytest.raises(InputError, match="mask: it is the whole picture; raise the threshold"):
         DiffEdit(steps=10, draws=2, threshold=0.1)(prior(torch.full((3, 4, 8), -0.6)), request())
+
+
+def test_a_method_without_a_mask_says_so() -> None:
+    with pytest.raises(InputError, match="mask: this method makes none"):
+        _ = DDS(steps=1)(prior(), request()).mask

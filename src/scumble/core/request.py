@@ -71,6 +71,16 @@ class Edit:
     provenance: Mapping[str, object] = field(default_factory=dict[str, object])
 
     @property
+    def mask(self) -> Tensor:
+        """The mask that the method found, 1 where the picture may change.
+
+        Raises InputError where the method makes none.
+        """
+        if "mask" not in self.maps:
+            raise InputError("mask: this method makes none; DiffEdit does")
+        return self.maps["mask"]
+
+    @property
     def attention(self) -> Mapping[str, Any]:
         """The cross-attention maps of every branch: attention["target"]["tiger"] is (b, 1, h, w).
 
