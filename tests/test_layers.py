@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src/scumble"
 # room -> the rooms it may import besides itself
 BELOW_SURFACES = {
     "api", "plan", "passport", "checks", "machine", "layer", "canvas", "files", "methods", "tuning", "loops", "scores",
-    "forms", "inversions", "artifacts", "attention", "core", "priors", "scenes", "judge", "measures",
+    "forms", "inversions", "artifacts", "attention", "core", "priors", "scenes", "judge", "measures", "tasks",
 }  # fmt: skip
 MAY_IMPORT = {
     "core": set(),
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "methods": {"inversions", "tuning", "loops", "scores", "attention", "core"},
     "scenes": set(),
     "judge": {"scenes", "core"},
+    "tasks": {"judge", "checks", "canvas", "files", "scenes", "core"},
     "files": {"core"},
     "artifacts": {"files", "core"},
     "canvas": {"files", "core"},
@@ -51,9 +52,10 @@ MAY_IMPORT = {
     "testing": BELOW_SURFACES,
     "train": BELOW_SURFACES,
     "bench": BELOW_SURFACES,
+    "reproduce": BELOW_SURFACES,
     "batch": BELOW_SURFACES,
     "web": BELOW_SURFACES,
-    "cli": BELOW_SURFACES | {"train", "bench"},  # the front door: its commands start the other surfaces
+    "cli": BELOW_SURFACES | {"train", "bench", "reproduce"},  # the front door: its commands start the other surfaces
     "__init__": BELOW_SURFACES,
     "__main__": {"cli"},
 }
@@ -69,6 +71,8 @@ THIRD_PARTY = {
     "methods": {"torch", "jaxtyping"},
     "scenes": {"numpy"},
     "judge": {"numpy"},
+    "tasks": {"torch", "numpy", "PIL"},
+    "reproduce": {"torch", "numpy", "PIL", "matplotlib"},
     "files": {"numpy", "PIL"},
     "canvas": {"torch", "numpy", "PIL"},
     "layer": {"torch", "numpy", "PIL"},
@@ -95,6 +99,8 @@ ABOVE_PRIORS = [
     "measures",
     "passport",
     "plan",
+    "tasks",
+    "reproduce",
     "api",
     "cli",
 ]

@@ -8,10 +8,10 @@ import pytest
 from scumble.bench.contestants import Contestant, split
 from scumble.bench.run import Bench
 from scumble.bench.stages import Stages
-from scumble.bench.tasks import scene_tasks
 from scumble.cli.values import settings
 from scumble.core.prior import Text
 from scumble.priors.exact import GaussianPrior
+from scumble.tasks import scene_tasks
 
 SIDE = 64
 

@@ -9,8 +9,8 @@ from PIL import Image
 from scumble.bench.contestants import split
 from scumble.bench.report import report
 from scumble.bench.stages import Stages
-from scumble.bench.tasks import MOST, folder_tasks, scene_tasks
 from scumble.core.errors import InputError
+from scumble.tasks import MOST, folder_tasks, scene_tasks
 
 from .conftest import SIDE, contestant
 

@@ -11,9 +11,9 @@ from PIL import Image
 from scumble import files
 from scumble.bench.run import TESTS, Bench
 from scumble.bench.stages import Stages, framing
-from scumble.bench.tasks import MOST, scene_tasks
 from scumble.core.errors import InputError
 from scumble.core.pixels import SAME, rms
+from scumble.tasks import MOST, scene_tasks
 
 from .conftest import SIDE, AnyPrompt, contestant, run
 
@@ -216,7 +216,7 @@ def test_bad_numbers(name: str, words: str, tmp_path: Path):
 
 
 def test_pictures_of_other_sizes_go_in_batches_of_their_own(prior: AnyPrompt, tmp_path: Path):
-    from scumble.bench.tasks import folder_tasks
+    from scumble.tasks import folder_tasks
 
     sizes = [(64, 64), (64, 64), (100, 60), (60, 100), (64, 64)]
     lines = []

@@ -11,8 +11,8 @@ from scumble import files
 from scumble.bench.contestants import Contestant
 from scumble.bench.rows import Row, read_rows
 from scumble.bench.run import Bench
-from scumble.bench.tasks import Tasks
 from scumble.core.pixels import Pixels
+from scumble.tasks import Tasks
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,13 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from PIL import Image as pillow
-from torch import Tensor
 
 from scumble import files
 from scumble.bench.contestants import Ready
-from scumble.bench.tasks import Task
-from scumble.canvas import Fit, mask_to_canvas, to_canvas, upright
+from scumble.canvas import upright
 from scumble.core.errors import InputError
 from scumble.core.job import Counted
 from scumble.core.noise import Noise
@@ -22,31 +19,8 @@ from scumble.core.pixels import Pixels, psnr
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest
 from scumble.core.types import Image, Latent
-from scumble.judge import Known
 from scumble.layer import lift
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Placed:
-    """An edit with its pictures, and where they lie on the prior's canvas."""
-
-    task: Task
-    known: Known
-    fit: Fit
-
-    @classmethod
-    def of(cls, task: Task, prior: Prior) -> Placed:
-        known = task.look()
-        height, width = known.source.shape[:2]
-        return cls(task=task, known=known, fit=Fit.of((width, height), prior.card.size, prior.card.multiple))
-
-    def put(self, pixels: Pixels) -> Image:
-        """A picture of the source's size on the canvas, (1, 3, H, W)."""
-        return to_canvas(files.read(pixels, self.task.id), self.fit)
-
-    def mask(self) -> Tensor:
-        """The true mask on the canvas, (1, 1, H, W)."""
-        return mask_to_canvas(pillow.fromarray(np.uint8(255) * self.known.masks[0]), self.fit)
+from scumble.tasks import Placed, Task
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,7 +44,7 @@ def batches(todo: Iterator[tuple[int, Task]], prior: Prior, size: int) -> Iterat
     some: list[Placed] = []
     last = 0
     for repeat, task in todo:
-        placed = Placed.of(task, prior)
+        placed = Placed.of(task, prior.card)
         if some and (
             len(some) == size
             or repeat != last

@@ -16,11 +16,11 @@ from scumble.bench.contestants import Contestant, Ready
 from scumble.bench.making import Placed, batches, make
 from scumble.bench.rows import Row, append, resume
 from scumble.bench.stages import Stage
-from scumble.bench.tasks import MOST
 from scumble.core.errors import InputError
 from scumble.core.pixels import Pixels, rms
 from scumble.judge import Judged, judge
 from scumble.machine import limits
+from scumble.tasks import MOST
 
 TESTS = "test-runs.jsonl"
 """In the output folder: a line for every time that something was measured on a test split."""

@@ -10,12 +10,12 @@ import scumble
 from scumble.bench.baselines import BASELINES
 from scumble.bench.contestants import Contestant, Ready, make_ready
 from scumble.bench.exact import ExactScore, exact_card, reduced_edits
-from scumble.bench.tasks import SEED, Tasks, scene_tasks
 from scumble.checks import check_words
 from scumble.core.errors import InputError
 from scumble.core.prior import Card, Prior
 from scumble.passport import versions
 from scumble.scenes import Split
+from scumble.tasks import SEED, Tasks, scene_tasks
 
 VERSIONS = ("python", "torch", "diffusers", "transformers")
 
@@ -80,7 +80,7 @@ class Stages:
     @cached_property
     def reduced(self) -> Stage:
         side = self._prior.card.size
-        tasks = scene_tasks(self._split, self._n, side, reduced_edits(self._split, SEED))
+        tasks = scene_tasks(self._split, self._n, side, reduced_edits(self._split, SEED), "reduced")
         return self._stage(tasks, self._prior.card, lambda: self._prior)
 
     @cached_property

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scumble.bench.contestants import Contestant
     from scumble.bench.run import Bench
     from scumble.bench.stages import Stages
-    from scumble.bench.tasks import Tasks
+    from scumble.tasks import Tasks
 
 SCENES_EXAMPLES = (
     "scumble bench scenes --method dds --method sdedit:strength=0.5 --n 600 --seeds 3 -o runs/test",
@@ -72,7 +72,7 @@ def scenes(
     from scumble import api
     from scumble.bench.run import Bench
     from scumble.bench.stages import Stages, framing
-    from scumble.bench.tasks import folder_tasks, scene_tasks
+    from scumble.tasks import folder_tasks, scene_tasks
 
     bench = Bench(out=out, seeds=seeds, batch=batch, back=back)
     listed = folder_tasks(data, n) if data else None
