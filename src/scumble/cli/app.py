@@ -18,6 +18,7 @@ from scumble.cli import (
     methods,
     models,
     replay,
+    reproduce,
     sweep,
     train,
 )
@@ -33,6 +34,9 @@ training = typer.Typer(help="Train what the package ships.", no_args_is_help=Tru
 app.add_typer(training, name="train")
 benching = typer.Typer(help="Measure methods against exact ground truth.", no_args_is_help=True)
 app.add_typer(benching, name="bench")
+
+reproducing = typer.Typer(help="Repeat the experiments of a paper.", no_args_is_help=True)
+app.add_typer(reproducing, name="reproduce")
 
 
 def register(group: typer.Typer, name: str, command: Callable[..., None], examples: Sequence[str]) -> None:
@@ -53,6 +57,7 @@ register(app, "fetch", fetch.command, fetch.EXAMPLES)
 register(app, "doctor", doctor.command, doctor.EXAMPLES)
 register(benching, "scenes", bench.scenes, bench.SCENES_EXAMPLES)
 register(benching, "report", bench.report, bench.REPORT_EXAMPLES)
+register(reproducing, "dds", reproduce.dds, reproduce.DDS_EXAMPLES)
 register(training, "prior", train.prior, train.PRIOR_EXAMPLES)
 register(training, "card", train.card, train.CARD_EXAMPLES)
 

@@ -1,0 +1,190 @@
+"""`scumble reproduce`: the experiments of a paper on any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from scumble.cli import options
+from scumble.cli.voice import Voice
+from scumble.core.errors import InputError
+
+if TYPE_CHECKING:
+    from scumble.core.prior import Card
+    from scumble.reproduce.experiment import Experiment
+    from scumble.reproduce.material import Material
+    from scumble.reproduce.run import Run
+    from scumble.tasks import Tasks
+
+DDS_EXAMPLES = (
+    "scumble reproduce dds -o runs/dds",
+    "scumble reproduce dds --figure identity --figure gradient-maps --n 4 --split validation -o runs/look",
+)
+SPLITS = ("test", "validation")
+
+
+def dds(
+    figure: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this one; repeats. Default: all.")
+    ] = None,
+    model: options.Model = "scenes",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Your own pictures: data.jsonl with image, source, target, mask, truth (docs/bench.md). Default: the "
+            "scenes world, which the built-in model knows.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to, or to go on in.")] = Path(
+        "runs/reproduce"
+    ),
+    n: Annotated[int | None, typer.Option("--n", help="Pictures of every figure. Default: its own.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of every descent. Default: the figure's own.")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Of SDS and DDS. Default: the model's recommendation, else the paper's."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Picture i draws from seed + i.")] = 0,
+    split: Annotated[str, typer.Option(help="test, or validation, of the scenes world.")] = "test",
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per call of the network.")] = 16,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes; write nothing.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make figures of other settings anew.")
+    ] = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    quiet: options.Quiet = False,
+) -> None:
+    """The experiments of the DDS paper: a figure, its numbers, and whether the claim holds here.
+
+    What is finished is not made again: the same command goes on where it was stopped.
+    """
+    if split not in SPLITS:
+        raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
+    voice = Voice(quiet)
+    from scumble import api
+    from scumble.reproduce.drawing import check_matplotlib
+    from scumble.reproduce.figures import chosen
+    from scumble.reproduce.run import Run
+
+    experiments = chosen(figure or (), n=n, steps=steps)
+    check_matplotlib()
+    listed = _listed(data, n)
+    with voice.waiting(f"loading {model}"):
+        prior = api.load(model, device=device, dtype=dtype)
+    if listed is None and prior.card.words is None:
+        voice.say(
+            f"note: {prior.card.id} was not made for the scenes world; --data names pictures of your own"
+        )
+    w = _guidance(prior.card, guidance)
+    experiments, tasks, prompts = _edits(experiments, listed, split, prior.card, bool(figure), voice)
+    from scumble.reproduce.material import Material
+
+    material = Material.of(prior, tasks.all, seed=seed, guidance=w, batch=batch, prompts=prompts)
+
+    def tell(name: str, rows: int, total: int, left: float) -> None:
+        voice.say(f"{name}: {rows}/{total} evaluations, {left / 60:.0f} min left")
+
+    run = Run(out=out, material=material, world=tasks.world, overwrite=overwrite, progress=tell)
+    todo = [one for one in experiments if not run.finished(one)]
+    _announce(todo, material, voice, dry_run)
+    if not dry_run:
+        perform(run, experiments, voice)
+
+
+def perform(run: Run, experiments: Sequence[Experiment], voice: Voice) -> None:
+    """Make all figures, and after each the report; the verdicts and what was written are told on stdout."""
+    try:
+        run.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{run.out}: cannot be made ({error.strerror}); choose another with -o") from error
+    verdicts: dict[str, str] = {}
+    for one in experiments:
+        verdicts[one.name] = run.make(one).sentence
+        run.report()
+        typer.echo(run.file(one.name, ".png"))
+        voice.say(f"{one.name}: {verdicts[one.name]}")
+    typer.echo(run.out / "report.md")
+    typer.echo(_sheet(run, experiments, verdicts))
+
+
+def _sheet(run: Run, experiments: Sequence[Experiment], verdicts: dict[str, str]) -> Path:
+    from PIL import Image
+
+    from scumble import files
+    from scumble.cli import sheets
+
+    cells = [
+        sheets.Cell(
+            Image.open(run.file(one.name, ".png")).convert("RGB"),
+            [one.title, verdicts[one.name].partition(":")[0]],
+            verdicts[one.name].startswith("Does not"),
+        )
+        for one in experiments
+    ]
+    path = run.out / "sheet.png"
+    title = f"The experiments of the DDS paper on {run.material.prior.card.id}"
+    files.save(sheets.sheet(cells, title=title, note="Framed: the claim does not hold here."), path)
+    return path
+
+
+def _listed(data: Path | None, n: int | None) -> Tasks | None:
+    from scumble.tasks import folder_tasks
+
+    return folder_tasks(data, n) if data else None
+
+
+def _guidance(card: Card, given: float | None) -> float:
+    """The user's, the card's or the paper's. Raises InputError for a model without text, or a value out of range."""
+    from scumble.api import choose
+    from scumble.checks import check_model
+    from scumble.methods.dds import DDS
+
+    check_model(card, "reproduce dds", DDS.needs, "a target")
+    method, _ = choose("dds", DDS, card, {} if given is None else {"guidance": given})
+    return cast(Any, method).guidance
+
+
+def _edits(
+    experiments: Sequence[Experiment], listed: Tasks | None, split: str, card: Card, asked: bool, voice: Voice
+) -> tuple[list[Experiment], Tasks, list[str]]:
+    """The experiments that these pictures allow, with no more of them than there are; the pictures; prompts for
+    painting. Raises InputError where one that was asked for by name needs masks or truths that are not there.
+    """
+    from scumble.reproduce.material import scenes
+    from scumble.reproduce.run import lacking
+
+    if listed is None:
+        most = max(one.pictures for one in experiments)
+        return list(experiments), *scenes(cast(Any, split), most, card.size)
+    fit: list[Experiment] = []
+    for one in experiments:
+        need = lacking(one, listed)
+        told = f"{one.name}: it needs a {need} for every edit of the list (docs/bench.md)"
+        if need and (asked or len(experiments) == 1):
+            raise InputError(f"--figure {told}")
+        if need:
+            voice.say(f"left out: {told}")
+        else:
+            fit.append(one.within(len(listed.all)))
+    return fit, listed, []
+
+
+def _announce(todo: Sequence[Experiment], material: Material, voice: Voice, dry_run: bool) -> None:
+    from scumble.reproduce.run import estimate
+
+    if not todo:
+        voice.say("all figures are measured already")
+        return
+    rows, seconds = estimate(todo, material)
+    names = ", ".join(f"{one.name} (n = {one.n})" for one in todo)
+    voice.say(f"{'dry run: ' if dry_run else ''}{names}: at guidance {material.guidance:g}")
+    voice.say(f"{rows} evaluations of the network, about {max(seconds / 60, 1):.0f} min on this machine")

@@ -1,0 +1,131 @@
+"""What an experiment is: it measures a table, judges the published claim by the table alone, and draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scumble.core.request import param, validate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from scumble.reproduce.material import Material
+
+Row = Mapping[str, Any]
+Floats = NDArray[np.float64]
+MOST_OF = 0.75
+"""The share of pictures in which a difference must show, besides in the mean, to be taken for one."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The table of all that is drawn as numbers, a row per picture and setting, and the pictures that are drawn."""
+
+    rows: Sequence[Row]
+    pictures: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the claim holds here, and one sentence with the numbers that say so."""
+
+    holds: bool
+    told: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{'Holds' if self.holds else 'Does not hold'}: {self.told}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One figure: n pictures, and the hyper-parameters of what is done to them.
+
+    claim: what was published, and where. criterion: when it counts as holding. needs: what must be known of every
+    edit, "mask" or "truth".
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    claim: ClassVar[str]
+    criterion: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    height: ClassVar[float] = 4.2  # inches
+
+    n: int = param(8, ge=1, help="pictures")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it looks at."""
+        return self.n
+
+    def within(self, count: int) -> Experiment:
+        """The same with at most so many pictures."""
+        return replace(self, n=min(self.n, count))
+
+    def evaluations(self, guidance: float) -> int:
+        """How many rows the network will be asked."""
+        raise NotImplementedError
+
+    def measure(self, material: Material) -> Measured:
+        """All that is drawn."""
+        raise NotImplementedError
+
+    def judge(self, rows: Sequence[Row]) -> Verdict:
+        """The verdict on a table, as measured here or read from its file."""
+        raise NotImplementedError
+
+    def draw(self, figure: Figure, measured: Measured) -> None:
+        """The figure, on an empty one."""
+        raise NotImplementedError
+
+
+def some(rows: Iterable[Row], **where: object) -> list[Row]:
+    """The rows that have these values."""
+    return [row for row in rows if all(row[key] == value for key, value in where.items())]
+
+
+def values(rows: Iterable[Row], column: str) -> Floats:
+    """A column's values; what is unknown is left out."""
+    return np.array([row[column] for row in rows if row[column] is not None], dtype=np.float64)
+
+
+def mean(rows: Iterable[Row], column: str) -> float:
+    """A column's mean over the rows in which it is known; NaN where it never is."""
+    found = values(rows, column)
+    return float(found.mean()) if len(found) else np.nan
+
+
+def levels(rows: Iterable[Row], column: str) -> list[Any]:
+    """The different values of a column, in the order in which they come."""
+    return list(dict.fromkeys(row[column] for row in rows))
+
+
+def share(holds: Iterable[object]) -> float:
+    """In how many of the pictures something is so."""
+    return float(np.mean([bool(h) for h in holds]))
+
+
+def curve(rows: Sequence[Row], x: str, y: str) -> tuple[Floats, Floats, Floats]:
+    """(x, mean of y, its standard error over the pictures), one of each for every level of x."""
+    found = [(level, values(some(rows, **{x: level}), y)) for level in levels(rows, x)]
+    found = [(level, v) for level, v in found if len(v)]
+    errors = [v.std(ddof=1) / np.sqrt(len(v)) if len(v) > 1 else 0.0 for _, v in found]
+    return np.array([level for level, _ in found]), np.array([v.mean() for _, v in found]), np.array(errors)
+
+
+def rows_of_guidance(guidance: float) -> int:
+    """Of one guided prediction."""
+    return 1 if guidance == 1 else 2
+
+
+Tell = Callable[[int], None]
+"""Told after every call of the network: how many rows were asked so far."""

@@ -1,0 +1,288 @@
+"""What the experiments work on: a prior, pictures with what is known of their edits, and descents from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scumble.canvas import upright
+from scumble.checks import check_words
+from scumble.core.errors import InputError
+from scumble.core.job import Counted
+from scumble.core.noise import Noise
+from scumble.core.pixels import Pixels, rms
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Prior, Text
+from scumble.core.request import Score
+from scumble.core.types import Image, Latent, Mask, Time
+from scumble.judge import judge
+from scumble.loops.descend import Uniform, descend
+from scumble.loops.optimizers import Optimizer
+from scumble.measures import margin
+from scumble.methods.dds import DDS
+from scumble.reproduce.experiment import Tell
+from scumble.reproduce.measure import outside, sharpness
+from scumble.scenes import Split, edits, generator, random_scene, short_caption
+from scumble.scores.dds import DDSScore
+from scumble.scores.sds import SDSScore
+from scumble.tasks import Placed, Task, Tasks, scene_tasks
+
+SEED = 300  # of this stream of edits: no other measurement reads it
+KINDS = ("recolour", "reshape", "retexture", "background")
+"""What is edited: appearances, which the paper is about."""
+
+
+def scenes(split: Split, n: int, side: int) -> tuple[Tasks, list[str]]:
+    """n edits of a split, and prompts that leave open where and how large things are."""
+    rng = generator(split, SEED + 1)
+    prompts = [short_caption(random_scene(rng, 1, held_out=split == "test")) for _ in range(n)]
+    return scene_tasks(split, n, side, edits(split, SEED, KINDS), "reproduce"), prompts
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Material:
+    """Pictures that share a canvas, seen by a prior at one guidance. Picture i draws from seed + i.
+
+    prompts: to paint from noise; by default the targets. batch: pictures per call of the network.
+    """
+
+    prior: Prior
+    placed: Sequence[Placed]
+    seed: int = 0
+    guidance: float
+    batch: int = 16
+    prompts: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, prior: Prior, tasks: Sequence[Task], **others: Any) -> Material:
+        """Reads the pictures.
+
+        Raises:
+            InputError: words that the prior does not know, a schedule that is too short, several canvas sizes.
+        """
+        if DDS.t_high > prior.schedule.T:
+            told = f"{prior.schedule.T} times, but the paper draws them up to {DDS.t_high - 1}"
+            raise InputError(f"model '{prior.card.id}': it has {told}; take another model")
+        check_words(prior.card, [text for task in tasks for text in (task.source, task.target)], False)
+        placed = [Placed.of(task, prior.card) for task in tasks]
+        canvases = sorted({p.fit.canvas for p in placed})
+        if len(canvases) > 1:
+            told = ", ".join(f"{w}x{h}" for w, h in canvases)
+            raise InputError(f"--data: canvases of {told} pixels; give pictures of one shape")
+        return cls(prior=prior, placed=placed, **others)
+
+    def __len__(self) -> int:
+        return len(self.placed)
+
+    def first(self, n: int) -> Material:
+        """The first n pictures."""
+        return replace(self, placed=self.placed[:n])
+
+    def watched(self, tell: Tell) -> tuple[Material, Watched]:
+        """The same, telling of every call of the network."""
+        prior = Watched(self.prior, tell)
+        return replace(self, prior=prior), prior
+
+    def parts(self) -> Iterator[tuple[slice, Material]]:
+        """As many pictures as the network is asked about at once, and which they are."""
+        for i in range(0, len(self), self.batch):
+            here = slice(i, i + self.batch)
+            yield here, replace(self, placed=self.placed[here], seed=self.seed + i)
+
+    # What is known
+
+    @cached_property
+    def z(self) -> Latent:
+        return self.encode([p.known.source for p in self.placed])
+
+    @cached_property
+    def truth(self) -> Latent:
+        """The latents of the true edits."""
+        return self.encode([p.known.truths[0] for p in self.placed])
+
+    @cached_property
+    def mask(self) -> Mask:
+        """The true masks on the latent's grid: a cell may change as far as any of its pixels may."""
+        masks = torch.cat([p.mask() for p in self.placed]).to(self.z)
+        return torch.nn.functional.adaptive_max_pool2d(masks, self.z.shape[-2:])
+
+    @cached_property
+    def before(self) -> list[Pixels]:
+        """The codec's pictures of the sources."""
+        return self.shown(self.z)
+
+    @property
+    def source(self) -> list[str]:
+        return [p.task.source for p in self.placed]
+
+    @property
+    def target(self) -> list[str]:
+        return [p.task.target for p in self.placed]
+
+    # Scores
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        width, height = self.placed[0].fit.canvas
+        return self.prior.embed(prompts, size=(height, width))
+
+    def sds(self, prompts: Sequence[str], guidance: float | None = None) -> SDSScore:
+        """SDS towards a prompt for every picture."""
+        null = self.text([""] * len(prompts))
+        w = self.guidance if guidance is None else guidance
+        return SDSScore(self.prior, target=self.text(prompts), null=null, guidance=w)
+
+    def dds(self, target: Sequence[str] | None = None, guidance: float | None = None) -> DDSScore:
+        """DDS from the sources to the targets."""
+        return DDSScore(
+            self.prior,
+            reference=self.z,
+            source=self.text(self.source),
+            target=self.text(self.target if target is None else target),
+            null=self.text([""] * len(self)),
+            guidance=self.guidance if guidance is None else guidance,
+        )
+
+    # Descents
+
+    @torch.no_grad()
+    def path(
+        self,
+        score: Callable[[Material], Score],
+        at: Sequence[int],
+        *,
+        rate: float = DDS.rate,
+        optimizer: Optimizer | None = None,
+    ) -> Latent:
+        """The latents after these numbers of the paper's steps from the sources, (len(at), n, c, h, w)."""
+        states = [
+            follow(score(part), part.z, Noise(part.seed, len(part)), at, rate, optimizer)
+            for _, part in self.parts()
+        ]
+        return torch.cat(states, dim=1)
+
+    @torch.no_grad()
+    def gradients(
+        self, score: Callable[[Material], Score], x: Latent, draws: Sequence[tuple[float, int]]
+    ) -> Tensor:
+        """The gradients at latents x (n, c, h, w) for every (time, seed), (len(draws), n, c, h, w); all pictures
+        see the same noise.
+        """
+        found: list[Tensor] = []
+        for here, part in self.parts():
+            one = score(part)
+            times = [(self.prior.schedule.time(t, len(part)), Noise(seed)) for t, seed in draws]
+            found.append(torch.stack([one(x[here], t, noise) for t, noise in times]))
+        return torch.cat(found, dim=1)
+
+    # Pictures
+
+    @torch.no_grad()
+    def encode(self, pictures: Sequence[Pixels]) -> Latent:
+        pairs = list(zip(self.placed, pictures, strict=True))
+        some = (pairs[i : i + self.batch] for i in range(0, len(pairs), self.batch))
+        return torch.cat([self.prior.encode(torch.cat([p.put(x) for p, x in part])) for part in some])
+
+    @torch.no_grad()
+    def images(self, x: Latent) -> Image:
+        """The pictures of latents on the canvas, (b, 3, H, W), any number of them."""
+        return torch.cat([self.prior.decode(part) for part in x.split(self.batch)])
+
+    def shown(self, x: Latent) -> list[Pixels]:
+        """The pictures of latents, picture i at the size of the i-th; any number where all have one size."""
+        fits = [p.fit for p in self.placed]
+        return [np.asarray(upright(im[None], fits[i % len(fits)])) for i, im in enumerate(self.images(x))]
+
+    def seen(self, x: Latent) -> list[dict[str, Any]]:
+        """What is to be said of the edits so far, latents (n, c, h, w): a row for every picture.
+
+        distance, outside: RMS difference to the codec's picture of the source, in the whole picture and outside the
+        true mask, 8-bit steps. achieved: the share of the squared error to the true edit, inside its mask, that is
+        gone. sharpness: relative to the codec's picture. None where it cannot be told.
+        """
+        return [
+            {"picture": p.task.id, "kind": p.task.kind, **measured(p, after, before)}
+            for p, after, before in zip(self.placed, self.shown(x), self.before, strict=True)
+        ]
+
+    def directions(self, x: Latent) -> list[float]:
+        """How much better than the source each target explains the edits (`scumble.measures.margin`), and how much
+        of that is new.
+        """
+        after, before = self.images(x), self.images(self.z)
+        told = zip(after, before, self.source, self.target, strict=True)
+        return [margin(self.prior, a[None], s, t) - margin(self.prior, b[None], s, t) for a, b, s, t in told]
+
+
+def measured(placed: Placed, after: Pixels, before: Pixels) -> dict[str, float | None]:
+    """The numbers of `Material.seen` for one picture."""
+    known = placed.known
+    left = judge(known, after, read=False).left
+    sharp = sharpness(before)
+    return {
+        "distance": rms(after, before),
+        "outside": outside(after, before, known.masks[0] if known.masks else None),
+        "achieved": None if left is None else 1 - left,
+        "sharpness": sharpness(after) / sharp if sharp else None,
+    }
+
+
+def follow(
+    score: Score,
+    x: Latent,
+    noise: Noise,
+    at: Sequence[int],
+    rate: float = DDS.rate,
+    optimizer: Optimizer | None = None,
+) -> Latent:
+    """The latents after these numbers of the paper's steps from x (b, c, h, w), (len(at), b, c, h, w)."""
+    kept = {0: x}
+
+    def watch(k: int, n: int, t: float, now: Latent, clean: Latent) -> None:
+        if k in at:
+            kept[k] = now
+
+    plan = Uniform(max(at), DDS.t_low, DDS.t_high, rate)
+    descend(score, x, plan, noise, optimizer=optimizer, on_step=watch)
+    return torch.stack([kept[k] for k in at])
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A score with an L2 pull back to a latent: score + weight (x - z)."""
+
+    score: Score
+    z: Latent
+    weight: float
+
+    def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
+        return self.score(x, t, noise) + self.weight * (x - self.z)
+
+
+class Watched(Counted):
+    """A prior that tells how many rows it was asked."""
+
+    def __init__(self, prior: Prior, tell: Tell):
+        super().__init__(prior)
+        self.loaded: Mapping[str, Any] = getattr(prior, "loaded", {})
+        self._tell = tell
+
+    def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
+        answer = super().predict(x_t, t, text, at)
+        self._tell(self.rows)
+        return answer
+
+
+def stops(steps: int, shares: Sequence[float] = (0, 0.05, 0.125, 0.25, 0.375, 0.5, 0.75, 1)) -> list[int]:
+    """Numbers of steps up to `steps`, at these shares of them."""
+    return sorted({round(steps * part) for part in shares})
+
+
+def times(count: int) -> list[int]:
+    """Times spread evenly over those that the paper draws from."""
+    return [round(DDS.t_low + (DDS.t_high - DDS.t_low) * (k + 0.5) / count) for k in range(count)]

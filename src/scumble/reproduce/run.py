@@ -1,0 +1,188 @@
+"""Making figures: measured once, drawn from what was measured, and told in a report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import scumble
+from scumble import files
+from scumble.core.errors import InputError
+from scumble.core.prior import Prior
+from scumble.machine import limits
+from scumble.passport import plain, versions
+from scumble.reproduce import drawing, tables
+from scumble.reproduce.experiment import Experiment, Verdict
+from scumble.reproduce.figures import FIGURES
+from scumble.reproduce.material import Material
+from scumble.tasks import Tasks
+
+VERSIONS = ("python", "torch", "diffusers", "transformers")
+REPORT = "report.md"
+TOLD = 10
+"""Progress is told so many times in a figure."""
+
+Progress = Callable[[str, int, int, float], None]
+"""Told now and then: (figure, rows that the network was asked, of how many, seconds left)."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Run:
+    """Figures of one material in a folder. A finished one of the same settings is not made again.
+
+    world: what tells these pictures from all others (`Tasks.world`). overwrite: a figure of other settings is made
+    anew, not refused.
+    """
+
+    out: Path
+    material: Material
+    world: Mapping[str, object]
+    overwrite: bool = False
+    progress: Progress | None = field(default=None, repr=False)
+
+    def file(self, name: str, suffix: str) -> Path:
+        """A figure's file: .png is drawn from .csv (the numbers) and .npz (the pictures); .json says how they were
+        made, and that they were.
+        """
+        return self.out / f"{name}{suffix}"
+
+    def settings(self, experiment: Experiment) -> dict[str, Any]:
+        """All that decides what comes out."""
+        prior, material = self.material.prior, self.material
+        loaded: Mapping[str, Any] = getattr(prior, "loaded", {})
+        found = {name: version for name, version in versions().items() if name in VERSIONS}
+        told = {
+            **{name: plain(value) for name, value in asdict(experiment).items()},
+            **self.world,
+            "guidance": material.guidance,
+            "seed": material.seed,
+            "model": prior.card.id,
+            "hash": prior.card.hash[:16],
+            "device": str(loaded.get("device", "cpu")),
+            "dtype": str(loaded.get("dtype", "float32")),
+            "scumble": scumble.__version__,
+            **found,
+        }
+        return json.loads(json.dumps(told))
+
+    def finished(self, experiment: Experiment) -> bool:
+        """Whether it was measured with these settings. Raises InputError where it was with others."""
+        path = self.file(experiment.name, ".json")
+        if not path.exists():
+            return False
+        old, new = read(path)["settings"], self.settings(experiment)
+        if old == new:
+            return True
+        if self.overwrite:
+            return False
+        key = next(k for k in {**old, **new} if old.get(k) != new.get(k))
+        raise InputError(
+            f"{path}: it was made with {key} = {old.get(key)!r}, which is now {new.get(key)!r}; name another folder "
+            "with -o, or --overwrite"
+        )
+
+    def make(self, experiment: Experiment) -> Verdict:
+        """Measures, judges and draws a figure, as far as that is not done yet."""
+        name = experiment.name
+        if not self.finished(experiment):
+            self._measure(experiment)
+            self.file(name, ".png").unlink(missing_ok=True)
+        measured = tables.read(self.file(name, ".csv"), self.file(name, ".npz"))
+        verdict = experiment.judge(measured.rows)
+        if not self.file(name, ".png").exists():
+            passport = {"figure": name, **self.settings(experiment), "verdict": verdict.sentence}
+            files.save(drawing.render(experiment, measured), self.file(name, ".png"), passport)
+        return verdict
+
+    def _measure(self, experiment: Experiment) -> None:
+        name, material = experiment.name, self.material.first(experiment.pictures)
+        total, started, told = experiment.evaluations(material.guidance), time.perf_counter(), 0
+
+        def tell(rows: int) -> None:
+            nonlocal told
+            if self.progress and TOLD * rows // total > told:
+                told = TOLD * rows // total
+                left = (time.perf_counter() - started) / rows * max(total - rows, 0)
+                self.progress(name, rows, total, left)
+
+        watched, prior = material.watched(tell)
+        with limits(self.settings(experiment)["device"]), torch.no_grad():
+            measured = experiment.measure(watched)
+        about = {
+            "settings": self.settings(experiment),
+            "evaluations": prior.rows,
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        self.file(name, ".json").unlink(missing_ok=True)  # from here on it is not finished
+        tables.write(measured, self.file(name, ".csv"), self.file(name, ".npz"))
+        tables.write_text(self.file(name, ".json"), json.dumps(about, indent=1) + "\n")
+
+    def report(self) -> Path:
+        """report.md: every figure that the folder holds, with claim, criterion, verdict and settings."""
+        path = self.out / REPORT
+        tables.write_text(path, "\n\n".join(["# The experiments of the DDS paper", *self._parts()]) + "\n")
+        return path
+
+    def _parts(self) -> list[str]:
+        parts: list[str] = []
+        for name, kind in FIGURES.items():
+            if not self.file(name, ".json").exists() or not self.file(name, ".png").exists():
+                continue
+            about = read(self.file(name, ".json"))
+            rows = tables.read(self.file(name, ".csv"), self.file(name, ".npz")).rows
+            told = ", ".join(
+                f"{key} {value}" for key, value in about["settings"].items() if value is not None
+            )
+            parts += [
+                f"## {kind.title}",
+                f"Claim: {kind.claim}",
+                f"**{kind().judge(rows).sentence}**",
+                f"![{kind.title}]({name}.png)",
+                f"It counts as holding if {kind.criterion}. Numbers: [{name}.csv]({name}.csv).",
+                f"{about['evaluations']:,} evaluations of the network in {about['seconds']:.0f} s; {told}.",
+            ]
+        return parts
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a figure's .json says. Raises InputError where it is not one."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "settings": dict(about["settings"]),
+            "evaluations": about["evaluations"],
+            "seconds": about["seconds"],
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: it was not written by this command, or is damaged; delete it") from error
+
+
+def lacking(experiment: Experiment, tasks: Tasks) -> str:
+    """What the experiment must know of every edit and these do not tell: "mask", "truth", or nothing."""
+    has = {"mask": tasks.has_masks, "truth": tasks.has_truths}
+    return " and ".join(need for need in sorted(experiment.needs) if not has[need])
+
+
+@torch.no_grad()
+def seconds_per_row(prior: Prior, material: Material) -> float:
+    """How long the network takes for one row of a batch: the faster of two calls."""
+    few = material.first(min(material.batch, 4))
+    x, text, took = few.z, few.text(few.source), []
+    for _ in range(2):
+        started = time.perf_counter()
+        answer = prior.predict(x, prior.schedule.time(500, len(x)), text)
+        float(answer.eps.sum())  # an accelerator answers when it is done
+        took.append((time.perf_counter() - started) / len(x))
+    return min(took)
+
+
+def estimate(experiments: Sequence[Experiment], material: Material) -> tuple[int, float]:
+    """(evaluations, about how many seconds)."""
+    rows = sum(experiment.evaluations(material.guidance) for experiment in experiments)
+    return rows, rows * seconds_per_row(material.prior, material)

@@ -1,0 +1,63 @@
+"""The files of a figure: numbers as CSV, pictures as NPZ, each written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scumble import files
+from scumble.core.errors import InputError
+from scumble.reproduce.experiment import Measured
+
+
+def write(measured: Measured, table: Path, pictures: Path) -> None:
+    """The table, six digits a number, and the pictures."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for row in measured.rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _said(value) for key, value in row.items()} for row in measured.rows)
+    write_text(table, text.getvalue())
+    with files.atomic(pictures) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **measured.pictures)  # pyright: ignore[reportArgumentType]
+
+
+def read(table: Path, pictures: Path) -> Measured:
+    """What was written. Raises InputError where it is missing or damaged."""
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = [{key: _read(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        with np.load(pictures, allow_pickle=False) as stored:
+            return Measured(rows, dict(stored))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{table.with_suffix('')}: its .csv or .npz is missing or damaged ({error}); delete its .json to measure "
+            "it anew"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
+    with files.atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _read(value: str) -> Any:
+    if value == "":
+        return None
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    return value
