@@ -35,8 +35,10 @@ def test_the_source_is_never_touched_and_the_target_is(prior: Any) -> None:  # n
     assert made.attention["target"]["dog"].shape == (1, 1, 4, 8)
 
 
-def test_layers_that_are_not_there_are_refused(prior: Any) -> None:  # noqa: F811
+@pytest.mark.parametrize("keep", [(), ("attention",)])
+def test_layers_that_are_not_there_are_refused(keep: tuple[str, ...], prior: Any) -> None:  # noqa: F811
+    request = EditRequest(size=SIZE, source="a cat", target="a dog", keep=keep)
     with pytest.raises(
         InputError, match=r"self-attention from layer 7 on: not in this network, which has 2 cross"
     ):
-        paint(prior, "a cat", "a dog", layer=7)
+        MasaCtrl(steps=STEPS, layer=7)(prior, request)

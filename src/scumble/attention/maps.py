@@ -52,6 +52,7 @@ class Record:
         self._heads: dict[tuple[Row, int], int] = {}
         self._there: set[int] = set()
         self._stride: int | None = None
+        self._call: Now | None = None
 
     def wants(self, site: Site) -> bool:
         if site.kind != "cross" or site.block not in self._blocks:
@@ -72,6 +73,17 @@ class Record:
             )
         self._stride = max(fine)
         return self._stride
+
+    def during(self, now: Now) -> None:
+        """Forget all but what belongs to this network call."""
+        if self._call is not now:
+            self._call = now
+            self._sums.clear()
+            self._heads.clear()
+
+    def has_seen(self, now: Now) -> bool:
+        """Whether anything was kept `during` this call."""
+        return self._call is now and bool(self._sums)
 
     def open(self, now: Now) -> bool:
         return True

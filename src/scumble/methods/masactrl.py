@@ -2,19 +2,29 @@
 keys and values. So a pose may change, and the looks stay.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from scumble.attention.inject import Borrow, Edits, Window
+from scumble.attention.blend import places
+from scumble.attention.foreground import Foreground
+from scumble.attention.inject import Borrow, Edits, Follow, Window
 from scumble.attention.maps import Record
+from scumble.attention.words import read_regions
+from scumble.core.control import Row, Site
+from scumble.core.errors import InputError
 from scumble.core.inversion import Inversion
 from scumble.core.job import Job
-from scumble.core.prior import Prior
+from scumble.core.prior import Prior, Text
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.inversions import KINDS, Inverter, prepare
 from scumble.methods._branches import kept, side_by_side
+
+SOURCE: Row = ("source", "text")
+TARGET: Row = ("target", "text")
+FOLLOWS: tuple[Follow, ...] = ((("target", "null"), ("source", "null")), (TARGET, SOURCE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +45,8 @@ class MasaCtrl:
             "A real picture's source branch is put back on its chain after each step (inversion='direct'); the "
             "paper leaves it to itself (inversion='ddim'), which is the same up to rounding where the source "
             "prompt is empty.",
-            "The variants with masks for the foreground are not here.",
+            "With `foreground`, a place whose kind is nowhere in the source looks everywhere; in the authors' code it "
+            "looks at all places alike.",
         ),
     )
     needs: ClassVar[Needs] = Needs(image=False, target=True, control=True)
@@ -51,12 +62,34 @@ class MasaCtrl:
         try_=0,
         help="self-attention is shared from this layer on, counted through the network from 0",
     )
+    foreground: str = param(
+        "",
+        try_="a|b",
+        help="words of a thing, source | target: it is made of the source's thing, the rest of its rest: cat | cat",
+    )
+    foreground_threshold: float = param(
+        0.1,
+        gt=0,
+        lt=1,
+        try_=0.9,
+        needs="foreground=a|b",
+        help="a thing's place: above this share of its map's range",
+    )
+    foreground_stride: int = param(
+        4,
+        ge=1,
+        try_=1,
+        needs="foreground=a|b",
+        help="things are found on the coarsest maps, up to so many times coarser than the latent",
+    )
     inversion: str = param(
         "direct", choices=tuple(KINDS), try_="ddim", help="how a real picture becomes noise and back"
     )
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.foreground and any(region.without for region in read_regions("foreground", self.foreground)):
+            raise InputError("foreground: words with a minus have no meaning here; leave them out")
 
     @torch.no_grad()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
@@ -67,17 +100,27 @@ class MasaCtrl:
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         texts = {"source": job.text(job.source, job.sources), "target": job.text(job.target)}
-        seen = Record((("source", "text"), ("target", "text")))
-        share = Borrow(
-            lambda site: site.kind == "self" and site.layer >= self.layer,
-            "kv",
-            [(("target", "null"), ("source", "null")), (("target", "text"), ("source", "text"))],
-            Window.of([t for t, _ in prior.schedule.grid(self.steps)], self.start, 1),
-            f"self-attention from layer {self.layer} on",
-        )
-        control = Edits(borrow=[share], maps=[seen] if "attention" in request.keep else [])
+        seen = Record((SOURCE, TARGET))
+        window = Window.of([t for t, _ in prior.schedule.grid(self.steps)], self.start, 1)
+        share = Borrow(self._shared, "kv", FOLLOWS, window, f"self-attention from layer {self.layer} on")
+        things = self._foreground(job, texts, window) if self.foreground else None
+        records = [seen] if "attention" in request.keep else []
+        maps = [*([things] if things else []), *records]
+        control = Edits(borrow=[share], maps=maps)
         source, target = side_by_side(job, texts, self._inverter(), self.guidance, control)
         return job.edit(target, kept=kept(job, texts, seen, source))
+
+    def _shared(self, site: Site) -> bool:
+        return site.kind == "self" and site.layer >= self.layer
+
+    def _foreground(self, job: Job, texts: Mapping[str, Text], window: Window) -> Foreground:
+        words, _ = places(read_regions("foreground", self.foreground), texts["source"], texts["target"])
+        record = Record((SOURCE, TARGET))
+        with job.prior.control(Edits(maps=[record])):  # which shows the network's sites
+            stride = record.settle(self.foreground_stride)
+        return Foreground(
+            record, SOURCE, TARGET, stride, words, self.foreground_threshold, self._shared, FOLLOWS, window
+        )
 
     def _inverter(self) -> Inverter:
         return KINDS[self.inversion](self.steps, self.guidance)
