@@ -15,26 +15,64 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scumble.api import edit, load
     from scumble.core.errors import InputError, MachineError
+    from scumble.core.inversion import Inversion
     from scumble.core.noise import Noise, Tape
     from scumble.core.prior import Card, Prior, Text
     from scumble.core.request import Cancelled, Edit, EditRequest, Step, pull
     from scumble.core.schedule import Schedule
+    from scumble.methods.cds import CDS
+    from scumble.methods.ddim_inversion import DDIMInversion
     from scumble.methods.dds import DDS
+    from scumble.methods.dds_fast import DDSFast
+    from scumble.methods.diffedit import DiffEdit
+    from scumble.methods.direct_inversion import DirectInversion
+    from scumble.methods.edit_friendly import EditFriendly
+    from scumble.methods.flowedit import FlowEdit
+    from scumble.methods.ids import IDS
+    from scumble.methods.ledits_pp import LEDITSpp
+    from scumble.methods.masactrl import MasaCtrl
+    from scumble.methods.nfsd import NFSD
+    from scumble.methods.npi import NPI
+    from scumble.methods.null_text import NullText
+    from scumble.methods.p2p import P2P
+    from scumble.methods.pds import PDS
+    from scumble.methods.pix2pix_zero import Pix2PixZero
+    from scumble.methods.plug_and_play import PlugAndPlay
+    from scumble.methods.sbp import SBP
     from scumble.methods.sdedit import SDEdit
     from scumble.methods.sds import SDS
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CDS",
     "Cancelled",
     "Card",
+    "DDIMInversion",
     "DDS",
+    "DDSFast",
+    "DiffEdit",
+    "DirectInversion",
     "Edit",
+    "EditFriendly",
     "EditRequest",
+    "FlowEdit",
+    "IDS",
     "InputError",
+    "Inversion",
+    "LEDITSpp",
     "MachineError",
+    "MasaCtrl",
+    "NFSD",
+    "NPI",
     "Noise",
+    "NullText",
+    "P2P",
+    "PDS",
+    "Pix2PixZero",
+    "PlugAndPlay",
     "Prior",
+    "SBP",
     "SDEdit",
     "SDS",
     "Schedule",
@@ -47,15 +85,34 @@ __all__ = [
 ]
 
 _HOME = {
+    "CDS": "methods.cds",
     "Cancelled": "core.request",
     "Card": "core.prior",
+    "DDIMInversion": "methods.ddim_inversion",
     "DDS": "methods.dds",
+    "DDSFast": "methods.dds_fast",
+    "DiffEdit": "methods.diffedit",
+    "DirectInversion": "methods.direct_inversion",
     "Edit": "core.request",
+    "EditFriendly": "methods.edit_friendly",
     "EditRequest": "core.request",
+    "FlowEdit": "methods.flowedit",
+    "IDS": "methods.ids",
     "InputError": "core.errors",
+    "Inversion": "core.inversion",
+    "LEDITSpp": "methods.ledits_pp",
     "MachineError": "core.errors",
+    "MasaCtrl": "methods.masactrl",
+    "NFSD": "methods.nfsd",
+    "NPI": "methods.npi",
     "Noise": "core.noise",
+    "NullText": "methods.null_text",
+    "P2P": "methods.p2p",
+    "PDS": "methods.pds",
+    "Pix2PixZero": "methods.pix2pix_zero",
+    "PlugAndPlay": "methods.plug_and_play",
     "Prior": "core.prior",
+    "SBP": "methods.sbp",
     "SDEdit": "methods.sdedit",
     "SDS": "methods.sds",
     "Schedule": "core.schedule",

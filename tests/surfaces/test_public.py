@@ -6,10 +6,13 @@ import sys
 import pytest
 
 import scumble
+from scumble.methods import METHODS
 
 NAMES = [
-    "Cancelled", "Card", "DDS", "Edit", "EditRequest", "InputError", "MachineError", "Noise", "Prior", "SDEdit", "SDS",
-    "Schedule", "Step", "Tape", "Text", "edit", "load", "pull",
+    "CDS", "Cancelled", "Card", "DDIMInversion", "DDS", "DiffEdit", "DirectInversion", "Edit", "EditFriendly",
+    "EditRequest", "FlowEdit", "IDS", "InputError", "Inversion", "LEDITSpp", "MachineError", "MasaCtrl",
+    "NFSD", "NPI", "Noise", "NullText", "P2P", "PDS", "Pix2PixZero", "PlugAndPlay", "Prior", "SBP", "SDEdit",
+    "SDS", "Schedule", "Step", "Tape", "Text", "edit", "load", "pull",
 ]  # fmt: skip
 HEAVY = ["torch", "numpy", "PIL", "diffusers", "transformers", "accelerate"]
 
@@ -22,6 +25,11 @@ def test_public_names_are_frozen() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_is_there(name: str) -> None:
     assert getattr(scumble, name).__name__ == name
+
+
+def test_every_method_is_there() -> None:
+    classes = {place.partition(":")[2] for place in METHODS.values()}
+    assert classes <= set(NAMES)
 
 
 def test_no_other_name_is() -> None:
