@@ -70,18 +70,23 @@ def train_prior(
     return out
 
 
+GUIDED = ("dds", "ddim_inversion", "diffedit", "direct_inversion", "npi", "null_text", "pix2pix_zero", "sds")
+"""Methods that a card recommends its guidance for, and nothing else."""
+
+
 def recommended(guidance: float) -> dict[str, dict[str, float]]:
-    """What a card recommends, method by method: its guidance, SDEdit in 50 steps of its SDE, and
-    self-attention at all strides of these small latents.
+    """What a card recommends, method by method: its guidance, SDEdit in 50 steps of its SDE, self-attention at all
+    strides of these small latents, and places of words on their finest maps, the only sharp ones.
     """
-    return {
-        "dds": {"guidance": guidance},
+    everywhere = {"self_stride": 1, "self_end": 0.6, "blend_stride": 1, "blend_threshold": 0.5}
+    found: dict[str, dict[str, float]] = {name: {"guidance": guidance} for name in GUIDED}
+    found |= {
         "masactrl": {"guidance": guidance, "layer": 3},
-        "p2p": {"guidance": guidance, "self_stride": 1, "self_end": 0.6},
+        "p2p": {"guidance": guidance, **everywhere},
         "plug_and_play": {"guidance": guidance, "feature_block": 2},
-        "sds": {"guidance": guidance},
         "sdedit": {"guidance": guidance, "steps": 50},
     }
+    return dict(sorted(found.items()))
 
 
 def load_networks(folder: Path, recipe: DenoiserRecipe) -> tuple[Any, TextToNoise]:
