@@ -155,7 +155,7 @@ def test_noise_that_cannot_be_made_white_is_refused() -> None:
 
 
 def test_replayed_noise_maps_are_edit_friendly_editing() -> None:
-    method = EditFriendly(steps=STEPS, strength=1.0, guidance=W, source_guidance=3.5)
+    method = EditFriendly(steps=STEPS, strength=1.0, guidance=W, source_guidance=W)
     lockstep = method(PRIOR, EditRequest(image=picture(), source="a", target="b"))
     assert torch.allclose(again(inverted("edit_friendly"), prompt="b"), lockstep.latent, atol=1e-12)
     request = EditRequest(image=picture(), source="a", target="b")

@@ -249,7 +249,7 @@ KINDS: dict[str, Callable[[int, float], Inverter]] = {
     "ddim": lambda steps, guidance: DDIMInverter(steps=steps),
     "direct": lambda steps, guidance: DirectInverter(steps=steps),
     "npi": lambda steps, guidance: NPIInverter(steps=steps),
-    "edit_friendly": lambda steps, guidance: EditFriendlyInverter(steps=steps),
+    "edit_friendly": lambda steps, guidance: EditFriendlyInverter(steps=steps, guidance=guidance),
     "regularised": lambda steps, guidance: RegularisedInverter(steps=steps),
     "null_text": lambda steps, guidance: NullTextInverter(steps=steps, guidance=guidance),
 }
