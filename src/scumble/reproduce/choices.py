@@ -51,7 +51,7 @@ class Guidance(Experiment):
         "farther from the source than the lowest in at least three quarters of the pictures"
     )
 
-    n: int = param(6, ge=1, help="pictures")
+    n: int = param(8, ge=1, help="pictures")
     steps: int = param(200, ge=1, help="steps of each descent")
     scales: tuple[float, ...] = (1.0, 3.0, 5.0, 7.5, 15.0)
 
@@ -66,8 +66,8 @@ class Guidance(Experiment):
             (x,) = material.path(lambda m, w=w: m.dds(guidance=w), [self.steps])
             seen = zip(material.seen(x), material.directions(x), strict=True)
             rows += [{"guidance": w, **row, "direction": d} for row, d in seen]
-            ends.append(np.stack(material.first(2 * SHOWN).shown(x[: 2 * SHOWN])))
-        before = np.stack(material.before[: 2 * SHOWN])
+            ends.append(np.stack(material.first(SHOWN).shown(x[:SHOWN])))
+        before = np.stack(material.before[:SHOWN])
         return Measured(rows, {"pictures": np.stack([before, *ends], axis=1)})
 
     def judge(self, rows: Sequence[Row]) -> Verdict:
@@ -86,9 +86,7 @@ class Guidance(Experiment):
     def draw(self, figure: Figure, measured: Measured) -> None:
         above, below = figure.subfigures(2, 1, height_ratios=(1, 1.2))
         rows = [{**row, "method": "DDS"} for row in measured.rows]
-        axes = drawing.paths(
-            above, rows, "method", ["direction", "distance", "outside", "achieved"], "guidance"
-        )
+        axes = drawing.paths(above, rows, "method", ["direction", "distance", "achieved"], "guidance")
         scales = levels(measured.rows, "guidance")
         for axis in axes:
             axis.set_xscale("log")
@@ -108,7 +106,7 @@ class Regularised(Experiment):
         "no weight of the pull gives SDS both at least 0.95 of the sharpness of DDS and at least its direction"
     )
 
-    n: int = param(6, ge=1, help="pictures")
+    n: int = param(8, ge=1, help="pictures")
     steps: int = param(200, ge=1, help="steps of each descent")
     weights: tuple[float, ...] = (0.0, 0.03, 0.1, 0.3, 1.0)
 
@@ -159,7 +157,7 @@ class Regularised(Experiment):
             axis.plot(
                 mean(dds, column), mean(dds, "direction"), "o", ms=7, color=drawing.colour("DDS"), label="DDS"
             )
-            axis.set(xlabel=drawing.LABELS[column], ylabel=drawing.LABELS["direction"])
+            axis.set(xlabel=drawing.LABELS[column], title=drawing.LABELS["direction"])
         axes[0].legend()
         heads = ["source", "SDS", *(f"pull {w:g}" for w in weights[1:]), "DDS"]
         drawing.grid(below, measured.pictures["pictures"], heads)
@@ -180,7 +178,7 @@ class Optimizers(Experiment):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"mask", "truth"})
 
-    n: int = param(4, ge=1, help="pictures")
+    n: int = param(8, ge=1, help="pictures")
     steps: int = param(200, ge=1, help="steps of each descent")
 
     def evaluations(self, guidance: float) -> int:
@@ -219,7 +217,7 @@ class Optimizers(Experiment):
             outside, achieved = _trade(some(measured.rows, optimizer=name))
             shade = drawing.COLOURS[i]
             axis.plot(outside, achieved, color=shade, marker=drawing.MARKERS[i], label=name)
-        axis.set(xlabel=drawing.LABELS["outside"], ylabel=drawing.LABELS["achieved"])
+        axis.set(xlabel=f"change {drawing.LABELS['outside']}", title=drawing.LABELS["achieved"])
         axis.legend()
         at = stops(max(row["iteration"] for row in measured.rows), (0.25, 1))
         drawing.strips(right, measured.pictures, [str(k) for k in at])

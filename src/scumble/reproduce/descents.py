@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 2  # pictures of a strip
+SHARES, LONG_SHARES = (0, 0.25, 0.5, 1), (0, 0.1, 0.5, 1)  # of the steps, after which they are shown
 
 
 def table(material: Material, states: Latent, at: Sequence[int], **name: object) -> list[Row]:
@@ -38,11 +39,22 @@ def table(material: Material, states: Latent, at: Sequence[int], **name: object)
     ]
 
 
-def strip(material: Material, states: Latent, at: Sequence[int], shown: Sequence[int]) -> np.ndarray:
-    """The first pictures after `shown` of the `at` steps, (SHOWN, len(shown), h, w, 3)."""
+def strip(
+    material: Material, states: Latent, at: Sequence[int], shown: Sequence[int], truth: bool = False
+) -> np.ndarray:
+    """The first pictures after `shown` of the `at` steps, and their true edits, (SHOWN, columns, h, w, 3)."""
     few = material.first(SHOWN)
-    pictures = [few.shown(states[at.index(k)][: len(few)]) for k in shown]
-    return np.stack([np.stack(column) for column in pictures], axis=1)
+    columns = [few.shown(states[at.index(k)][: len(few)]) for k in shown]
+    if truth and all(p.known.truths for p in few.placed):
+        columns.append([p.known.truths[0] for p in few.placed])
+    return np.stack([np.stack(column) for column in columns], axis=1)
+
+
+def heads(measured: Measured, shares: Sequence[float]) -> list[str]:
+    """The heads of the columns of such strips."""
+    told = [str(k) for k in stops(max(row["iteration"] for row in measured.rows), shares)]
+    columns = next(iter(measured.pictures.values())).shape[1]
+    return [*told, "true edit"][:columns]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +76,13 @@ class SDSAgainstDDS(Experiment):
         return self.n * self.steps * 3 * rows_of_guidance(guidance)
 
     def measure(self, material: Material) -> Measured:
-        at, shown = stops(self.steps), stops(self.steps, (0, 0.25, 0.5, 1))
+        at, shown = stops(self.steps), stops(self.steps, SHARES)
         rows: list[Row] = []
         pictures: dict[str, np.ndarray] = {}
         for name in ("SDS", "DDS"):
             states = material.path(lambda m, name=name: m.sds(m.target) if name == "SDS" else m.dds(), at)
             rows += table(material, states, at, score=name)
-            pictures[name] = strip(material, states, at, shown)
+            pictures[name] = strip(material, states, at, shown, truth=True)
         return Measured(rows, pictures)
 
     def judge(self, rows: Sequence[Row]) -> Verdict:
@@ -88,8 +100,7 @@ class SDSAgainstDDS(Experiment):
     def draw(self, figure: Figure, measured: Measured) -> None:
         above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
         drawing.paths(above, measured.rows, "score", ["sharpness", "distance", "achieved"])
-        shown = stops(max(row["iteration"] for row in measured.rows), (0, 0.25, 0.5, 1))
-        drawing.strips(below, measured.pictures, [str(k) for k in shown])
+        drawing.strips(below, measured.pictures, heads(measured, SHARES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +122,7 @@ class Identity(Experiment):
         return self.n * self.steps * 3 * rows_of_guidance(guidance)
 
     def measure(self, material: Material) -> Measured:
-        at, shown = stops(self.steps), stops(self.steps, (0, 0.25, 0.5, 1))
+        at, shown = stops(self.steps), stops(self.steps, SHARES)
         rows: list[Row] = []
         pictures: dict[str, np.ndarray] = {}
         for name in ("SDS", "DDS"):
@@ -139,8 +150,7 @@ class Identity(Experiment):
     def draw(self, figure: Figure, measured: Measured) -> None:
         above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
         drawing.paths(above, measured.rows, "score", ["distance", "sharpness"])
-        shown = stops(max(row["iteration"] for row in measured.rows), (0, 0.25, 0.5, 1))
-        drawing.strips(below, measured.pictures, [str(k) for k in shown])
+        drawing.strips(below, measured.pictures, heads(measured, SHARES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +179,7 @@ class Long(Experiment):
         return stops(self.steps, (0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1))
 
     def measure(self, material: Material) -> Measured:
-        at, shown = self._at(), stops(self.steps, (0, 0.1, 0.5, 1))
+        at, shown = self._at(), stops(self.steps, LONG_SHARES)
         states = material.path(lambda m: m.dds(), at)
         losses = [self._loss(material, x) for x in states]
         rows = [
@@ -178,7 +188,7 @@ class Long(Experiment):
                 table(material, states, at, score="DDS"), np.concatenate(losses), strict=True
             )
         ]
-        return Measured(rows, {"DDS": strip(material, states, at, shown)})
+        return Measured(rows, {"DDS": strip(material, states, at, shown, truth=True)})
 
     def _loss(self, material: Material, x: Latent) -> np.ndarray:
         """The mean squared gradient at fixed times and noise, for every picture."""
@@ -205,5 +215,4 @@ class Long(Experiment):
         above, below = figure.subfigures(2, 1, height_ratios=(1, 0.62))
         known = "outside" if len(values(measured.rows, "outside")) else "distance"
         drawing.paths(above, measured.rows, "score", ["loss", known, "sharpness"])
-        shown = stops(max(row["iteration"] for row in measured.rows), (0, 0.1, 0.5, 1))
-        drawing.strips(below, measured.pictures, [str(k) for k in shown])
+        drawing.strips(below, measured.pictures, heads(measured, LONG_SHARES))

@@ -21,12 +21,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OF = {"DDS": COLOURS[0], "SDS": COLOURS[1], "DDIM": COLOURS[2], "SDS, target prompt": COLOURS[1]}
 MARKERS = "osD^vP"
 LABELS = {
-    "sharpness": "sharpness / the source's",
+    "sharpness": "sharpness, of the source's",
     "distance": "distance to source [8-bit steps]",
-    "outside": "change outside mask [8-bit steps]",
+    "outside": "outside the mask [8-bit steps]",
     "achieved": "share of the change achieved",
-    "direction": "direction (margin gained)",
-    "loss": "loss, mean squared gradient",
+    "direction": "direction: margin gained",
+    "loss": "loss: mean squared gradient",
     "iteration": "iteration",
     "guidance": "guidance w",
     "time": "time t",
@@ -97,7 +97,7 @@ def paths(
     for axis, column in zip(axes, known, strict=True):
         for i, level in enumerate(levels(rows, by)):
             line(axis, some(rows, **{by: level}), x, column, str(level), i)
-        axis.set(xlabel=LABELS[x], ylabel=LABELS[column])
+        axis.set(xlabel=LABELS[x], title=LABELS[column])
     if len(levels(rows, by)) > 1:
         axes[0].legend()
     return list(axes)
@@ -137,14 +137,16 @@ def strips(
         axes[r, 0].set_ylabel(name, fontsize=8, rotation=90)
 
 
-def grid(figure: Any, pictures: NDArray[Any], heads: Sequence[str]) -> None:
-    """Pictures (rows, columns, h, w, 3) under the heads of their columns."""
+def grid(figure: Any, pictures: NDArray[Any], heads: Sequence[str] = (), sides: Sequence[str] = ()) -> None:
+    """Pictures (rows, columns, h, w, 3) under the heads of their columns, beside the names of their rows."""
     axes = figure.subplots(*pictures.shape[:2], squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     for (r, c), axis in np.ndenumerate(axes):
         bare(axis)
         axis.imshow(pictures[r, c], interpolation="nearest")
-        if r == 0:
+        if r == 0 and heads:
             axis.set_title(heads[c], fontsize=7, pad=2, loc="center")
+        if c == 0 and sides:
+            axis.set_ylabel(sides[r], fontsize=7)
 
 
 def bare(axis: Any) -> None:

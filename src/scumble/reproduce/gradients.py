@@ -105,12 +105,7 @@ class GradientMaps(Experiment):
         for axis in axes.flat:
             drawing.bare(axis)
         left.colorbar(
-            shades,
-            ax=axes[:, 1:],
-            location="bottom",
-            shrink=0.6,
-            aspect=40,
-            label="mean |gradient| of a cell",
+            shades, ax=axes, location="bottom", shrink=0.5, aspect=40, label="mean |gradient| of a cell"
         )
         axis = right.subplots()
         area = values(some(measured.rows, score="DDS"), "area")
@@ -119,7 +114,7 @@ class GradientMaps(Experiment):
             within = values(some(measured.rows, score=name), "inside")
             shade = drawing.COLOURS[4] if i == 1 else drawing.colour(name)
             axis.plot(100 * area, 100 * within, drawing.MARKERS[i], color=shade, label=name)
-        axis.set(xlabel="area of the mask [% of picture]", ylabel="energy inside the mask [%]")
+        axis.set(xlabel="area of the mask [% of picture]", title="energy inside the mask [%]")
         axis.legend(loc="lower right")
 
 
@@ -181,7 +176,8 @@ class Bias(Experiment):
     def draw(self, figure: Figure, measured: Measured) -> None:
         (axis,) = drawing.paths(figure, measured.rows, "pair", ["cosine"], "time")
         axis.axhline(0, color=drawing.FAINT, linewidth=0.8)
-        axis.set_ylim(-0.3, 1.05)
+        axis.set_ylim(-0.15, 1.15)
+        axis.legend(loc="upper center", ncols=3)
 
 
 PROMPTS = ("its own prompt", "another's prompt")
@@ -243,3 +239,4 @@ class Norms(Experiment):
     def draw(self, figure: Figure, measured: Measured) -> None:
         (axis,) = drawing.paths(figure, measured.rows, "prompt", ["norm"], "time")
         axis.set_ylim(bottom=0)
+        axis.legend(loc="upper center", ncols=2)

@@ -25,8 +25,7 @@ from scumble.tasks import Tasks
 
 VERSIONS = ("python", "torch", "diffusers", "transformers")
 REPORT = "report.md"
-TOLD = 10
-"""Progress is told so many times in a figure."""
+EVERY = 10.0  # seconds between two reports of progress
 
 Progress = Callable[[str, int, int, float], None]
 """Told now and then: (figure, rows that the network was asked, of how many, seconds left)."""
@@ -102,14 +101,15 @@ class Run:
 
     def _measure(self, experiment: Experiment) -> None:
         name, material = experiment.name, self.material.first(experiment.pictures)
-        total, started, told = experiment.evaluations(material.guidance), time.perf_counter(), 0
+        total = experiment.evaluations(material.guidance)
+        started = told = time.perf_counter()
 
         def tell(rows: int) -> None:
             nonlocal told
-            if self.progress and TOLD * rows // total > told:
-                told = TOLD * rows // total
-                left = (time.perf_counter() - started) / rows * max(total - rows, 0)
-                self.progress(name, rows, total, left)
+            now = time.perf_counter()
+            if self.progress and now - told >= EVERY:
+                told = now
+                self.progress(name, rows, total, (now - started) / rows * (total - rows))
 
         watched, prior = material.watched(tell)
         with limits(self.settings(experiment)["device"]), torch.no_grad():

@@ -47,7 +47,7 @@ class ModeSeeking(Experiment):
     )
     height: ClassVar[float] = 3.6
 
-    n: int = param(8, ge=2, help="results of every prompt")
+    n: int = param(6, ge=2, help="results of every prompt")
     prompts: int = param(2, ge=1, help="prompts")
     steps: int = param(500, ge=1, help="steps of SDS")
     sampling: int = param(50, ge=1, help="steps of DDIM")
@@ -121,13 +121,10 @@ class ModeSeeking(Experiment):
                 shade = drawing.colour(name)
                 axis.plot(xs, np.sort(ys), ".", ms=3, color=shade, alpha=0.6, label=name if k == 0 else None)
                 axis.plot([at - 0.15, at + 0.15], [ys.mean()] * 2, color=shade, linewidth=2.5)
-        axis.set(ylabel="distance between two results [8-bit steps]", xlim=(-0.5, len(prompts) - 0.5))
+        axis.set(title="between two results [8-bit steps]", xlim=(-0.5, len(prompts) - 0.5))
         axis.set_xticks(range(len(prompts)), [f"prompt {k + 1}" for k in range(len(prompts))])
         axis.set_ylim(bottom=0)
         axis.legend()
         names = [f"{name} {k}" for k in range(len(prompts)) for name in PAINTERS]
-        rows = right.subfigures(len(names), 1)
-        for name, part in zip(names, np.atleast_1d(rows), strict=True):
-            drawing.grid(part, measured.pictures[name][None], [""] * SHOWN)
-            painter, k = name.split()
-            part.supylabel(f"{painter}\nprompt {int(k) + 1}", fontsize=7, rotation=0, ha="right")
+        sides = [f"{name}, {k + 1}" for k in range(len(prompts)) for name in PAINTERS]
+        drawing.grid(right, np.stack([measured.pictures[name] for name in names]), sides=sides)
