@@ -22,6 +22,7 @@ from scumble.inversions import KINDS, DDIMInverter, begin, replay
 from scumble.loops.ddim import ddim
 from scumble.loops.invert import invert
 from scumble.methods.ddim_inversion import DDIMInversion
+from scumble.methods.direct_inversion import DirectInversion
 from scumble.methods.edit_friendly import EditFriendly
 from scumble.methods.sdedit import SDEdit
 from scumble.priors.exact import GaussianPrior
@@ -79,6 +80,15 @@ def test_a_forced_source_is_the_picture_exactly_whatever_the_guidance() -> None:
         assert torch.equal(x[:1], picture())
         assert not torch.allclose(x[1:], picture())
     assert not torch.allclose(again(inversion), picture())  # one branch alone is no source
+
+
+def test_teacher_forcing_takes_no_pass_of_its_own() -> None:
+    request = EditRequest(image=picture(), source="a", target="b")
+    plain = DirectInversion(steps=STEPS, guidance=W)
+    forced, stored = (replace(plain, compat=compat)(PRIOR, request) for compat in ("", "authors"))
+    assert forced.evaluations == STEPS + 4 * STEPS  # up, and both branches guided down
+    assert stored.evaluations == forced.evaluations + 2 * STEPS  # the source's branch once more, beforehand
+    torch.testing.assert_close(forced.latent, stored.latent, atol=1e-12, rtol=0)
 
 
 def test_branches_are_guided_as_they_would_be_alone() -> None:
