@@ -25,7 +25,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from scumble.core.errors import MachineError
 from scumble.core.noise import Noise
 from scumble.core.prior import Card
-from scumble.core.request import EditRequest
+from scumble.core.request import EditRequest, Method
 from scumble.methods.dds import DDS
 from scumble.methods.sdedit import SDEdit
 from scumble.priors._card import latent_card
@@ -73,12 +73,12 @@ def random_prior(
     )
 
 
-def edit(prior: StableDiffusionPrior, method: str, steps: int, side: int) -> tuple[float, int]:
+def edit(prior: StableDiffusionPrior, method: Method, side: int) -> tuple[float, int]:
     """(seconds, evaluations) of one edit of noise."""
     image = Noise(0).like(torch.empty(1, 3, side, side)).clamp(-1, 1)
     request = EditRequest(image=image, source="a cat", target="a dog")
     started = time.perf_counter()
-    made = METHODS[method](steps)(prior, request)
+    made = method(prior, request)
     made.raw.sum().item()  # waits for the device
     return time.perf_counter() - started, made.evaluations
 
@@ -92,9 +92,9 @@ def row(cap: int, method: str, memory: tuple[str, ...], steps: int, side: int) -
     head = f"| {cap} GB | {method} | {', '.join(memory) or 'none'} |"
     try:
         prior = random_prior(CONFIGS / "sd1", device, torch.float16, memory)
-        edit(prior, method, 2, side)  # warms up
+        edit(prior, METHODS[method](2), side)  # warms up
         torch.cuda.reset_peak_memory_stats()
-        seconds, evaluations = edit(prior, method, steps, side)
+        seconds, evaluations = edit(prior, METHODS[method](steps), side)
     except (MachineError, torch.OutOfMemoryError):
         return f"{head} out of memory | | |"
     peak = torch.cuda.max_memory_allocated() / 1e9
