@@ -139,8 +139,8 @@ def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
         warnings.warn(f"model '{card.id}' does not know {which}", DomainWarning, stacklevel=2)
         return
     raise InputError(
-        f"model '{card.id}' does not know {which}. {card.domain.rstrip('.')}. For other pictures name a real "
-        f"checkpoint, such as {A_REAL_CHECKPOINT} (--model); --force (force=True) tries anyway."
+        f"model '{card.id}' does not know {which}; it is made for: {card.domain.rstrip('.')}. For other pictures "
+        f"name a real checkpoint, such as {A_REAL_CHECKPOINT} (--model); --force (force=True) tries anyway."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,14 @@ class Patient:
     def edit(self, method: str, target: str, **settings: object) -> tuple[Plan, Edit]:
         """An edit of the picture by a method, all of it the model's own; without words where it reads none."""
         from scumble import api
+        from scumble.checks import DomainWarning
 
         words: dict[str, Any] = {"source": SOURCE, "target": target} if self.reads else {}
-        made = api.plan(
-            self.picture, method=method, model=self.prior, keep="none", settings=settings, **words
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DomainWarning)  # the codec has a check of its own
+            made = api.plan(
+                self.picture, method=method, model=self.prior, keep="none", settings=settings, **words
+            )
         return made, perform(made, self.voice)
 
     def codec(self) -> Found:

@@ -93,7 +93,8 @@ def device() -> tuple[bool, str]:
         if torch.accelerator.is_available()
         else "no accelerator: computing on the CPU"
     )
-    return True, f"{where}; {torch.get_num_threads()} threads on {os.cpu_count()} cores"
+    threads = torch.get_num_threads()
+    return True, f"{where}; {threads} thread{'s' * (threads != 1)} on {os.cpu_count()} cores"
 
 
 def memory() -> tuple[bool, str]:

@@ -125,7 +125,8 @@ def run(
         results.make_folder(sheet[0].parent)
     cells = [make(plan, path, delivery, voice) for plan, path in zip(plans, paths, strict=True)]
     for path in sheet:
-        files.save(sheets.sheet(cells, title=what["source"]), path)
+        start = Cell(sheets.panel(image.rgb, 200, 400), ["input", what["source"]])
+        files.save(sheets.sheet([start, *cells]), path)
         delivery.tell([path])
 
 

@@ -24,9 +24,8 @@ def overview() -> None:
     """One line per method."""
     from scumble.checks import method_class, method_names
 
-    for name in method_names():
-        paper = method_class(name).paper
-        typer.echo(f"{name:<10}{paper.title} (arXiv {paper.arxiv})")
+    papers = {name: method_class(name).paper for name in method_names()}
+    table([(name, f"{paper.title} (arXiv {paper.arxiv})") for name, paper in papers.items()])
     typer.echo(
         "\n`scumble methods NAME` shows a method's parameters; --method ./file.py:Class runs your own."
     )

@@ -46,6 +46,9 @@ def show(name: str) -> None:
             ("canvas", f"long side {card.size} px, both sides multiples of {card.multiple}"),
             ("can", ", ".join(sorted(card.capabilities))),
             ("words", "open" if card.words is None else " ".join(sorted(card.words))),
-            *((f"recommended for {k}", str(dict(v))) for k, v in sorted(card.recommended.items())),
+            *(
+                (f"recommended for {name}", ", ".join(f"{k}={v}" for k, v in told.items()))
+                for name, told in sorted(card.recommended.items())
+            ),
         ]
     )

@@ -227,10 +227,12 @@ def _draw(cells: Sequence[Cell], columns: int | None, title: str = "", note: str
 
 
 def _columns(cells: int, width: int, height: int) -> int:
-    """How many columns bring the sheet nearest to its usual shape."""
+    """How many columns bring the sheet nearest to its usual shape, with few places left empty."""
 
     def miss(columns: int) -> float:
-        return abs(math.log(columns * width / (math.ceil(cells / columns) * height) / COLUMNS))
+        rows = math.ceil(cells / columns)
+        empty = 1 - cells / (rows * columns)
+        return abs(math.log(columns * width / (rows * height) / COLUMNS)) + 2 * empty
 
     return min(range(1, cells + 1), key=miss)
 
