@@ -255,6 +255,8 @@ def test_advice_counts_what_the_mask_lets_change() -> None:
         manner=SimpleNamespace(keep="auto", form="latent"),
     )
     assert results.advice({"changed": 0.005}, plan) is None
+    assert results.advice({"changed": 0.01}, plan) is None, "all that is white changed, as it may"
+    assert "hardly anything changed" in str(results.advice({"changed": 0.00001}, plan))
 
 
 # The machine ---------------------------------------------------------------------------------------------

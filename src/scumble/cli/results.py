@@ -201,15 +201,14 @@ def advice(told: Mapping[str, Any], plan: Plan) -> str | None:
     may = 1.0
     if plan.mask:
         may = 1 - plan.mask.values.histogram()[0] / (plan.picture.size[0] * plan.picture.size[1])
-    share = told["changed"] / may
-    if share < LITTLE:
+    if told["changed"] / may < LITTLE:
         return (
             "hardly anything changed: name the change, and the thing it happens to, more fully in both prompts; "
             "then try more steps, guidance or strength"
         )
     wish = plan.request
     if (
-        share <= MUCH
+        told["changed"] <= MUCH
         or plan.manner.form != "latent"
         or concerns_all(str(wish.source or ""), str(wish.target))
     ):
