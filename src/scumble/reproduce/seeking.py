@@ -49,7 +49,7 @@ class ModeSeeking(Experiment):
 
     n: int = param(6, ge=2, help="results of every prompt")
     prompts: int = param(2, ge=1, help="prompts")
-    steps: int = param(500, ge=1, help="steps of SDS")
+    steps: int = param(300, ge=1, help="steps of SDS")
     sampling: int = param(50, ge=1, help="steps of DDIM")
 
     @property
