@@ -176,7 +176,9 @@ def _check_pictures(folder: Path, entry: Mapping[str, str]) -> Iterator[str]:
         truth = files.read(folder / entry["truth"])
         if truth.size != picture.size:
             ours, its = ("x".join(map(str, size)) for size in (truth.size, picture.size))
-            raise InputError(f"{truth.name}: {ours} pixels, but {picture.name} has {its}")
+            raise InputError(
+                f"{truth.name}: {ours} pixels, but {picture.name} has {its}; a truth is of the picture's own size"
+            )
         yield truth.sha256
 
 

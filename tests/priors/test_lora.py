@@ -156,6 +156,11 @@ Q = f"unet.{ATTENTION}.to_q"
         ),
         ({f"{Q}.lora_A.weight": (2, 16)}, {}, "only one of its two matrices"),
         ({f"{Q}.lora_A.weight": (2, 24), f"{Q}.lora_B.weight": (16, 2)}, {}, "made for another model"),
+        (
+            {"model.diffusion_model.out.0.bias": (2,)},
+            {},
+            "a whole checkpoint, not a LoRA; give it with --model",
+        ),
         ({f"{Q}.hada_w1_a": (2, 16)}, {}, "only plain LoRAs are read"),
         ({f"{Q}.lora_A.weight": (2, 16), f"{Q}.dora_scale": (16, 1)}, {}, "it holds .*dora_scale"),
         (

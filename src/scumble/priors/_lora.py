@@ -120,6 +120,8 @@ class LoRA:
         layers: dict[str, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             ending = next((ending for ending in ENDINGS if key.endswith(ending)), None)
+            if ending is None and key.startswith(("model.", "cond_stage_model.", "first_stage_model.")):
+                raise self._error("it is a whole checkpoint, not a LoRA", "give it with --model")
             if ending is None:
                 raise self._error(f"it holds {key!r}", "only plain LoRAs are read, no LoHa, LoKr or DoRA")
             layers.setdefault(key.removesuffix(ending), {})[ENDINGS[ending]] = tensor
