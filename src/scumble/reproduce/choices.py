@@ -23,6 +23,7 @@ from scumble.reproduce.experiment import (
     curve,
     levels,
     mean,
+    percent,
     rows_of_guidance,
     share,
     some,
@@ -80,7 +81,7 @@ class Guidance(Experiment):
             gained[scales[0]] <= 0.8 * gained[best] and farther >= MOST_OF,
             f"w = {scales[0]:g} gains {gained[scales[0]]:+.4f} of direction at {mean(low, 'distance'):.1f} 8-bit steps "
             f"from the source, w = {best:g} gains the most, {gained[best]:+.4f}, and w = {scales[-1]:g} ends "
-            f"{mean(high, 'distance'):.1f} away, farther than w = {scales[0]:g} in {farther:.0%} of {len(low)}",
+            f"{mean(high, 'distance'):.1f} away, farther than w = {scales[0]:g} in {percent(farther)} of {len(low)}",
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
@@ -205,9 +206,9 @@ class Optimizers(Experiment):
         n = len(levels(rows, "picture"))
         return Verdict(
             goal > 0 and price["adam"] >= 1.25 * price["sgd"],
-            f"when {goal:.0%} of the change is achieved, Adam has changed what lies outside the mask by "
-            f"{price['adam']:.1f} 8-bit steps, SGD by {price['sgd']:.1f}; their best are {found['adam'][1].max():.0%} "
-            f"and {found['sgd'][1].max():.0%} (n = {n})",
+            f"when {percent(goal)} of the change is achieved, Adam has changed what lies outside the mask by "
+            f"{price['adam']:.1f} 8-bit steps, SGD by {price['sgd']:.1f}; their best are "
+            f"{percent(found['adam'][1].max())} and {percent(found['sgd'][1].max())} (n = {n})",
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:

@@ -18,6 +18,7 @@ from scumble.reproduce.experiment import (
     Row,
     Verdict,
     mean,
+    percent,
     rows_of_guidance,
     share,
     some,
@@ -94,7 +95,7 @@ class SDSAgainstDDS(Experiment):
             sharp[0] <= 0.9 < sharp[1] and farther >= MOST_OF,
             f"after {last} steps SDS has {sharp[0]:.2f} of the sharpness and is {mean(sds, 'distance'):.1f} 8-bit "
             f"steps from the source, DDS has {sharp[1]:.2f} and is {mean(dds, 'distance'):.1f} away; SDS is farther "
-            f"away in {farther:.0%} of {len(sds)} pictures",
+            f"away in {percent(farther)} of {len(sds)} pictures",
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:

@@ -114,6 +114,11 @@ def share(holds: Iterable[object]) -> float:
     return float(np.mean([bool(h) for h in holds]))
 
 
+def percent(part: float) -> str:
+    """A share in words: "75 %"."""
+    return f"{100 * part:.0f} %"
+
+
 def curve(rows: Sequence[Row], x: str, y: str) -> tuple[Floats, Floats, Floats]:
     """(x, mean of y, its standard error over the pictures), one of each for every level of x."""
     found = [(level, values(some(rows, **{x: level}), y)) for level in levels(rows, x)]

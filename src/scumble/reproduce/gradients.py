@@ -19,6 +19,7 @@ from scumble.reproduce.experiment import (
     Verdict,
     levels,
     mean,
+    percent,
     rows_of_guidance,
     share,
     some,
@@ -83,9 +84,9 @@ class GradientMaps(Experiment):
         more = share(values(dds, "inside") > values(sds, "inside"))
         return Verdict(
             mean(dds, "inside") >= mean(sds, "inside") + 0.1 and more >= MOST_OF,
-            f"{mean(dds, 'inside'):.0%} of the energy of DDS lies inside the true mask, which is "
-            f"{mean(dds, 'area'):.0%} of the picture, and {mean(sds, 'inside'):.0%} of that of SDS; it is more in "
-            f"{more:.0%} of {len(dds)} pictures",
+            f"{percent(mean(dds, 'inside'))} of the energy of DDS lies inside the true mask, which is "
+            f"{percent(mean(dds, 'area'))} of the picture, and {percent(mean(sds, 'inside'))} of that of SDS; it is "
+            f"more in {percent(more)} of {len(dds)} pictures",
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
@@ -233,7 +234,7 @@ class Norms(Experiment):
         return Verdict(
             shorter >= MOST_OF and own.mean() >= 0.1 * other.mean(),
             f"the root mean square of the gradient is {own.mean():.3f} with the picture's own prompt and "
-            f"{other.mean():.3f} with another's; it is shorter in {shorter:.0%} of {len(own)} pictures",
+            f"{other.mean():.3f} with another's; it is shorter in {percent(shorter)} of {len(own)} pictures",
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
