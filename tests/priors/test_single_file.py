@@ -12,7 +12,7 @@ import torch
 from accelerate import init_empty_weights
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from huggingface_hub import constants
+from huggingface_hub import constants, errors
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -217,13 +217,19 @@ def test_a_vocabulary_that_is_not_here(write: Write, tmp_path: Path, monkeypatch
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     refused(file, "CLIP's is not in the cache; go online once", MachineError)
 
+    def fail(repository: str, name: str) -> str:
+        raise errors.LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    refused(file, "CLIP's is not in the cache; go online once", MachineError)
+
     asked = []
 
     def deliver(repository: str, name: str) -> str:
         asked.append(repository)
         return str(tmp_path / "elsewhere" / name)
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", deliver)
     assert load_prior(str(file), device="cpu").embed(["cat"]).tokens.isfinite().all()
     assert set(asked) == {_vocabulary.CLIP}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -17,10 +18,15 @@ def told(model: str, revision: str | None = None, offline: bool = False) -> Iter
     """Raises InputError or MachineError for whatever the hub's client raises inside."""
     from huggingface_hub import errors
 
+    client = logging.getLogger("huggingface_hub")  # it reports each attempt; what came of all is said once
+    before = client.level
+    client.setLevel(logging.ERROR)
     try:
         yield
     except (OSError, errors.HFValidationError, errors.HTTPError) as error:  # pyright: ignore[reportPrivateImportUsage]
         raise _translated(error, model, revision, offline) from error
+    finally:
+        client.setLevel(before)
 
 
 def _translated(error: Exception, model: str, revision: str | None, offline: bool) -> Exception:

@@ -30,7 +30,7 @@ def read_tokenizer(file: SingleFile) -> Any:
 
 def vocabulary(file: SingleFile) -> Path:
     """A folder with the vocabulary: tokenizer/ beside the file, else the hub's cache, else fetched into it."""
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
 
     beside = _beside(file)
     if any(all((beside / name).is_file() for name in names) for names in TOKENIZERS):
@@ -39,14 +39,18 @@ def vocabulary(file: SingleFile) -> Path:
         cached = [try_to_load_from_cache(source, folder + name) for name in FILES]
         if all(isinstance(path, str) for path in cached):
             return Path(str(cached[0])).parent
+    absent = MachineError(
+        f"model '{file.name}': a single file has no vocabulary, and CLIP's is not in the cache; go online "
+        f"once (1.5 MB), or copy the folder tokenizer/ of any Stable Diffusion to {beside}."
+    )
     if file.offline or constants.HF_HUB_OFFLINE:
-        raise MachineError(
-            f"model '{file.name}': a single file has no vocabulary, and CLIP's is not in the cache; go online "
-            f"once (1.5 MB), or copy the folder tokenizer/ of any Stable Diffusion to {beside}."
-        )
+        raise absent
     logger.warning("downloading the vocabulary of CLIP (1.5 MB, by OpenAI, MIT) from %s, once", CLIP)
     with told(CLIP):
-        paths = [Path(hf_hub_download(CLIP, name)) for name in FILES]
+        try:
+            paths = [Path(hf_hub_download(CLIP, name)) for name in FILES]
+        except errors.LocalEntryNotFoundError as error:  # the hub is out of reach
+            raise absent from error
     return paths[0].parent
 
 
