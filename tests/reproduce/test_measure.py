@@ -7,7 +7,8 @@ from PIL import Image, ImageFilter
 
 from scumble.core.noise import Noise
 from scumble.reproduce import measure
-from scumble.reproduce.material import Material, Pulled, follow, stops, times
+from scumble.reproduce.material import Material
+from scumble.reproduce.paths import Pulled, follow, stops, times
 
 
 def test_blur_takes_sharpness_away(circle: Image.Image) -> None:
@@ -94,9 +95,14 @@ def test_the_pull_leads_back(material: Material) -> None:
 def test_what_is_seen(material: Material) -> None:
     first = material.seen(material.z)
     assert [row["distance"] for row in first] == [0.0] * 4
-    assert [row["sharpness"] for row in first] == [1.0] * 4
     done = material.seen(material.truth)
     assert [row["achieved"] for row in done] == [1.0] * 4
+    assert [row["sharpness"] for row in done] == [1.0] * 4
     assert all(row["outside"] == 0 for row in done)
+    still = material.still()
+    told = still.seen(still.z)
+    assert [row["sharpness"] for row in told] == [1.0] * 4
+    assert {row["achieved"] for row in told} | {row["outside"] for row in told} == {None}
+    assert still.target == material.source
     assert material.directions(material.z) == [0.0] * 4
     assert all(material.directions(material.truth))

@@ -88,7 +88,7 @@ CASES: list[tuple[str, Rows, Rows, str]] = [
         "sds-vs-dds",
         path("SDS", [30] * 2, 0.89) + path("DDS", [10] * 2, 0.91),
         path("SDS", [30] * 2, 0.91) + path("DDS", [10] * 2, 0.95),
-        "SDS has 0.89 of the sharpness",
+        "SDS has 0.89 of the right sharpness",
     ),
     (
         "identity",

@@ -29,8 +29,9 @@ from scumble.reproduce.experiment import (
     some,
     values,
 )
-from scumble.reproduce.material import Material, Pulled, stops, times
+from scumble.reproduce.material import Material
 from scumble.reproduce.measure import norm
+from scumble.reproduce.paths import Pulled, stops, times
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,9 +140,9 @@ class Regularised(Experiment):
         near = min(reached, key=lambda w: abs(reached[w][1] - goal[1]))
         return Verdict(
             not equal,
-            f"DDS ends with {goal[0]:.2f} of the sharpness and {goal[1]:+.4f} of direction; SDS comes nearest to that "
-            f"direction with weight {near:g}, at {reached[near][1]:+.4f}, with {reached[near][0]:.2f} of the sharpness "
-            f"(n = {len(dds)})",
+            f"DDS ends with {goal[0]:.2f} of the right sharpness and {goal[1]:+.4f} of direction; SDS comes nearest to "
+            f"that direction with weight {near:g}, at {reached[near][1]:+.4f}, with {reached[near][0]:.2f} of the "
+            f"sharpness (n = {len(dds)})",
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
@@ -221,7 +222,8 @@ class Optimizers(Experiment):
         axis.set(xlabel=f"change {drawing.LABELS['outside']}", title=drawing.LABELS["achieved"])
         axis.legend()
         at = stops(max(row["iteration"] for row in measured.rows), (0.25, 1))
-        drawing.strips(right, measured.pictures, [str(k) for k in at])
+        columns = next(iter(measured.pictures.values())).shape[1]
+        drawing.strips(right, measured.pictures, [*map(str, at), "true edit"][:columns])
 
 
 def _trade(rows: Sequence[Row]) -> tuple[Floats, Floats]:

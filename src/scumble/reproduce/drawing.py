@@ -21,7 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OF = {"DDS": COLOURS[0], "SDS": COLOURS[1], "DDIM": COLOURS[2], "SDS, target prompt": COLOURS[1]}
 MARKERS = "osD^vP"
 LABELS = {
-    "sharpness": "sharpness, of the source's",
+    "sharpness": "sharpness [1 = as it should be]",
     "distance": "distance to source [8-bit steps]",
     "outside": "outside the mask [8-bit steps]",
     "achieved": "share of the change achieved",

@@ -25,8 +25,9 @@ from scumble.reproduce.experiment import (
     some,
     values,
 )
-from scumble.reproduce.material import Material, times
+from scumble.reproduce.material import Material
 from scumble.reproduce.measure import cosine, energy, inside, norm
+from scumble.reproduce.paths import times
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,13 +21,13 @@ from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, Text
 from scumble.core.request import Score
 from scumble.core.types import Image, Latent, Mask, Time
-from scumble.judge import judge
-from scumble.loops.descend import Uniform, descend
+from scumble.judge import Known, judge
 from scumble.loops.optimizers import Optimizer
 from scumble.measures import margin
 from scumble.methods.dds import DDS
 from scumble.reproduce.experiment import Tell
 from scumble.reproduce.measure import outside, sharpness
+from scumble.reproduce.paths import follow
 from scumble.scenes import Split, edits, generator, random_scene, short_caption
 from scumble.scores.dds import DDSScore
 from scumble.scores.sds import SDSScore
@@ -84,6 +84,14 @@ class Material:
         """The first n pictures."""
         return replace(self, placed=self.placed[:n])
 
+    def still(self) -> Material:
+        """The same with the sources' prompts for targets: nothing is to change."""
+        alone = [
+            replace(p, task=replace(p.task, target=p.task.source), known=Known(source=p.known.source))
+            for p in self.placed
+        ]
+        return replace(self, placed=alone)
+
     def watched(self, tell: Tell) -> tuple[Material, Watched]:
         """The same, telling of every call of the network."""
         prior = Watched(self.prior, tell)
@@ -116,6 +124,12 @@ class Material:
     def before(self) -> list[Pixels]:
         """The codec's pictures of the sources."""
         return self.shown(self.z)
+
+    @cached_property
+    def sharp(self) -> list[float]:
+        """How sharp the edits should be: as the codec's pictures of the true ones, else of the sources."""
+        known = all(p.known.truths for p in self.placed)
+        return [sharpness(picture) for picture in (self.shown(self.truth) if known else self.before)]
 
     @property
     def source(self) -> list[str]:
@@ -203,11 +217,13 @@ class Material:
 
         distance, outside: RMS difference to the codec's picture of the source, in the whole picture and outside the
         true mask, 8-bit steps. achieved: the share of the squared error to the true edit, inside its mask, that is
-        gone. sharpness: relative to the codec's picture. None where it cannot be told.
+        gone. sharpness: 1 is as sharp as the codec's picture of the true edit, or else of the source. None where it
+        cannot be told.
         """
+        found = zip(self.placed, self.shown(x), self.before, self.sharp, strict=True)
         return [
-            {"picture": p.task.id, "kind": p.task.kind, **measured(p, after, before)}
-            for p, after, before in zip(self.placed, self.shown(x), self.before, strict=True)
+            {"picture": p.task.id, "kind": p.task.kind, **measured(p, after, before, sharp)}
+            for p, after, before, sharp in found
         ]
 
     def directions(self, x: Latent) -> list[float]:
@@ -219,49 +235,16 @@ class Material:
         return [margin(self.prior, a[None], s, t) - margin(self.prior, b[None], s, t) for a, b, s, t in told]
 
 
-def measured(placed: Placed, after: Pixels, before: Pixels) -> dict[str, float | None]:
-    """The numbers of `Material.seen` for one picture."""
+def measured(placed: Placed, after: Pixels, before: Pixels, sharp: float) -> dict[str, float | None]:
+    """The numbers of `Material.seen` for one picture; `sharp`: how sharp it should be."""
     known = placed.known
     left = judge(known, after, read=False).left
-    sharp = sharpness(before)
     return {
         "distance": rms(after, before),
         "outside": outside(after, before, known.masks[0] if known.masks else None),
         "achieved": None if left is None else 1 - left,
         "sharpness": sharpness(after) / sharp if sharp else None,
     }
-
-
-def follow(
-    score: Score,
-    x: Latent,
-    noise: Noise,
-    at: Sequence[int],
-    rate: float = DDS.rate,
-    optimizer: Optimizer | None = None,
-) -> Latent:
-    """The latents after these numbers of the paper's steps from x (b, c, h, w), (len(at), b, c, h, w)."""
-    kept = {0: x}
-
-    def watch(k: int, n: int, t: float, now: Latent, clean: Latent) -> None:
-        if k in at:
-            kept[k] = now
-
-    plan = Uniform(max(at), DDS.t_low, DDS.t_high, rate)
-    descend(score, x, plan, noise, optimizer=optimizer, on_step=watch)
-    return torch.stack([kept[k] for k in at])
-
-
-@dataclass(frozen=True)
-class Pulled:
-    """A score with an L2 pull back to a latent: score + weight (x - z)."""
-
-    score: Score
-    z: Latent
-    weight: float
-
-    def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
-        return self.score(x, t, noise) + self.weight * (x - self.z)
 
 
 class Watched(Counted):
@@ -276,13 +259,3 @@ class Watched(Counted):
         answer = super().predict(x_t, t, text, at)
         self._tell(self.rows)
         return answer
-
-
-def stops(steps: int, shares: Sequence[float] = (0, 0.05, 0.125, 0.25, 0.375, 0.5, 0.75, 1)) -> list[int]:
-    """Numbers of steps up to `steps`, at these shares of them."""
-    return sorted({round(steps * part) for part in shares})
-
-
-def times(count: int) -> list[int]:
-    """Times spread evenly over those that the paper draws from."""
-    return [round(DDS.t_low + (DDS.t_high - DDS.t_low) * (k + 0.5) / count) for k in range(count)]

@@ -25,8 +25,9 @@ from scumble.reproduce.experiment import (
     some,
     values,
 )
-from scumble.reproduce.material import Material, follow
+from scumble.reproduce.material import Material
 from scumble.reproduce.measure import apart
+from scumble.reproduce.paths import follow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
