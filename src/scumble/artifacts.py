@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 ARTIFACTS: dict[str, str] = {
+    "bank": "scumble.core.bank:SourceBank",
     "direction": "scumble.core.direction:Direction",
     "inversion": "scumble.core.inversion:Inversion",
 }
@@ -79,7 +80,7 @@ def given(named: Iterable[str]) -> dict[str, object]:
     for text in named:
         name, equals, path = text.partition("=")
         if not equals or name not in ARTIFACTS:
-            raise InputError(f"--given {text}: write it as inversion=FILE or direction=A,B")
+            raise InputError(f"--given {text}: write it as inversion=FILE, bank=FILE or direction=A,B")
         if name == "direction":
             found[name] = _direction(path)
             continue

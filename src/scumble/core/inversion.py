@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -115,21 +115,7 @@ class Inversion:
     def check(self, card: Card, image: Image, prompts: Sequence[str], pairs: Sequence[Pair]) -> None:
         """Raises InputError unless it was made with this prior, at this size and grid, of these pictures."""
         again = "invert the picture again"
-        if (self.prior, self.prior_hash) != (card.id, card.hash):
-            raise InputError(
-                f"inversion: made with model '{self.prior}' (hash {self.prior_hash[:8]}), but this edit uses "
-                f"'{card.id}' ({card.hash[:8]}); {again} with it"
-            )
-        if self.size != tuple(image.shape[-2:]):
-            ours, theirs = (f"{width} x {height}" for height, width in (self.size, image.shape[-2:]))
-            raise InputError(f"inversion: made at {ours} pixels, but this edit has {theirs}; {again}")
-        if self.pictures != digests(image):
-            raise InputError(f"inversion: made of another picture; {again}")
-        if self.prompts != tuple(prompts) * (len(self) // len(prompts)):
-            raise InputError(
-                f"inversion: made with the source prompt {self.prompts[0]!r}, but this edit's is "
-                f"{prompts[0]!r}; give the same one, or {again}"
-            )
+        check_origin(self, card, image, prompts, again)
         if self.pairs != tuple(pairs):
             raise InputError(
                 f"inversion: made on a grid of {len(self.pairs)} steps from level {self.pairs[0][0]:g}, but "
@@ -176,6 +162,46 @@ class Inversion:
 _ABOUT = (
     "kind", "prior", "prior_hash", "size", "pictures", "prompts", "pairs", "order", "forced", "guidance", "settings"
 )  # fmt: skip
+
+
+@runtime_checkable
+class Made(Protocol):
+    """What was made once of pictures, with a prior, and says so."""
+
+    name: ClassVar[str]
+
+    @property
+    def prior(self) -> str: ...
+    @property
+    def prior_hash(self) -> str: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def pictures(self) -> tuple[str, ...]: ...
+    @property
+    def prompts(self) -> tuple[str, ...]: ...
+
+
+def check_origin(made: Made, card: Card, image: Image, prompts: Sequence[str], again: str) -> None:
+    """Raises InputError unless it was made with this prior, at this size, of these pictures and source prompts.
+
+    `again`: what to do then.
+    """
+    if (made.prior, made.prior_hash) != (card.id, card.hash):
+        raise InputError(
+            f"{made.name}: made with model '{made.prior}' (hash {made.prior_hash[:8]}), but this edit uses "
+            f"'{card.id}' ({card.hash[:8]}); {again} with it"
+        )
+    if made.size != tuple(image.shape[-2:]):
+        ours, theirs = (f"{width} x {height}" for height, width in (made.size, image.shape[-2:]))
+        raise InputError(f"{made.name}: made at {ours} pixels, but this edit has {theirs}; {again}")
+    if made.pictures != digests(image):
+        raise InputError(f"{made.name}: made of another picture; {again}")
+    if made.prompts != tuple(prompts) * (len(made.prompts) // len(prompts)):
+        raise InputError(
+            f"{made.name}: made with the source prompt {made.prompts[0]!r}, but this edit's is "
+            f"{prompts[0]!r}; give the same one, or {again}"
+        )
 
 
 def digests(image: Image) -> tuple[str, ...]:

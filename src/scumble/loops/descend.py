@@ -78,6 +78,11 @@ class Descending:
         for t, s in self.pairs:
             yield self.schedule.time(t, rows), self.rate(t, s)
 
+    @property
+    def times(self) -> list[float]:
+        """Where it looks."""
+        return [t for t, _ in self.pairs]
+
     def rate(self, t: float, s: float) -> float:
         """What a step from level t down to level s weighs."""
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule.at(t), self.schedule.at(s)
@@ -95,6 +100,22 @@ class EditFriendly(Descending):
     def rate(self, t: float, s: float) -> float:
         alpha_t, sigma_t = self.schedule.at(t)
         return float(self.schedule.forward(s, t)[1] ** 2 / (alpha_t * sigma_t))
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Each step of a plan in `times` parts of equal rate, all at its time."""
+
+    plan: Plan
+    times: int
+
+    def __len__(self) -> int:
+        return len(self.plan) * self.times
+
+    def __call__(self, noise: Noise, rows: int) -> Iterator[tuple[Time, float]]:
+        for t, rate in self.plan(noise, rows):
+            for _ in range(self.times):
+                yield t, rate / self.times
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ METHODS: dict[str, str] = {
     "cds": "scumble.methods.cds:CDS",
     "ddim_inversion": "scumble.methods.ddim_inversion:DDIMInversion",
     "dds": "scumble.methods.dds:DDS",
+    "dds_fast": "scumble.methods.dds_fast:DDSFast",
     "diffedit": "scumble.methods.diffedit:DiffEdit",
     "direct_inversion": "scumble.methods.direct_inversion:DirectInversion",
     "edit_friendly": "scumble.methods.edit_friendly:EditFriendly",

@@ -1,0 +1,148 @@
+"""Fast and steady DDS, a method of our own: Delta Denoising Score down the noise levels, the source asked once."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
+
+import torch
+
+from scumble.core.bank import SourceBank, calls, fill
+from scumble.core.errors import InputError
+from scumble.core.grids import pairs
+from scumble.core.job import Job
+from scumble.core.prior import Prior
+from scumble.core.request import (
+    Edit,
+    EditRequest,
+    Needs,
+    OnStep,
+    Painting,
+    Paper,
+    Parametrization,
+    Watch,
+    param,
+    validate,
+)
+from scumble.core.schedule import Schedule
+from scumble.core.types import Latent
+from scumble.loops.descend import Descending, Itself, Repeated, descend
+from scumble.scores.split import SplitScore
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDSFast:
+    """DDS that stops by itself after a seventh of the evaluations.
+
+    Times fall from `strength`, every step as long as the noise-to-signal ratio it covers (`Descending`). Guidance
+    weighs what the prompts differ by and nothing else, so no null prompt is asked (`SplitScore`). What is said
+    about the source is asked for all times in a few large calls, and once for all targets (`SourceBank`, which
+    `prepare` makes for later edits).
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        title="Fast and steady DDS (this library), after Delta Denoising Score",
+        arxiv="2304.07090",
+        bibtex="""@inproceedings{hertz2023delta,
+  title     = {Delta Denoising Score},
+  author    = {Hertz, Amir and Aberman, Kfir and Cohen-Or, Daniel},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year      = {2023}
+}""",
+        departures=(
+            "Falling times and their rates as in FlowEdit (arXiv 2412.08629); DDS draws times at random.",
+            "The split of the guidance as in TurboEdit (arXiv 2408.00735); DDS guides both branches.",
+        ),
+    )
+    needs: ClassVar[Needs] = Needs(source=True, target=True)
+    identity: ClassVar[bool] = True
+    forms: ClassVar[tuple[str, ...]] = ("latent", "lut")
+    shares: ClassVar[tuple[str, ...]] = ("steps", "repeats", "strength", "n_avg", "antithetic")
+
+    steps: int = param(40, ge=1, try_=3, help="gradient steps")
+    strength: float = param(0.8, gt=0, le=1, try_=0.5, help="how far up to start, as a share of all times")
+    guidance: float = param(3.0, ge=0, try_=2.0, help="weight of what the prompts differ by")
+    trajectory: float = param(
+        1.0, ge=0, try_=2.0, help="weight of what the pictures differ by, which holds the edit back"
+    )
+    n_avg: int = param(1, ge=1, try_=2, help="draws of noise averaged in every step")
+    antithetic: bool = param(
+        False, try_=True, needs="n_avg=2", help="every second draw is the one before it, negated"
+    )
+    repeats: int = param(1, ge=1, try_=2, help="steps in a row that share a time, its noise and the source")
+    norm: float = param(0.0, ge=0, try_=0.1, help="root mean square of every picture's gradient; 0: its own")
+    focus: float = param(
+        0.0,
+        ge=0,
+        le=1,
+        try_=1.0,
+        help="share of the prompts' largest disagreement that counts in full; 0: all",
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.antithetic and self.n_avg == 1:
+            raise InputError("antithetic: it makes pairs of draws; set n_avg to 2 or more")
+        if self.steps % self.repeats:
+            raise InputError(
+                f"repeats: {self.steps} steps are no multiple of {self.repeats}; change one of the two"
+            )
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        job = Job(self, prior, request, on_step)
+        z, plan, texts = job.encode(), self.plan(prior.schedule), job.texts()
+        bank, watch = self._bank(job, z, plan)
+        score = SplitScore(
+            job.prior,
+            reference=z,
+            source=texts["source"],
+            target=texts["target"],
+            guidance=self.guidance,
+            trajectory=self.trajectory,
+            norm=self.norm,
+            focus=self.focus,
+            bank=bank.at,
+        )
+        g = cast(Parametrization, request.given.get("parametrization", Itself()))
+        steps = Repeated(plan, self.repeats)
+        theta = descend(score, job.spread(z), steps, job.noise, mask=job.mask(z), g=g, on_step=watch)
+        return job.edit(
+            g(theta),
+            maps={"mask": score.mask} if self.focus else None,
+            kept={"theta": theta} if "theta" in request.keep else None,
+            raw=g.picture(theta) if isinstance(g, Painting) else None,
+        )
+
+    @torch.no_grad()
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> SourceBank:
+        """The source's side alone, which `request.given["bank"]` takes in edits with the same `shares`."""
+        job = Job(self, prior, replace(request, target=""), on_step)
+        return self._fill(job, job.encode(), self.plan(prior.schedule), then=0)
+
+    def plan(self, schedule: Schedule) -> Descending:
+        """Even moves from `strength` down to the clean level, one for every `repeats` steps."""
+        levels, top = self.steps // self.repeats, self.strength * schedule.T
+        times = [top * k / levels for k in range(1, levels + 1)]
+        if schedule.abar is not None:
+            times = [int(t + 0.5) - 1 for t in times]
+            if levels > top:
+                raise InputError(
+                    f"steps: {levels} levels, but there are only {int(top)} below strength {self.strength:g}; "
+                    "take fewer steps or more strength"
+                )
+        return Descending(schedule, pairs(times, schedule.clean))
+
+    def _bank(self, job: Job, z: Latent, plan: Descending) -> tuple[SourceBank, Watch]:
+        """The bank given, or made now, and what the descent reports to."""
+        given = job.request.given.get("bank")
+        if given is None:
+            made = calls(job, plan.times, self.n_avg)
+            return self._fill(job, z, plan, then=self.steps), job.watch(made, made + self.steps)
+        if not isinstance(given, SourceBank):
+            raise InputError(f"bank: {type(given).__name__} is none; `DDSFast.prepare` makes one")
+        card, request = job.prior.card, job.request
+        given.check(card, job.image, job.source, request.seed, plan.times, self.n_avg, self.antithetic)
+        return given.to(z.device), job.watch(0, self.steps)
+
+    def _fill(self, job: Job, z: Latent, plan: Descending, then: int) -> SourceBank:
+        watch = job.watch(0, calls(job, plan.times, self.n_avg) + then)
+        return fill(job, z, plan.times, self.n_avg, antithetic=self.antithetic, watch=watch)

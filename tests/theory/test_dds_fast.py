@@ -1,0 +1,253 @@
+"""Fast DDS: the guidance taken apart, the source asked once, and where a descent ends."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from scumble import artifacts
+from scumble.core.bank import SourceBank
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise
+from scumble.core.request import EditRequest
+from scumble.core.schedule import Schedule
+from scumble.loops.descend import Descending, Repeated, descend
+from scumble.methods.dds_fast import DDSFast
+from scumble.scores.dds import DDSScore
+from scumble.scores.split import SplitScore
+
+from .common import CHAINS, SCHEDULES, finite, gaussian, mean, normal, picture
+
+STD = 0.5
+
+
+def scores(prior, z, n=1, source="cat", target="tiger", guidance=3.0, **split):
+    """The split score and the guided one, on the same sides."""
+    texts = {"source": prior.embed([source] * len(z)), "target": prior.embed([target] * n)}
+    null = prior.embed([""] * n)
+    both = DDSScore(prior, reference=z, null=null, guidance=guidance, **texts)
+    return SplitScore(prior, reference=z, guidance=guidance, **texts, **split), both
+
+
+def at(score, x, t=500, seed=3, b=1):
+    return score(x, torch.full((len(x),), t), Noise(seed, b))
+
+
+# The score
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_on_gaussians_of_one_width_it_is_guided_dds(name: str) -> None:
+    schedule, z = SCHEDULES[name], picture(2)
+    x = z + 0.3 * normal(2, 3, 4, 6)
+    ours, theirs = scores(gaussian(schedule), z, 2)
+    t = schedule.T // 2
+    torch.testing.assert_close(at(ours, x, t, b=2), at(theirs, x, t, b=2))
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 7.5])
+def test_at_the_source_the_null_cancels(guidance: float) -> None:
+    z = picture(1, 4, 4)
+    ours, theirs = scores(finite(), z, source="red", target="blue", guidance=guidance)
+    torch.testing.assert_close(at(ours, z), at(theirs, z))
+
+
+def test_at_unit_weights_it_is_unguided_dds() -> None:
+    z = picture(1, 4, 4)
+    x = z + 0.3 * normal(1, 3, 4, 4)
+    ours, theirs = scores(finite(), z, source="red", target="blue", guidance=1.0)
+    torch.testing.assert_close(at(ours, x), at(theirs, x))
+    ours, theirs = scores(finite(), z, source="red", target="blue", guidance=3.0)
+    assert not torch.allclose(at(ours, x), at(theirs, x))  # guided, they part
+
+
+def test_equal_prompts_leave_what_the_pictures_differ_by() -> None:
+    z = picture(1, 4, 4)
+    x = z + 0.3 * normal(1, 3, 4, 4)
+    many, few = (
+        scores(finite(), z, source="red", target="red", guidance=w, trajectory=v)[0]
+        for w, v in ((9.0, 2.0), (1.0, 1.0))
+    )
+    torch.testing.assert_close(at(many, z), torch.zeros_like(z))
+    torch.testing.assert_close(at(many, x), 2 * at(few, x))
+
+
+def test_it_costs_three_evaluations_and_with_a_bank_two() -> None:
+    request = EditRequest(image=picture(), source="cat", target="tiger")
+    asks = DDSFast(steps=5)
+    assert asks(gaussian(), request).evaluations == 15
+    given = replace(request, given={"bank": asks.prepare(gaussian(), request)})
+    assert asks(gaussian(), given).evaluations == 10
+
+
+# Where it ends
+
+
+@pytest.mark.parametrize("name", ["linear", "flow"])
+@pytest.mark.parametrize(("guidance", "trajectory"), [(3.0, 1.0), (3.0, 2.0), (1.0, 0.5)])
+def test_a_descent_ends_where_its_weights_say(name: str, guidance: float, trajectory: float) -> None:
+    """d' = (w delta - v d) r / (s^2 + r^2) down from r: d = w / v delta (1 - (s^2 / (s^2 + r^2))^(v / 2))."""
+    prior, z = gaussian(SCHEDULES[name], STD), picture()
+    method = DDSFast(steps=200, strength=0.6, guidance=guidance, trajectory=trajectory)
+    edit = method(prior, EditRequest(image=z, source="cat", target="tiger"))
+    top = method.plan(prior.schedule).pairs[0][0]
+    alpha, sigma = (float(c) for c in prior.schedule.at(top))
+    left = (STD**2 / (STD**2 + (sigma / alpha) ** 2)) ** (trajectory / 2)
+    travelled = guidance / trajectory * (1 - left) * (mean("tiger") - mean("cat"))
+    torch.testing.assert_close(edit.latent - z, travelled.expand_as(z), rtol=0.02, atol=0.005)
+
+
+def test_it_is_the_descent_along_its_score() -> None:
+    prior, z = finite(), picture(1, 4, 4)
+    method = DDSFast(steps=7, guidance=2.0, trajectory=1.5, strength=0.7)
+    score, _ = scores(prior, z, source="red", target="blue", guidance=2.0, trajectory=1.5)
+    alone = descend(score, z, method.plan(prior.schedule), Noise(4))
+    edit = method(prior, EditRequest(image=z, source="red", target="blue", seed=4))
+    torch.testing.assert_close(edit.latent, alone)
+
+
+def test_repeated_steps_add_up_to_one() -> None:
+    schedule = Schedule.linear()
+    plan = Descending(schedule, [(600, 300), (300, -1)])
+    parts = [(int(t[0]), rate) for t, rate in Repeated(plan, 4)(Noise(0), 1)]
+    assert [t for t, _ in parts] == [600] * 4 + [300] * 4
+    assert sum(rate for _, rate in parts) == pytest.approx(plan.rate(600, -1))
+    assert len(Repeated(plan, 4)) == 8
+
+
+# Steering
+
+
+def test_normalised_gradients_have_one_length_and_faint_ones_stay_faint() -> None:
+    z = picture(2)
+    score, _ = scores(gaussian(), z, 2, norm=0.2)
+    grad = at(score, z, b=2)
+    torch.testing.assert_close(grad.square().mean((1, 2, 3)).sqrt(), torch.full((2,), 0.2, dtype=z.dtype))
+    x = z + 1e-9
+    score, _ = scores(gaussian(), z, 2, target="cat", norm=0.2)
+    assert at(score, x, b=2).abs().max() < 1e-6
+
+
+def test_antithetic_draws_cancel_what_is_odd_in_the_noise() -> None:
+    bank = DDSFast(steps=3, n_avg=4, antithetic=True).prepare(
+        gaussian(), EditRequest(image=picture(2), source="cat")
+    )
+    assert torch.equal(bank.noise[:, 0::2], -bank.noise[:, 1::2])
+    assert not torch.equal(bank.noise[:, 0], bank.noise[:, 2])
+
+
+# The bank
+
+
+def wide(**changes: object) -> EditRequest:
+    return EditRequest(
+        **{"image": picture(1, 4, 4), "source": "red", "target": "blue", "seed": 3, **changes}  # pyright: ignore[reportArgumentType]
+    )
+
+
+def test_an_edit_is_the_same_with_a_bank_from_a_file(tmp_path) -> None:
+    method = DDSFast(steps=40, n_avg=2, antithetic=True)
+    artifacts.save(method.prepare(finite(), wide()), tmp_path / "bank")
+    bank = artifacts.load(tmp_path / "bank")
+    assert artifacts.digest(bank) is not None
+    for guidance, target in ((2.0, "blue"), (5.0, "green")):
+        edit = replace(method, guidance=guidance)
+        alone, shared = (edit(finite(), wide(target=target, given=given)) for given in ({}, {"bank": bank}))
+        assert torch.equal(alone.latent, shared.latent)
+        assert shared.evaluations == alone.evaluations - 80
+
+
+def test_eight_targets_of_a_picture_ask_about_it_once() -> None:
+    targets = ["blue", "green", "red dot", "blue dot", "blue bar", "green dot", "green bar", "red bar"]
+    method, steps = DDSFast(), []
+    together = method(finite(), wide(target=targets), steps.append)
+    for k, target in enumerate(targets):
+        torch.testing.assert_close(together.latent[k : k + 1], method(finite(), wide(target=target)).latent)
+    assert together.evaluations == 2 * method.steps + method.steps // 8 <= 100
+    assert steps[-1].evaluations == together.evaluations
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ({"steps": 5}, {}, "made for 4 times from 799, but this edit takes 5 from 799"),
+        ({"strength": 0.4}, {}, "made for 4 times from 799, but this edit takes 4 from 399"),
+        ({"n_avg": 2}, {}, "made with 1 draws at a time, but this edit takes 2 draws"),
+        ({}, {"seed": 4}, "made with seed 3, but this edit's is 4"),
+        ({}, {"source": "green"}, "made with the source prompt 'red', but this edit's is 'green'"),
+        ({}, {"image": picture(1, 4, 4, seed=8)}, "made of another picture"),
+        ({}, {"image": picture(1, 6, 4)}, "made at 4 x 4 pixels, but this edit has 4 x 6"),
+    ],
+)
+def test_a_bank_of_something_else_is_refused(method: dict, changes: dict, message: str) -> None:
+    given = {"bank": DDSFast(steps=4, strength=0.8).prepare(finite(), wide())}
+    with pytest.raises(InputError, match=f"^bank: {message}.*make the bank again"):
+        DDSFast(**{"steps": 4, "strength": 0.8, **method})(finite(), wide(given=given, **changes))
+
+
+def test_a_bank_of_another_model_or_none_at_all_is_refused() -> None:
+    method = DDSFast(steps=4)
+    bank = replace(method.prepare(finite(), wide()), prior_hash="0123456789")
+    with pytest.raises(InputError, match=r"made with model 'finite' \(hash 01234567\)"):
+        method(finite(), wide(given={"bank": bank}))
+    with pytest.raises(InputError, match="bank: str is none; `DDSFast.prepare` makes one"):
+        method(finite(), wide(given={"bank": "a file"}))
+    with pytest.raises(InputError, match=r"bank: it holds nothing at time 7; its times are"):
+        bank.at(7)
+
+
+@pytest.mark.parametrize("broken", ["eps", "seed", "times", "nan"])
+def test_a_damaged_bank_is_refused(broken: str) -> None:
+    bank = DDSFast(steps=4).prepare(finite(), wide())
+    tensors, about = bank.tensors(), bank.about()
+    if broken == "nan":
+        tensors["eps"] = tensors["eps"] * torch.nan
+    elif broken == "times":
+        about["times"] = about["times"][1:]
+    else:
+        (tensors if broken == "eps" else about).pop(broken)
+    with pytest.raises(
+        InputError, match="^bank: it(s parts do not fit together| holds values that are no numbers)"
+    ):
+        SourceBank.restore(tensors, about)
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strength": 0.0}, "strength: 0.0 must be greater than 0"),
+        ({"strength": 1.1}, "strength: 1.1 must be at most 1"),
+        ({"antithetic": True}, "antithetic: it makes pairs of draws; set n_avg to 2 or more"),
+        ({"steps": 9, "repeats": 2}, "repeats: 9 steps are no multiple of 2"),
+        ({"focus": 1.5}, "focus: 1.5 must be at most 1"),
+        ({"norm": -1.0}, "norm: -1.0 must be at least 0"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DDSFast(**settings)
+
+
+def test_more_levels_than_the_model_has_are_refused() -> None:
+    with pytest.raises(InputError, match="steps: 40 levels, but there are only 25 below strength 0.5"):
+        DDSFast(steps=40, strength=0.5)(
+            gaussian(CHAINS["short"]), EditRequest(image=picture(), source="cat", target="tiger")
+        )
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("strength", [0.02, 0.5, 1.0])
+def test_its_times_fall_from_strength_to_the_clean_level(name: str, strength: float) -> None:
+    schedule = SCHEDULES[name]
+    if name == "flow" and strength == 1:
+        with pytest.raises(InputError, match="there is only noise"):
+            DDSFast(strength=1).plan(schedule)
+        return
+    steps = min(40, int(schedule.T * strength))
+    moves = DDSFast(strength=strength, steps=steps).plan(schedule).pairs
+    assert len(moves) == steps
+    assert moves[-1][1] == schedule.clean
+    assert abs(moves[0][0] - strength * schedule.T) <= 1
