@@ -86,7 +86,7 @@ class Guidance(Experiment):
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.2))
+        above, below = drawing.stacked(figure, (1, 1.2))
         rows = [{**row, "method": "DDS"} for row in measured.rows]
         axes = drawing.paths(above, rows, "method", ["direction", "distance", "achieved"], "guidance")
         scales = levels(measured.rows, "guidance")
@@ -146,7 +146,7 @@ class Regularised(Experiment):
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 0.75))
+        above, below = drawing.stacked(figure, (1, 0.75))
         axes = above.subplots(1, 2)
         weights = levels(some(measured.rows, score="SDS"), "weight")
         for axis, column in zip(axes, ("sharpness", "distance"), strict=True):
@@ -213,7 +213,7 @@ class Optimizers(Experiment):
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
-        left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))
+        left, right = drawing.beside(figure, (1.15, 1))
         axis = left.subplots()
         for i, name in enumerate(levels(measured.rows, "optimizer")):
             outside, achieved = _trade(some(measured.rows, optimizer=name))

@@ -98,7 +98,7 @@ class SDSAgainstDDS(Experiment):
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        above, below = drawing.stacked(figure, (1, 1.15))
         drawing.paths(above, measured.rows, "score", ["sharpness", "distance", "achieved"])
         drawing.strips(below, measured.pictures, heads(measured, SHARES))
 
@@ -146,7 +146,7 @@ class Identity(Experiment):
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        above, below = drawing.stacked(figure, (1, 1.15))
         drawing.paths(above, measured.rows, "score", ["distance", "sharpness"])
         drawing.strips(below, measured.pictures, heads(measured, SHARES))
 
@@ -210,7 +210,7 @@ class Long(Experiment):
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 0.62))
+        above, below = drawing.stacked(figure, (1, 0.62))
         known = "outside" if len(values(measured.rows, "outside")) else "distance"
         drawing.paths(above, measured.rows, "score", ["loss", known, "sharpness"])
         drawing.strips(below, measured.pictures, heads(measured, LONG_SHARES))

@@ -71,14 +71,25 @@ def render(experiment: Experiment, measured: Measured) -> Image:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    with mpl.rc_context(dict(STYLE)):
+    with mpl.rc_context(dict[Any, Any](STYLE)):
         figure = Figure(figsize=(WIDTH, experiment.height), dpi=DPI, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.05, h_pad=0.05)  # pyright: ignore[reportOptionalMemberAccess]
+        pads: Any = figure.get_layout_engine()
+        pads.set(w_pad=0.05, h_pad=0.05)
         experiment.draw(figure, measured)
         data = io.BytesIO()
         figure.savefig(data, format="png")
     picture = Image.open(data).convert("RGB")
     return picture.quantize(256, dither=Image.Dither.NONE)
+
+
+def stacked(figure: Any, heights: Sequence[float]) -> Any:
+    """Parts of a figure, one below the other."""
+    return figure.subfigures(len(heights), 1, height_ratios=heights)
+
+
+def beside(figure: Any, widths: Sequence[float]) -> Any:
+    """Parts of a figure, side by side."""
+    return figure.subfigures(1, len(widths), width_ratios=widths)
 
 
 def colour(name: object, i: int = 0) -> str:

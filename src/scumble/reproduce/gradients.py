@@ -91,7 +91,7 @@ class GradientMaps(Experiment):
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
-        left, right = figure.subfigures(1, 2, width_ratios=(1.7, 1))
+        left, right = drawing.beside(figure, (1.7, 1))
         pictures = measured.pictures
         axes = left.subplots(len(pictures["before"]), 1 + len(MAPS), squeeze=False)
         shades = None

@@ -111,7 +111,7 @@ class ModeSeeking(Experiment):
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 2.3))
+        left, right = drawing.beside(figure, (1, 2.3))
         axis = left.subplots()
         prompts = levels(measured.rows, "prompt")
         for i, name in enumerate(PAINTERS):
