@@ -134,7 +134,8 @@ def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
     unknown = [word for word in said if word not in card.words]
     if not unknown:
         return
-    which = ", ".join(repr(word) + nearest(word, card.words) for word in unknown)
+    offered = [word for word in card.words if len(word) > 2]  # no "at" for "cat"
+    which = ", ".join(repr(word) + nearest(word, offered) for word in unknown)
     if force:
         warnings.warn(f"model '{card.id}' does not know {which}", DomainWarning, stacklevel=2)
         return
