@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ LABELS = {
     "cosine": "cosine between gradients",
 }
 WIDTH, DPI = 7.6, 100
+HEAT = "cividis"
 STYLE: Mapping[str, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -122,42 +124,61 @@ def line(axis: Any, rows: Sequence[Row], x: str, y: str, label: str, i: int = 0)
     axis.fill_between(at, mean - error, mean + error, color=shade, alpha=0.18, linewidth=0)
 
 
-def strips(
-    figure: Any, pictures: Mapping[str, NDArray[Any]], labels: Sequence[str], what: str = "iteration"
-) -> None:
+def strips(figure: Any, pictures: Mapping[str, NDArray[Any]], labels: Sequence[str]) -> None:
     """Blocks of pictures side by side: a row for every name (blocks, len(labels), h, w, 3), `labels` above."""
-    blocks, columns = next(iter(pictures.values())).shape[:2]
-    widths = [*[*[1] * columns, 0.25] * blocks][:-1]
-    axes = figure.subplots(
-        len(pictures),
-        len(widths),
-        squeeze=False,
-        gridspec_kw={"width_ratios": widths, "wspace": 0, "hspace": 0},
-    )
-    for axis in axes.flat:
-        bare(axis)
-        axis.set_visible(False)
-    for r, (name, array) in enumerate(pictures.items()):
-        for b in range(blocks):
-            for c, label in enumerate(labels):
-                axis = axes[r, b * (columns + 1) + c]
-                axis.set_visible(True)
-                axis.imshow(array[b, c], interpolation="nearest")
-                if r == 0:
-                    axis.set_title(f"{what} {label}" if c == 0 else label, fontsize=7, pad=2, loc="center")
-        axes[r, 0].set_ylabel(name, fontsize=8, rotation=90)
+    array = np.stack([np.concatenate(list(blocks)) for blocks in pictures.values()])
+    heads = [f"iteration {labels[0]}", *labels[1:]] * (array.shape[1] // len(labels))
+    grid(figure, array, heads, list(pictures), block=len(labels))
 
 
-def grid(figure: Any, pictures: NDArray[Any], heads: Sequence[str] = (), sides: Sequence[str] = ()) -> None:
-    """Pictures (rows, columns, h, w, 3) under the heads of their columns, beside the names of their rows."""
-    axes = figure.subplots(*pictures.shape[:2], squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
-    for (r, c), axis in np.ndenumerate(axes):
-        bare(axis)
-        axis.imshow(pictures[r, c], interpolation="nearest")
-        if r == 0 and heads:
-            axis.set_title(heads[c], fontsize=7, pad=2, loc="center")
-        if c == 0 and sides:
-            axis.set_ylabel(sides[r], fontsize=7)
+def grid(
+    figure: Any, pictures: NDArray[Any], heads: Sequence[str] = (), sides: Sequence[str] = (), block: int = 0
+) -> Axes:
+    """Pictures (rows, columns, h, w, 3) under the heads of their columns, beside the names of their rows; after
+    every `block` columns a wider gap.
+    """
+    rows, columns, h, w, _ = pictures.shape
+    gap = max(w // 16, 1)
+    lefts = [c * (w + gap) + (c // block if block else 0) * w // 4 for c in range(columns)]
+    tops = [r * (h + gap) for r in range(rows)]
+    canvas = np.full((tops[-1] + h, lefts[-1] + w, 3), 255, np.uint8)
+    for (r, top), (c, left) in product(enumerate(tops), enumerate(lefts)):
+        canvas[top : top + h, left : left + w] = pictures[r, c]
+    axis = figure.subplots()
+    axis.imshow(canvas)
+    bare(axis)
+    for head, left in zip(heads, lefts, strict=False):
+        axis.text(left + w / 2, -gap, head, ha="center", va="bottom", fontsize=7, linespacing=1.0)
+    for side, top in zip(sides, tops, strict=False):
+        axis.text(-gap, top + h / 2, side, ha="right", va="center", fontsize=7, rotation=90)
+    return axis
+
+
+def heat(values: NDArray[np.floating[Any]], most: float, size: Sequence[int]) -> NDArray[np.uint8]:
+    """Maps (..., h, w) from 0 to `most` in colours, enlarged to `size`, (..., H, W, 3)."""
+    from matplotlib import colormaps
+
+    rows, columns = (np.arange(n) * k // n for n, k in zip(size, values.shape[-2:], strict=True))
+    large = values[..., rows[:, None], columns[None]]
+    return (255 * colormaps[HEAT](large / most)[..., :3]).astype(np.uint8)
+
+
+def scale(figure: Any, axis: Axes, most: float, label: str) -> None:
+    """What the colours of `heat` mean, beneath an axis."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    shades = ScalarMappable(Normalize(0, most), HEAT)
+    figure.colorbar(shades, ax=axis, location="bottom", shrink=0.5, aspect=40, label=label)
+
+
+def outlined(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A picture with the border of a mask in black and white, which shows on anything."""
+    inner = mask & np.roll(mask, 1, 0) & np.roll(mask, -1, 0) & np.roll(mask, 1, 1) & np.roll(mask, -1, 1)
+    outer = mask | np.roll(mask, 1, 0) | np.roll(mask, -1, 0) | np.roll(mask, 1, 1) | np.roll(mask, -1, 1)
+    drawn = picture.copy()
+    drawn[mask & ~inner], drawn[outer & ~mask] = 0, 255
+    return drawn
 
 
 def bare(axis: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
+from scumble.core.pixels import to_pixels
 from scumble.core.request import param
 from scumble.reproduce import drawing
 from scumble.reproduce.experiment import (
@@ -74,8 +75,8 @@ class GradientMaps(Experiment):
             maps.append(each.sqrt().mean(0))
         few = material.first(SHOWN)
         pictures = {
-            "before": np.stack(few.before),
-            "mask": np.stack([p.known.masks[0] for p in few.placed]),
+            "before": to_pixels(few.images(few.z)),
+            "mask": np.stack([p.mask()[0, 0].numpy() > 0 for p in few.placed]),
             "maps": torch.stack(maps, dim=1)[:SHOWN].float().cpu().numpy(),
         }
         return Measured(rows, pictures)
@@ -92,23 +93,14 @@ class GradientMaps(Experiment):
 
     def draw(self, figure: Figure, measured: Measured) -> None:
         left, right = drawing.beside(figure, (1.7, 1))
-        pictures = measured.pictures
-        axes = left.subplots(len(pictures["before"]), 1 + len(MAPS), squeeze=False)
-        shades = None
-        for r, row in enumerate(axes):
-            row[0].imshow(pictures["before"][r], interpolation="nearest")
-            row[0].contour(pictures["mask"][r], [0.5], colors="black", linewidths=0.8)
-            for c, axis in enumerate(row[1:]):
-                shades = axis.imshow(
-                    pictures["maps"][r, c], cmap="cividis", vmin=0, vmax=pictures["maps"].max()
-                )
-        for axis, head in zip(axes[0], ("source, true mask", *MAPS), strict=True):
-            axis.set_title(head.replace(", ", ",\n"), fontsize=7, pad=3, loc="center")
-        for axis in axes.flat:
-            drawing.bare(axis)
-        left.colorbar(
-            shades, ax=axes, location="bottom", shrink=0.5, aspect=40, label="mean |gradient| of a cell"
+        pictures, most = measured.pictures, float(measured.pictures["maps"].max())
+        sources = np.stack(
+            [drawing.outlined(*both) for both in zip(pictures["before"], pictures["mask"], strict=True)]
         )
+        maps = drawing.heat(pictures["maps"], most, sources.shape[1:3])
+        heads = [name.replace(", ", ",\n") for name in ("source, true mask", *MAPS)]
+        shown = drawing.grid(left, np.concatenate([sources[:, None], maps], axis=1), heads)
+        drawing.scale(left, shown, most, "mean |gradient| of a cell")
         axis = right.subplots()
         area = values(some(measured.rows, score="DDS"), "area")
         axis.plot([0, 100], [0, 100], color=drawing.FAINT, linestyle=":", label="evenly spread")
