@@ -135,14 +135,14 @@ class Run:
             if not self.file(name, ".json").exists() or not self.file(name, ".png").exists():
                 continue
             about = read(self.file(name, ".json"))
-            rows = tables.read(self.file(name, ".csv"), self.file(name, ".npz")).rows
+            measured = tables.read(self.file(name, ".csv"), self.file(name, ".npz"))
             told = ", ".join(
                 f"{key} {value}" for key, value in about["settings"].items() if value is not None
             )
             parts += [
                 f"## {kind.title}",
                 f"Claim: {kind.claim}",
-                f"**{kind().judge(rows).sentence}**",
+                f"**{kind().judge(measured.rows).sentence}**",
                 f"![{kind.title}]({name}.png)",
                 f"It counts as holding if {kind.criterion}. Numbers: [{name}.csv]({name}.csv).",
                 f"{about['evaluations']:,} evaluations of the network in {about['seconds']:.0f} s; {told}.",

@@ -13,7 +13,7 @@ import numpy as np
 
 from scumble import files
 from scumble.core.errors import InputError
-from scumble.reproduce.experiment import Measured
+from scumble.reproduce.experiment import Measured, Row
 
 
 def write(measured: Measured, table: Path, pictures: Path) -> None:
@@ -31,15 +31,19 @@ def write(measured: Measured, table: Path, pictures: Path) -> None:
 def read(table: Path, pictures: Path) -> Measured:
     """What was written. Raises InputError where it is missing or damaged."""
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = [{key: _read(value) for key, value in row.items()} for row in csv.DictReader(file)]
         with np.load(pictures, allow_pickle=False) as stored:
-            return Measured(rows, dict(stored))
+            return Measured(rows(table), dict(stored))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{table.with_suffix('')}: its .csv or .npz is missing or damaged ({error}); delete its .json to measure "
             "it anew"
         ) from error
+
+
+def rows(table: Path) -> list[Row]:
+    """The table alone: numbers as numbers, nothing as None."""
+    with table.open(encoding="utf-8", newline="") as file:
+        return [{key: _read(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def write_text(path: Path, text: str) -> None:
