@@ -224,6 +224,22 @@ def test_another_grid_or_guidance_is_refused() -> None:
         begin(frame, DDIMInverter(steps=STEPS), guidance=7, then=1)
 
 
+def test_another_negative_prompt_is_refused_where_a_null_text_stands_for_it() -> None:
+    for kind in ("null_text", "npi"):
+        frame = job(given={"inversion": inverted(kind)}, negative="b")
+        with pytest.raises(InputError, match="stands for the negative prompt '', but this edit's is 'b'"):
+            begin(frame, DDIMInverter(steps=STEPS), guidance=W, then=1)
+    for kind in ("ddim", "direct", "edit_friendly"):  # whose editors listen to it themselves
+        begin(
+            job(given={"inversion": inverted(kind)}, negative="b"),
+            DDIMInverter(steps=STEPS),
+            guidance=W,
+            then=1,
+        )
+    with pytest.raises(InputError, match="npi puts the source prompt in its place; leave it out"):
+        KINDS["npi"](STEPS, W)(job(negative="b"), STEPS)
+
+
 def test_files_that_are_no_inversion_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "cat.inv"
     with pytest.raises(InputError, match="no such file"):

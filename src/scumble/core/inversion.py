@@ -25,7 +25,7 @@ class Inversion:
     `forced`: the source's rows stand on the trajectory again after each move (direct inversion), or
     `offsets` (n, b, c, h, w) are added to them, the same thing measured beforehand.
     `kind` and `settings` say how it was made; `prior`, `prior_hash`, `size` (H, W), `pictures` (digests),
-    `prompts` and `guidance` (None: any) for what.
+    `prompts`, `guidance` and `negative` (None: any) for what.
     """
 
     name: ClassVar[str] = "inversion"
@@ -44,6 +44,7 @@ class Inversion:
     order: int = 1
     forced: bool = False
     guidance: float | None = None
+    negative: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __len__(self) -> int:
@@ -143,6 +144,7 @@ class Inversion:
             told: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
             told |= {name: tuple(told[name]) for name in ("size", "pictures", "prompts")}
             told["pairs"] = tuple((t, s) for t, s in told["pairs"])
+            told["negative"] = told["negative"] and tuple(told["negative"])
             made = cls(**told)
             n, b = len(made.pairs), len(made.pictures)
             whole = made.trajectory.ndim == 5 and made.trajectory.shape[:2] == (n + 1, len(made.prompts))
@@ -160,7 +162,8 @@ class Inversion:
 
 
 _ABOUT = (
-    "kind", "prior", "prior_hash", "size", "pictures", "prompts", "pairs", "order", "forced", "guidance", "settings"
+    "kind", "prior", "prior_hash", "size", "pictures", "prompts", "pairs", "order", "forced", "guidance", "negative",
+    "settings",
 )  # fmt: skip
 
 

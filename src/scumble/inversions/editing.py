@@ -1,5 +1,6 @@
 """What editors do with an inversion of any kind: begin with it, replay it, or keep it for later."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -39,7 +40,18 @@ def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[
             f"inversion: its null text was tuned for guidance {given.guidance:g}, but this edit's is "
             f"{guidance:g}; set guidance={given.guidance:g}, or invert the picture again"
         )
+    if given.negative is not None and not _alike(given.negative, job.negative):
+        raise InputError(
+            f"inversion: its null text stands for the negative prompt {given.negative[0]!r}, but this edit's is "
+            f"{job.negative[0]!r}; give the same one, or invert the picture again"
+        )
     return given.to(job.text(job.source).tokens.device), job.watch(0, then)
+
+
+def _alike(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether prompts are the same in every row, where one stands for all."""
+    rows = max(len(ours), len(theirs))
+    return [*ours] * (rows // len(ours)) == [*theirs] * (rows // len(theirs))
 
 
 def replay(

@@ -79,7 +79,8 @@ class DDIMInverter(_OnGrid):
         w = self.guidance
         denoise = guide(job.prior, text, null, w) if w else guide(job.prior, null, null, 1)  # half the cost
         states = chain(denoise, z, pairs, job, total, told=self.told, refine=self.refine)
-        return described(job, kind="ddim", pairs=tuple(pairs), trajectory=states, settings=asdict(self))
+        told = asdict(self) | ({} if w == 1 else {"negative": [*job.negative]})
+        return described(job, kind="ddim", pairs=tuple(pairs), trajectory=states, settings=told)
 
 
 def chain(
@@ -126,7 +127,7 @@ class DirectInverter(_OnGrid):
         rows, watch = job.sources, job.watch(len(pivot.pairs), total)
         denoise = guide(job.prior, job.text(job.source, rows), job.text(job.negative, rows), self.guidance)
         offsets = off_the_chain(denoise, pivot, job.prior.schedule, rows, watch)
-        return replace(direct, forced=False, offsets=offsets, guidance=self.guidance)
+        return replace(direct, forced=False, offsets=offsets, guidance=self.guidance, negative=job.negative)
 
 
 def off_the_chain(
@@ -147,13 +148,17 @@ def off_the_chain(
 class NPIInverter(DDIMInverter):
     """Negative-prompt inversion (Miyake et al. 2023, arXiv:2305.16807): the source prompt itself stands in
     for the null text, so that guidance has nothing to add to the source. Costs no tuning.
+
+    Raises InputError where there is a negative prompt, whose place is taken.
     """
 
     def __call__(self, job: Job, total: int) -> Inversion:
+        if any(job.negative):
+            raise InputError("negative: npi puts the source prompt in its place; leave it out")
         tokens = job.text(job.source, job.sources).tokens
         return replace(
             super().__call__(job, total),
-            kind="npi", nulls=tokens.expand(self.steps - self.skip, -1, -1, -1),
+            kind="npi", nulls=tokens.expand(self.steps - self.skip, -1, -1, -1), negative=("",),
         )  # fmt: skip
 
 
@@ -176,8 +181,9 @@ class NullTextInverter(_OnGrid):
             self.guidance, self.tuning, job.watch(steps, total),
         )  # fmt: skip
         return replace(
-            pivot, kind="null_text", nulls=tuned.tokens, guidance=self.guidance, settings=asdict(self)
-        )
+            pivot, kind="null_text", nulls=tuned.tokens, guidance=self.guidance, negative=job.negative,
+            settings=asdict(self),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +210,7 @@ class EditFriendlyInverter(_OnGrid):
             watch(k + 1, len(pairs), t, states[k], p.x0)
         return described(
             job, kind="edit_friendly", pairs=tuple(pairs), trajectory=states, noises=torch.stack(added),
-            order=self.order, settings=asdict(self),
+            order=self.order, settings=asdict(self) | {"negative": [*job.negative]},
         )  # fmt: skip
 
     def _denoiser(self, job: Job) -> Denoiser:
