@@ -23,7 +23,7 @@ from scumble.reproduce.figures import FIGURES
 from scumble.reproduce.material import Material
 from scumble.tasks import Tasks
 
-VERSIONS = ("python", "torch", "diffusers", "transformers")
+VERSIONS = ("python", "torch")  # that a figure is not mixed across
 REPORT = "report.md"
 EVERY = 10.0  # seconds between two reports of progress
 
@@ -95,7 +95,8 @@ class Run:
         measured = tables.read(self.file(name, ".csv"), self.file(name, ".npz"))
         verdict = experiment.judge(measured.rows)
         if not self.file(name, ".png").exists():
-            passport = {"figure": name, **self.settings(experiment), "verdict": verdict.sentence}
+            told = {"figure": name, **self.settings(experiment), "versions": versions()}
+            passport = {**told, "verdict": verdict.sentence}
             files.save(drawing.render(experiment, measured), self.file(name, ".png"), passport)
         return verdict
 
@@ -116,6 +117,7 @@ class Run:
             measured = experiment.measure(watched)
         about = {
             "settings": self.settings(experiment),
+            "versions": versions(),
             "evaluations": prior.rows,
             "seconds": round(time.perf_counter() - started, 1),
         }
