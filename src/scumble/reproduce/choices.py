@@ -68,8 +68,8 @@ class Guidance(Experiment):
             (x,) = material.path(lambda m, w=w: m.dds(guidance=w), [self.steps])
             seen = zip(material.seen(x), material.directions(x), strict=True)
             rows += [{"guidance": w, **row, "direction": d} for row, d in seen]
-            ends.append(np.stack(material.first(SHOWN).shown(x[:SHOWN])))
-        before = np.stack(material.before[:SHOWN])
+            ends.append(material.drawn(x[:SHOWN]))
+        before = material.drawn(material.z[:SHOWN])
         return Measured(rows, {"pictures": np.stack([before, *ends], axis=1)})
 
     def judge(self, rows: Sequence[Row]) -> Verdict:
@@ -127,8 +127,8 @@ class Regularised(Experiment):
             name = {"score": "DDS" if weight is None else "SDS", "weight": weight}
             seen = zip(material.seen(x), material.directions(x), strict=True)
             rows += [{**name, **row, "direction": d} for row, d in seen]
-            ends.append(np.stack(material.first(SHOWN).shown(x[:SHOWN])))
-        before = np.stack(material.before[:SHOWN])
+            ends.append(material.drawn(x[:SHOWN]))
+        before = material.drawn(material.z[:SHOWN])
         return Measured(rows, {"pictures": np.stack([before, *ends], axis=1)})
 
     def judge(self, rows: Sequence[Row]) -> Verdict:

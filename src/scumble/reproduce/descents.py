@@ -44,10 +44,9 @@ def table(material: Material, states: Latent, at: Sequence[int], **name: object)
 def strip(material: Material, states: Latent, at: Sequence[int], shown: Sequence[int]) -> np.ndarray:
     """The first pictures after `shown` of the `at` steps, and their true edits, (SHOWN, columns, h, w, 3)."""
     few = material.first(SHOWN)
-    columns = [few.shown(states[at.index(k)][: len(few)]) for k in shown]
-    if all(p.known.truths for p in few.placed):
-        columns.append([p.known.truths[0] for p in few.placed])
-    return np.stack([np.stack(column) for column in columns], axis=1)
+    columns = [few.drawn(states[at.index(k)][: len(few)]) for k in shown]
+    answers = few.answers()
+    return np.stack(columns if answers is None else [*columns, answers], axis=1)
 
 
 def heads(measured: Measured, shares: Sequence[float]) -> list[str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from scumble.core.pixels import to_pixels
 from scumble.core.request import param
 from scumble.reproduce import drawing
 from scumble.reproduce.experiment import (
@@ -75,7 +74,7 @@ class GradientMaps(Experiment):
             maps.append(each.sqrt().mean(0))
         few = material.first(SHOWN)
         pictures = {
-            "before": to_pixels(few.images(few.z)),
+            "before": few.drawn(few.z),
             "mask": np.stack([p.mask()[0, 0].numpy() > 0 for p in few.placed]),
             "maps": torch.stack(maps, dim=1)[:SHOWN].float().cpu().numpy(),
         }

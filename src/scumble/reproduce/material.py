@@ -16,7 +16,7 @@ from scumble.checks import check_words
 from scumble.core.errors import InputError
 from scumble.core.job import Counted
 from scumble.core.noise import Noise
-from scumble.core.pixels import Pixels, rms
+from scumble.core.pixels import Pixels, rms, to_pixels
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, Text
 from scumble.core.request import Score
@@ -145,19 +145,18 @@ class Material:
         width, height = self.placed[0].fit.canvas
         return self.prior.embed(prompts, size=(height, width))
 
-    def sds(self, prompts: Sequence[str], guidance: float | None = None) -> SDSScore:
+    def sds(self, prompts: Sequence[str]) -> SDSScore:
         """SDS towards a prompt for every picture."""
         null = self.text([""] * len(prompts))
-        w = self.guidance if guidance is None else guidance
-        return SDSScore(self.prior, target=self.text(prompts), null=null, guidance=w)
+        return SDSScore(self.prior, target=self.text(prompts), null=null, guidance=self.guidance)
 
-    def dds(self, target: Sequence[str] | None = None, guidance: float | None = None) -> DDSScore:
+    def dds(self, guidance: float | None = None) -> DDSScore:
         """DDS from the sources to the targets."""
         return DDSScore(
             self.prior,
             reference=self.z,
             source=self.text(self.source),
-            target=self.text(self.target if target is None else target),
+            target=self.text(self.target),
             null=self.text([""] * len(self)),
             guidance=self.guidance if guidance is None else guidance,
         )
@@ -208,9 +207,19 @@ class Material:
         return torch.cat([self.prior.decode(part) for part in x.split(self.batch)])
 
     def shown(self, x: Latent) -> list[Pixels]:
-        """The pictures of latents, picture i at the size of the i-th; any number where all have one size."""
-        fits = [p.fit for p in self.placed]
-        return [np.asarray(upright(im[None], fits[i % len(fits)])) for i, im in enumerate(self.images(x))]
+        """The pictures of the edits so far, latents (n, c, h, w), each at its source's size."""
+        both = zip(self.images(x), self.placed, strict=True)
+        return [np.asarray(upright(image[None], p.fit)) for image, p in both]
+
+    def drawn(self, x: Latent) -> Pixels:
+        """The pictures of any latents on the canvas, (b, H, W, 3)."""
+        return to_pixels(self.images(x))
+
+    def answers(self) -> Pixels | None:
+        """The true edits on the canvas, (n, H, W, 3); None where they are not known."""
+        if not all(p.known.truths for p in self.placed):
+            return None
+        return to_pixels(torch.cat([p.put(p.known.truths[0]) for p in self.placed]))
 
     def seen(self, x: Latent) -> list[dict[str, Any]]:
         """What is to be said of the edits so far, latents (n, c, h, w): a row for every picture.
@@ -227,8 +236,8 @@ class Material:
         ]
 
     def directions(self, x: Latent) -> list[float]:
-        """How much better than the source each target explains the edits (`scumble.measures.margin`), and how much
-        of that is new.
+        """How much better each target explains the edit than its source does (`scumble.measures.margin`), less the
+        same of the picture that was edited.
         """
         after, before = self.images(x), self.images(self.z)
         told = zip(after, before, self.source, self.target, strict=True)

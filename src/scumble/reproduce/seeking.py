@@ -69,7 +69,7 @@ class ModeSeeking(Experiment):
         pictures: dict[str, np.ndarray] = {}
         for k, prompt in enumerate(prompts):
             for name in PAINTERS:
-                made = np.stack(self._painted(material, prompt, name))
+                made = self._painted(material, prompt, name)
                 rows += [
                     {"prompt": prompt, "painter": name, "first": i, "second": j, "distance": d}
                     for i, j, d in apart(made)
@@ -78,9 +78,9 @@ class ModeSeeking(Experiment):
         return Measured(rows, pictures)
 
     @torch.no_grad()
-    def _painted(self, material: Material, prompt: str, name: str) -> list[np.ndarray]:
+    def _painted(self, material: Material, prompt: str, name: str) -> np.ndarray:
         """The pictures of one prompt, (n, h, w, 3)."""
-        one, found = material.first(1), []
+        one, found = material.first(1), list[np.ndarray]()
         for i in range(0, self.n, material.batch):
             rows = min(material.batch, self.n - i)
             noise = Noise(material.seed + i, rows)
@@ -92,8 +92,8 @@ class ModeSeeking(Experiment):
                 denoise = guide(one.prior, one.text(said), one.text([""] * rows), one.guidance)
                 schedule = one.prior.schedule
                 x = ddim(denoise, start, schedule.grid(self.sampling), schedule)
-            found += one.shown(x)
-        return found
+            found.append(one.drawn(x))
+        return np.concatenate(found)
 
     def judge(self, rows: Sequence[Row]) -> Verdict:
         told, ratios = [], []
