@@ -5,6 +5,7 @@ so a run can be stopped and taken up again, and every `--keep` is judged on the 
 codec's own picture of the true edit: what a perfect editor would return.
 
     python benchmarks/layer.py [--method dds] [--set steps=200] [--count 90] [--keep auto 0.05 0.1] [--cache DIR]
+    python benchmarks/layer.py --bench runs/test/dds.jsonl        the pictures that `scumble bench` has made
 
 Done: at most a quarter of the source's squared error to the true edit is left inside the true mask. Preserved: PSNR to
 the source outside the true mask (99 where exact). Leaked: the share of all squared change that fell outside. Exact: the
@@ -30,16 +31,20 @@ from PIL import Image
 import scumble
 from scumble import files
 from scumble.api import choose
+from scumble.bench.rows import read_rows
 from scumble.bench.statistics import interval
 from scumble.canvas import Fit, to_canvas
+from scumble.core.pixels import to_images
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
 from scumble.judge import Known, judge
 from scumble.layer import Layer, lift, opaque
 from scumble.methods import get
 from scumble.scenes import KINDS, SceneEdit, edits, render
+from scumble.tasks import SEED
 
 SIZES = ((128, 128), (200, 300), (512, 384), (300, 170))  # (width, height)
+SQUARES = ((128, 128), (384, 384))  # of edits that a bench has made
 GLOBAL = ("background", "look")
 BATCH = 20
 
@@ -105,6 +110,21 @@ def pairs(
         loaded = np.load(path)
         for before, after in zip(loaded["before"], loaded["after"], strict=True):
             yield torch.from_numpy(before)[None].float(), torch.from_numpy(after)[None].float()
+
+
+@torch.no_grad()
+def of_bench(prior: Prior, rows: Path) -> Iterator[tuple[Case, torch.Tensor, torch.Tensor]]:
+    """The same of edits that a bench has made on the test split, by the method's own pictures that it kept."""
+    some = [row for row in read_rows(rows) if row["repeat"] == 0 and row["kind"] != "noop"]
+    made = {int(row["id"].rpartition("-")[2]): row for row in some}
+    sizes = cycle(SQUARES)
+    for i, edit in enumerate(islice(edits("test", SEED), max(made) + 1)):
+        if i in made:
+            size = next(sizes)
+            case = Case(edit=edit, size=size, fit=Fit.of(size, prior.card.size, prior.card.multiple))
+            before = prior.decode(prior.encode(case.on_canvas(render(edit.source, prior.card.size))))
+            after = np.asarray(Image.open(rows.parent / made[i]["output"]).convert("RGB"))
+            yield case, before, to_images([after])
 
 
 def run(
@@ -219,14 +239,19 @@ def main() -> None:
     parser.add_argument(
         "--cache", type=Path, default=Path("runs/layer"), help="a folder for the decoded pairs"
     )
+    parser.add_argument("--bench", type=Path, metavar="ROWS", help="judge what a bench has made instead")
     args = parser.parse_args()
 
     prior = scumble.load(args.model, dtype=args.dtype)
     settings = {name: json.loads(value) for name, value in (pair.split("=") for pair in args.set)}
     some = cases(prior, args.count, args.seed)
     rows: dict[str, list[Scored]] = {keep: [] for keep in dict.fromkeys(["none", *args.keep])}
-    made = pairs(prior, some, args.method, settings, args.cache, args.seed)
-    for case, (before, after) in zip(some, made, strict=True):
+    if args.bench:
+        made = of_bench(prior, args.bench)
+    else:
+        both = pairs(prior, some, args.method, settings, args.cache, args.seed)
+        made = ((case, *pair) for case, pair in zip(some, both, strict=True))
+    for case, before, after in made:
         for keep, row in rows.items():
             row.append(judged(case, lifted(keep, case, before, after)))
     table(rows)

@@ -107,10 +107,12 @@ def bare(calls: Sequence[Run]) -> None:
         call()
 
 
-def overhead(prior: StableDiffusionPrior, steps: int, rounds: int) -> Iterator[Sequence[object]]:
+def overhead(
+    prior: StableDiffusionPrior, steps: int, rounds: int, names: Sequence[str]
+) -> Iterator[Sequence[object]]:
     """Of the methods that ask the network as it is: no pass backward, no change of its attention."""
     asked = request(prior)
-    for name in METHODS:
+    for name in names:
         needs = get(name).needs
         if needs.gradient or needs.control:
             continue
@@ -281,7 +283,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {steps} steps, medians of {rounds}")
     if "overhead" in args.only:
         heads = ("method", "evaluations", "seconds", "bare calls", "the library takes")
-        table("What the library adds", heads, overhead(prior, steps, rounds))
+        table("What the library adds", heads, overhead(prior, steps, rounds, args.methods))
     if "precision" in args.only:
         heads = ("network", *(f"an evaluation, {rows} rows at once" for rows in args.rows))
         table("Precision and layout", heads, precision(prior, args.compile, args.rows, rounds))
