@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from scumble.layer import Keep, Layer
 
 Origin = str  # "user", "card" or "method"
+
+Shared = dict[Hashable, object]
+"""What edits of one picture on one model ask alike: `Plan.__call__` fills it."""
 
 FORMS = ("latent", "lut")
 SIZES = 16, 8192  # pixels of a canvas's long side
@@ -81,14 +84,18 @@ class Plan:
     before: Tensor
     request: EditRequest
 
-    def __call__(self, on_step: OnStep | None = None) -> Edit:
+    def __call__(self, on_step: OnStep | None = None, shared: Shared | None = None) -> Edit:
+        """Makes the edit; it takes from `shared`, and leaves there, what edits of one picture ask alike."""
         from scumble.canvas import finish
         from scumble.machine import limits
 
         started, lut = time.perf_counter(), self._lut()
-        request = self.request
+        keys = {} if shared is None else self._shares()
+        lent = {name: shared[key] for name, key in keys.items() if key in shared} if shared else {}
+        given, keep = {**lent, **self.request.given}, (*self.request.keep, *keys)
+        request = replace(self.request, given=given, keep=keep)
         if lut:
-            request = replace(request, given={**request.given, "parametrization": lut}, keep=("theta",))
+            request = replace(request, given={**given, "parametrization": lut}, keep=(*keep, "theta"))
         with limits(self.loaded.get("device", "cpu")):
             result = self.method(self.prior, request, on_step)
             if not result.raw.isfinite().all():
@@ -100,6 +107,8 @@ class Plan:
                 self._recoloured(lut, cast("Tensor", result.kept["theta"])) if lut else self.layer(result.raw)
             )
             picture = finish(layer.over(self.picture.rgb), self.picture)
+        if shared is not None:
+            shared |= {key: result.kept[name] for name, key in keys.items()}
         passport = {
             **self.promise(),
             "layer": {"threshold": layer.threshold, "changed": layer.changed},
@@ -112,6 +121,15 @@ class Plan:
     def loaded(self) -> Mapping[str, Any]:
         """What is known of how the model was loaded: name, dtype, device, revision, lora, memory."""
         return getattr(self.prior, "loaded", {})
+
+    def _shares(self) -> dict[str, Hashable]:
+        """What the method would share with other edits of this picture: its name -> all that decides it."""
+        told: Mapping[str, Sequence[str]] = getattr(self.method, "shares", {})
+        return {
+            name: (name, type(self.method), *(getattr(self.method, field) for field in fields),
+                   self.request.source, self.request.seed)
+            for name, fields in told.items()
+        }  # fmt: skip
 
     def vary(self, *, target: str | None = None, seed: int | None = None) -> Plan:
         """The same edit with another target or seed, on the same model and canvas. Raises InputError."""

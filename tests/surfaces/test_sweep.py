@@ -128,6 +128,18 @@ def test_files_are_told_apart_and_found_again() -> None:
 # Cells ---------------------------------------------------------------------------------------------------
 
 
+def test_cells_ask_about_the_picture_once(
+    sweep: Sweep, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fast = ["--method", "dds_fast", "--keep", "none"]
+    assert sweep(*fast, "--over", "guidance=2,4", "--over", "seed=0,1", "--json") == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [cell["evaluations"] for cell in told[:4]] == [6, 6, 4, 4]
+    assert sweep(*fast, "--over", "guidance=4", "-o", str(tmp_path / "alone")) == 0
+    alone, shared = tmp_path / "alone/guidance-4.png", png.parent / "circle.sweep/guidance-4_seed-0.png"
+    assert Image.open(alone).tobytes() == Image.open(shared).tobytes()
+
+
 def test_sweep(sweep: Sweep, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("--over", "guidance=3,5", "--over", "seed=0,1") == 0
     told = capsys.readouterr()

@@ -17,7 +17,7 @@ from scumble.core.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from scumble.plan import Plan
+    from scumble.plan import Plan, Shared
 
 PANEL = 200, 400  # pixels of a picture's long side on the sheet, at least and at most
 
@@ -104,7 +104,9 @@ class Cell:
             "or --overwrite"
         )
 
-    def make(self, passport: Mapping[str, Any] | None, voice: Voice, ruler: Ruler) -> Made:
+    def make(
+        self, passport: Mapping[str, Any] | None, voice: Voice, ruler: Ruler, shared: Shared | None = None
+    ) -> Made:
         """Make and save the cell unless `passport` says that it is made, and measure it unless it is measured."""
         from PIL import Image
 
@@ -112,7 +114,7 @@ class Cell:
 
         if passport is None:
             try:
-                edit = perform(self.plan, voice)
+                edit = perform(self.plan, voice, shared=shared)
             except InputError as error:
                 return Made(self.variant, self._record({"error": str(error)}), None)
             assert edit.picture is not None

@@ -14,7 +14,7 @@ from scumble.cli.sheets import Cell
 from scumble.cli.voice import Voice, perform, prepare
 
 if TYPE_CHECKING:
-    from scumble.plan import Plan
+    from scumble.plan import Plan, Shared
 
 EXAMPLES = (
     'scumble edit in.png --source "a red circle" --change red=blue',
@@ -123,17 +123,18 @@ def run(
         return
     if sheet:
         results.make_folder(sheet[0].parent)
-    cells = [make(plan, path, delivery, voice) for plan, path in zip(plans, paths, strict=True)]
+    shared: Shared = {}
+    cells = [make(plan, path, delivery, voice, shared) for plan, path in zip(plans, paths, strict=True)]
     for path in sheet:
         start = Cell(sheets.panel(image.rgb, 200, 400), ["input", what["source"]])
         files.save(sheets.sheet([start, *cells]), path)
         delivery.tell([path])
 
 
-def make(plan: Plan, path: Path, delivery: Delivery, voice: Voice) -> Cell:
+def make(plan: Plan, path: Path, delivery: Delivery, voice: Voice, shared: Shared) -> Cell:
     """Make an edit, save it, tell it; the picture and what it is called on a contact sheet."""
     film = Film(plan) if "film" in delivery.extras else None
-    edit = perform(plan, voice, film)
+    edit = perform(plan, voice, film, shared)
     assert edit.picture is not None
     delivery.save(path, edit, plan, film)
     told = record(path, edit, plan)

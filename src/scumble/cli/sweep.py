@@ -19,7 +19,7 @@ from scumble.core.errors import InputError, MachineError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from scumble.plan import Plan
+    from scumble.plan import Plan, Shared
 
 EXAMPLES = (
     'scumble sweep in.png --source "a red circle" --target "a blue circle" --over guidance=3,5 --over steps=50,200',
@@ -159,10 +159,11 @@ def make(
 ) -> list[Made]:
     """All cells, each told as soon as it is finished. Raises InputError where not one can be made."""
     made, ruler = list[Made](), Ruler()
+    shared: Shared = {}
     for cell, passport in zip(cells, passports, strict=True):
         made_before = ", made before" if passport else ""
         voice.say(f"cell {len(made) + 1} of {len(cells)}: {cell.variant.label}{made_before}")
-        made.append(cell.make(passport, voice, ruler))
+        made.append(cell.make(passport, voice, ruler, shared))
         if "error" in made[-1].told:
             typer.echo(f"this cell failed: {made[-1].told['error']}", err=True)
         elif not as_json:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from scumble.core.request import Edit, OnStep, Step
-    from scumble.plan import Plan
+    from scumble.plan import Plan, Shared
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def prepare(voice: Voice, image: Any, model: Any, **what: Any) -> Plan:
     return plan
 
 
-def perform(plan: Plan, voice: Voice, also: OnStep | None = None) -> Edit:
-    """Make the edit and show its progress; `also` is told of every step, too."""
+def perform(plan: Plan, voice: Voice, also: OnStep | None = None, shared: Shared | None = None) -> Edit:
+    """Make the edit and show its progress; `also` is told of every step, too. `shared`: see `Plan`."""
     with voice.steps(plan.name) as tell:
 
         def on_step(step: Step) -> None:
@@ -111,4 +111,4 @@ def perform(plan: Plan, voice: Voice, also: OnStep | None = None) -> Edit:
             if also:
                 also(step)
 
-        return plan(on_step)
+        return plan(on_step, shared)

@@ -15,7 +15,6 @@ from scumble.core.errors import InputError
 from scumble.core.inversion import check_origin, digests
 from scumble.core.job import Job
 from scumble.core.prior import Card
-from scumble.core.request import Watch
 from scumble.core.types import Image, Latent
 
 ROWS = 32  # of a network call, about
@@ -117,16 +116,9 @@ class SourceBank:
 _ABOUT = ("prior", "prior_hash", "size", "pictures", "prompts", "seed", "times", "antithetic")
 
 
-def calls(job: Job, times: Sequence[float], draws: int) -> int:
-    """The network calls that `fill` makes."""
-    return -(-len(times) * draws // _pairs(job))
-
-
-def fill(
-    job: Job, z: Latent, times: Sequence[float], draws: int, *, antithetic: bool, watch: Watch
-) -> SourceBank:
-    """Asks about the sources z (1 or b, c, h, w) at all times, several in one call; reports every call."""
-    schedule, size = job.prior.schedule, _pairs(job)
+def fill(job: Job, z: Latent, times: Sequence[float], draws: int, *, antithetic: bool) -> SourceBank:
+    """Asks about the sources z (1 or b, c, h, w) at all times, about `ROWS` of them in one call."""
+    schedule, size = job.prior.schedule, max(1, ROWS // job.sources)
     z = z.expand(job.sources, -1, -1, -1)
     text = job.text(job.source, job.sources).named(("source", "text"))
     noise: list[Latent] = []
@@ -139,7 +131,6 @@ def fill(
         some, t = noise[i : i + size], torch.cat(levels[i : i + size])
         x_t = schedule.mix(z.repeat(len(some), 1, 1, 1), torch.cat(some), t)
         eps += job.prior.predict(x_t, t, text.take([*range(len(z))] * len(some))).eps.split(len(z))
-        watch(i // size + 1, calls(job, times, draws), float(t[-1]), job.spread(z), job.spread(z))
     shape = len(times), draws, *z.shape
     return SourceBank(
         prior=job.prior.card.id,
@@ -153,8 +144,3 @@ def fill(
         noise=torch.stack(noise).reshape(shape),
         eps=torch.stack(eps).reshape(shape),
     )
-
-
-def _pairs(job: Job) -> int:
-    """How many (time, noise) pairs of all sources one call takes."""
-    return max(1, ROWS // job.sources)
