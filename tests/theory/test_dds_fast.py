@@ -13,8 +13,9 @@ from scumble.core.request import EditRequest
 from scumble.core.schedule import Schedule
 from scumble.loops.descend import Descending, Repeated, descend
 from scumble.methods.dds_fast import DDSFast
+from scumble.priors.exact import GaussianPrior
 from scumble.scores.dds import DDSScore
-from scumble.scores.split import SplitScore
+from scumble.scores.split import SplitScore, focused
 
 from .common import CHAINS, SCHEDULES, finite, gaussian, mean, normal, picture
 
@@ -88,7 +89,7 @@ def test_it_costs_three_evaluations_and_with_a_bank_two() -> None:
 def test_a_descent_ends_where_its_weights_say(name: str, guidance: float, trajectory: float) -> None:
     """d' = (w delta - v d) r / (s^2 + r^2) down from r: d = w / v delta (1 - (s^2 / (s^2 + r^2))^(v / 2))."""
     prior, z = gaussian(SCHEDULES[name], STD), picture()
-    method = DDSFast(steps=200, strength=0.6, guidance=guidance, trajectory=trajectory)
+    method = DDSFast(steps=200, strength=0.6, guidance=guidance, trajectory=trajectory, focus=0.0)
     edit = method(prior, EditRequest(image=z, source="cat", target="tiger"))
     top = method.plan(prior.schedule).pairs[0][0]
     alpha, sigma = (float(c) for c in prior.schedule.at(top))
@@ -99,7 +100,7 @@ def test_a_descent_ends_where_its_weights_say(name: str, guidance: float, trajec
 
 def test_it_is_the_descent_along_its_score() -> None:
     prior, z = finite(), picture(1, 4, 4)
-    method = DDSFast(steps=7, guidance=2.0, trajectory=1.5, strength=0.7)
+    method = DDSFast(steps=7, guidance=2.0, trajectory=1.5, strength=0.7, focus=0.0)
     score, _ = scores(prior, z, source="red", target="blue", guidance=2.0, trajectory=1.5)
     alone = descend(score, z, method.plan(prior.schedule), Noise(4))
     edit = method(prior, EditRequest(image=z, source="red", target="blue", seed=4))
@@ -126,6 +127,25 @@ def test_normalised_gradients_have_one_length_and_faint_ones_stay_faint() -> Non
     x = z + 1e-9
     score, _ = scores(gaussian(), z, 2, target="cat", norm=0.2)
     assert at(score, x, b=2).abs().max() < 1e-6
+
+
+def test_what_the_prompts_agree_on_stays() -> None:
+    """Prompts that differ to the left move nothing to the right, where another noise lifts the source's own."""
+    apart = torch.zeros(1, 3, 4, 12, dtype=torch.float64)
+    apart[..., :4] = 1
+    prior = GaussianPrior({"": 0 * apart[0], "cat": 0 * apart[0], "tiger": apart[0]}, STD)
+    edit = DDSFast(steps=6)(prior, EditRequest(image=0.1 * apart, source="cat", target="tiger"))
+    assert edit.mask.shape == (1, 1, 4, 12)
+    assert torch.equal(edit.mask[..., :3], torch.ones(1, 1, 4, 3, dtype=torch.float64))
+    assert float(edit.mask[..., 6:].max()) < 1e-9
+    assert float((edit.latent - 0.1 * apart)[..., 6:].abs().max()) < 1e-9
+    assert float((edit.latent - 0.1 * apart)[..., :3].min()) > 0.5
+
+
+def test_focus_is_a_share_of_the_most_and_a_picture_at_a_time() -> None:
+    disagreed = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, 0.0]]).reshape(2, 1, 1, 3)
+    assert focused(disagreed, 1.0).flatten(1).tolist() == [[0.25, 0.5, 1.0], [0.0, 0.0, 0.0]]
+    assert focused(disagreed, 0.5).flatten(1).tolist() == [[0.5, 1.0, 1.0], [0.0, 0.0, 0.0]]
 
 
 def test_antithetic_draws_cancel_what_is_odd_in_the_noise() -> None:
@@ -165,6 +185,15 @@ def test_eight_targets_of_a_picture_ask_about_it_once() -> None:
         torch.testing.assert_close(together.latent[k : k + 1], method(finite(), wide(target=target)).latent)
     assert together.evaluations == 2 * method.steps + method.steps // 8 <= 100
     assert steps[-1].evaluations == together.evaluations
+
+
+def test_an_edit_keeps_its_bank_for_others() -> None:
+    method = DDSFast(steps=6)
+    bank = method(finite(), wide(keep=("bank",))).kept["bank"]
+    made = method.prepare(finite(), wide(target=None))
+    assert isinstance(bank, SourceBank)
+    assert torch.equal(bank.eps, made.eps)
+    assert torch.equal(bank.noise, made.noise)
 
 
 @pytest.mark.parametrize(

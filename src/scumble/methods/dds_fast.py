@@ -1,11 +1,12 @@
 """Fast and steady DDS, a method of our own: Delta Denoising Score down the noise levels, the source asked once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import torch
 
-from scumble.core.bank import SourceBank, calls, fill
+from scumble.core.bank import SourceBank, fill
 from scumble.core.errors import InputError
 from scumble.core.grids import pairs
 from scumble.core.job import Job
@@ -18,7 +19,6 @@ from scumble.core.request import (
     Painting,
     Paper,
     Parametrization,
-    Watch,
     param,
     validate,
 )
@@ -30,12 +30,12 @@ from scumble.scores.split import SplitScore
 
 @dataclass(frozen=True, kw_only=True)
 class DDSFast:
-    """DDS that stops by itself after a seventh of the evaluations.
+    """DDS in an eleventh of its evaluations.
 
     Times fall from `strength`, every step as long as the noise-to-signal ratio it covers (`Descending`). Guidance
-    weighs what the prompts differ by and nothing else, so no null prompt is asked (`SplitScore`). What is said
-    about the source is asked for all times in a few large calls, and once for all targets (`SourceBank`, which
-    `prepare` makes for later edits).
+    weighs what the prompts differ by and nothing else, so no null prompt is asked (`SplitScore`), and where
+    they disagree is what moves (`focus`; the mask is `Edit.mask`). What is said about the source is asked for all
+    times in a few large calls, and once for all targets (`SourceBank`, which `prepare` makes for later edits).
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -55,13 +55,15 @@ class DDSFast:
     needs: ClassVar[Needs] = Needs(source=True, target=True)
     identity: ClassVar[bool] = True
     forms: ClassVar[tuple[str, ...]] = ("latent", "lut")
-    shares: ClassVar[tuple[str, ...]] = ("steps", "repeats", "strength", "n_avg", "antithetic")
+    shares: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "bank": ("steps", "repeats", "strength", "n_avg", "antithetic")
+    }
 
-    steps: int = param(40, ge=1, try_=3, help="gradient steps")
-    strength: float = param(0.8, gt=0, le=1, try_=0.5, help="how far up to start, as a share of all times")
-    guidance: float = param(3.0, ge=0, try_=2.0, help="weight of what the prompts differ by")
+    steps: int = param(24, ge=1, try_=3, help="gradient steps")
+    strength: float = param(0.9, gt=0, le=1, try_=0.5, help="how far up to start, as a share of all times")
+    guidance: float = param(2.5, ge=0, try_=2.0, help="weight of what the prompts differ by")
     trajectory: float = param(
-        1.0, ge=0, try_=2.0, help="weight of what the pictures differ by, which holds the edit back"
+        1.5, ge=0, try_=2.0, help="weight of what the pictures differ by, which holds the edit back"
     )
     n_avg: int = param(1, ge=1, try_=2, help="draws of noise averaged in every step")
     antithetic: bool = param(
@@ -70,11 +72,11 @@ class DDSFast:
     repeats: int = param(1, ge=1, try_=2, help="steps in a row that share a time, its noise and the source")
     norm: float = param(0.0, ge=0, try_=0.1, help="root mean square of every picture's gradient; 0: its own")
     focus: float = param(
-        0.0,
+        1.0,
         ge=0,
         le=1,
-        try_=1.0,
-        help="share of the prompts' largest disagreement that counts in full; 0: all",
+        try_=0.5,
+        help="share of the prompts' largest disagreement that moves in full; 0: all moves",
     )
 
     def __post_init__(self) -> None:
@@ -90,7 +92,7 @@ class DDSFast:
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         z, plan, texts = job.encode(), self.plan(prior.schedule), job.texts()
-        bank, watch = self._bank(job, z, plan)
+        bank = self._bank(job, z, plan)
         score = SplitScore(
             job.prior,
             reference=z,
@@ -103,20 +105,21 @@ class DDSFast:
             bank=bank.at,
         )
         g = cast(Parametrization, request.given.get("parametrization", Itself()))
-        steps = Repeated(plan, self.repeats)
-        theta = descend(score, job.spread(z), steps, job.noise, mask=job.mask(z), g=g, on_step=watch)
+        steps, mask = Repeated(plan, self.repeats), job.mask(z)
+        theta = descend(score, job.spread(z), steps, job.noise, mask=mask, g=g, on_step=job.watch())
+        made = {"theta": theta, "bank": bank}
         return job.edit(
             g(theta),
             maps={"mask": score.mask} if self.focus else None,
-            kept={"theta": theta} if "theta" in request.keep else None,
+            kept={name: made[name] for name in request.keep if name in made},
             raw=g.picture(theta) if isinstance(g, Painting) else None,
         )
 
     @torch.no_grad()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> SourceBank:
-        """The source's side alone, which `request.given["bank"]` takes in edits with the same `shares`."""
-        job = Job(self, prior, replace(request, target=""), on_step)
-        return self._fill(job, job.encode(), self.plan(prior.schedule), then=0)
+        """The source's side alone, for `request.given["bank"]` of edits that agree in what `shares` lists."""
+        job = Job(self, prior, replace(request, target="", given={}), on_step)
+        return self._bank(job, job.encode(), self.plan(prior.schedule))
 
     def plan(self, schedule: Schedule) -> Descending:
         """Even moves from `strength` down to the clean level, one for every `repeats` steps."""
@@ -131,18 +134,13 @@ class DDSFast:
                 )
         return Descending(schedule, pairs(times, schedule.clean))
 
-    def _bank(self, job: Job, z: Latent, plan: Descending) -> tuple[SourceBank, Watch]:
-        """The bank given, or made now, and what the descent reports to."""
-        given = job.request.given.get("bank")
+    def _bank(self, job: Job, z: Latent, plan: Descending) -> SourceBank:
+        """The one given, or made now."""
+        given, request = job.request.given.get("bank"), job.request
         if given is None:
-            made = calls(job, plan.times, self.n_avg)
-            return self._fill(job, z, plan, then=self.steps), job.watch(made, made + self.steps)
+            return fill(job, z, plan.times, self.n_avg, antithetic=self.antithetic)
         if not isinstance(given, SourceBank):
             raise InputError(f"bank: {type(given).__name__} is none; `DDSFast.prepare` makes one")
-        card, request = job.prior.card, job.request
-        given.check(card, job.image, job.source, request.seed, plan.times, self.n_avg, self.antithetic)
-        return given.to(z.device), job.watch(0, self.steps)
-
-    def _fill(self, job: Job, z: Latent, plan: Descending, then: int) -> SourceBank:
-        watch = job.watch(0, calls(job, plan.times, self.n_avg) + then)
-        return fill(job, z, plan.times, self.n_avg, antithetic=self.antithetic, watch=watch)
+        card, image, source = job.prior.card, job.image, job.source
+        given.check(card, image, source, request.seed, plan.times, self.n_avg, self.antithetic)
+        return given.to(z.device)

@@ -24,7 +24,7 @@ from scumble.scores.branches import Source
 
 SOURCE: Row = ("source", "text")
 TARGET: Row = ("target", "text")
-FAINT = 1e-3  # root mean square, in units of eps, of a gradient that says nothing
+FAINT = 1e-3  # in units of eps: of a gradient or a difference of this size most is rounding
 
 Bank = Callable[[float], Sequence[tuple[Latent, Latent]]]
 """A time -> the draws of noise there and what is predicted for the source under each (`core.bank.SourceBank.at`)."""
@@ -95,10 +95,12 @@ def focused(disagreed: Tensor, share: float) -> Mask:
 
 
 def _evened(prompts: Latent) -> Tensor:
-    """How far the prompts disagree at every place and around it, (b, 1, h, w), with a mean of 1 in every picture."""
+    """How far the prompts disagree at every place and around it, (b, 1, h, w); the mean of a picture is 1, and less
+    where they hardly disagree.
+    """
     size = functional.pad(prompts.abs().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     smooth = functional.avg_pool2d(size, 3, 1)
-    return smooth / smooth.mean((1, 2, 3), keepdim=True).clamp(min=torch.finfo(smooth.dtype).tiny)
+    return smooth / smooth.mean((1, 2, 3), keepdim=True).clamp(min=FAINT)
 
 
 def _rms(x: Latent) -> Tensor:
