@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 2  # pictures of a strip
+WHERE = {"outside": "what lies outside the mask", "distance": "the picture"}
 SHARES, LONG_SHARES = (0, 0.25, 0.5, 1), (0, 0.1, 0.5, 1)  # of the steps, after which they are shown
 
 
@@ -49,6 +50,11 @@ def strip(material: Material, states: Latent, at: Sequence[int], shown: Sequence
     return np.stack(columns if answers is None else [*columns, answers], axis=1)
 
 
+def kept(rows: Sequence[Row]) -> str:
+    """The column that tells how much of what had to stay was changed: all of it where no mask is known."""
+    return "outside" if len(values(rows, "outside")) else "distance"
+
+
 def heads(measured: Measured, shares: Sequence[float]) -> list[str]:
     """The heads of the columns of such strips."""
     told = [str(k) for k in stops(max(row["iteration"] for row in measured.rows), shares)]
@@ -65,7 +71,8 @@ class SDSAgainstDDS(Experiment):
     claim: ClassVar[str] = "SDS blurs the picture as it edits it; DDS keeps it sharp and near its source."
     criterion: ClassVar[str] = (
         "after the last step SDS has at most 0.9 of the sharpness of the true edit (without one: of the source), DDS "
-        "more than that, and SDS is farther from the source in at least three quarters of the pictures"
+        "more than that, and SDS has changed more outside the true mask (without one: everywhere) in at least three "
+        "quarters of the pictures"
     )
 
     n: int = param(12, ge=1, help="pictures")
@@ -87,18 +94,19 @@ class SDSAgainstDDS(Experiment):
     def judge(self, rows: Sequence[Row]) -> Verdict:
         last = max(row["iteration"] for row in rows)
         sds, dds = (some(rows, score=name, iteration=last) for name in ("SDS", "DDS"))
-        farther = share(values(sds, "distance") > values(dds, "distance"))
+        where = kept(rows)
+        more = share(values(sds, where) > values(dds, where))
         sharp = mean(sds, "sharpness"), mean(dds, "sharpness")
         return Verdict(
-            sharp[0] <= 0.9 < sharp[1] and farther >= MOST_OF,
-            f"after {last} steps SDS has {sharp[0]:.2f} of the right sharpness and is {mean(sds, 'distance'):.1f} "
-            f"8-bit steps from the source, DDS has {sharp[1]:.2f} and is {mean(dds, 'distance'):.1f} away; SDS is "
-            f"farther away in {percent(farther)} of {len(sds)} pictures",
+            sharp[0] <= 0.9 < sharp[1] and more >= MOST_OF,
+            f"after {last} steps SDS has {sharp[0]:.2f} of the right sharpness and has changed {WHERE[where]} by "
+            f"{mean(sds, where):.1f} 8-bit steps, DDS has {sharp[1]:.2f} and {mean(dds, where):.1f}; SDS has changed "
+            f"it more in {percent(more)} of {len(sds)} pictures",
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
         above, below = drawing.stacked(figure, (1, 1.15))
-        drawing.paths(above, measured.rows, "score", ["sharpness", "distance", "achieved"])
+        drawing.paths(above, measured.rows, "score", ["sharpness", kept(measured.rows), "achieved"])
         drawing.strips(below, measured.pictures, heads(measured, SHARES))
 
 
@@ -197,19 +205,18 @@ class Long(Experiment):
         at = sorted({row["iteration"] for row in rows})
         tenth = min(at, key=lambda k: abs(k - at[-1] / 10))
         first, early, last = (some(rows, iteration=k) for k in (at[0], tenth, at[-1]))
-        where = "outside" if len(values(rows, "outside")) else "distance"
+        where = kept(rows)
         loss = [mean(part, "loss") for part in (first, early, last)]
         apart = [mean(part, where) for part in (early, last)]
         sharp = [mean(part, "sharpness") for part in (early, last)]
         return Verdict(
             loss[2] > loss[0] and apart[1] >= 1.5 * apart[0],
             f"the loss goes from {loss[0]:.4f} over {loss[1]:.4f} after {tenth} steps to {loss[2]:.4f} after {at[-1]}, "
-            f"and the change {'outside the mask' if where == 'outside' else 'of the picture'} from {apart[0]:.1f} to "
-            f"{apart[1]:.1f} 8-bit steps (sharpness {sharp[0]:.2f} to {sharp[1]:.2f}, n = {len(last)})",
+            f"and the change of {WHERE[where]} from {apart[0]:.1f} to {apart[1]:.1f} "
+            f"8-bit steps (sharpness {sharp[0]:.2f} to {sharp[1]:.2f}, n = {len(last)})",
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
         above, below = drawing.stacked(figure, (1, 0.62))
-        known = "outside" if len(values(measured.rows, "outside")) else "distance"
-        drawing.paths(above, measured.rows, "score", ["loss", known, "sharpness"])
+        drawing.paths(above, measured.rows, "score", ["loss", kept(measured.rows), "sharpness"])
         drawing.strips(below, measured.pictures, heads(measured, LONG_SHARES))
