@@ -81,7 +81,7 @@ def render(experiment: Experiment, measured: Measured) -> Image:
         data = io.BytesIO()
         figure.savefig(data, format="png")
     picture = Image.open(data).convert("RGB")
-    return picture.quantize(256, dither=Image.Dither.NONE)
+    return picture.quantize(256, kmeans=2, dither=Image.Dither.NONE)
 
 
 def stacked(figure: Any, heights: Sequence[float]) -> Any:
