@@ -39,6 +39,13 @@ def said(name: str) -> int:
     return int(found[1])
 
 
+def test_the_readme_says_the_same() -> None:
+    readme = (PAGES.parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[?`(\w+)`.*\| ([\d,]+) \|$", readme, re.MULTILINE)
+    assert len(rows) >= 10
+    assert {name: int(figure.replace(",", "")) for name, figure in rows} == {n: said(n) for n, _ in rows}
+
+
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusionPrior:
     return StableDiffusionPrior.from_pretrained(tiny.save(tmp_path_factory.mktemp("tiny")), device="cpu")
