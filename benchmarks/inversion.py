@@ -1,10 +1,10 @@
 """How well each kind of inversion returns its picture, over steps and guidance, on the built-in model.
 
 Every picture is inverted with its own caption and sampled again with the same caption; the error is that of the
-latent, against which the codec's own error does not count. A row is one picture under one kind; rows are kept
-in a file, and a run goes on where the last one stopped.
+latent, against which the codec's own error does not count, and that of the decoded picture against the codec's.
+A row is one picture under one kind; rows are kept in a file, and a run goes on where the last one stopped.
 
-    python benchmarks/inversion.py [--pictures 50] [--steps 10,20,50] [--guidance 1,3,7.5] [--out FILE]
+    python benchmarks/inversion.py [--pictures 12] [--steps 10,20,50] [--guidance 1,3,7.5] [--kinds ..] [--out FILE]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 
 import scumble
 from scumble.core.job import Job
+from scumble.core.pixels import Pixels, psnr, to_images, to_pixels
 from scumble.core.prior import Prior, guide, guide_branches
 from scumble.core.request import EditRequest
 from scumble.inversions import (
@@ -53,25 +54,36 @@ CONTESTANTS: Mapping[str, Callable[[int, float], Inverter]] = {
 }
 
 
+BATCH = 12
+
+
 @torch.no_grad()
-def measure(prior: Prior, picture: Any, caption: str, inverter: Inverter, w: float) -> dict[str, float]:
-    """The picture inverted and sampled again, where there is one on the branch of the source: its error (the root
-    mean square over the latent, in units of the latent's spread), seconds, evaluations.
+def measure(
+    prior: Prior, pictures: Sequence[Pixels], captions: Sequence[str], inverter: Inverter, w: float
+) -> list[dict[str, float]]:
+    """The pictures inverted and sampled again, where there is one on the branch of the source. Of each: its error (the
+    root mean square over the latent, in units of the latent's spread), its PSNR to the codec's picture, and the
+    batch's seconds and evaluations per picture.
     """
-    image = torch.from_numpy(picture).permute(2, 0, 1)[None] / 127.5 - 1
-    job = Job(DDIMInversion(), prior, EditRequest(image=image, source=caption, target=caption), None)
-    started = time.perf_counter()
+    image, n = to_images(pictures), len(pictures)
+    job = Job(DDIMInversion(), prior, EditRequest(image=image, source=captions, target=captions), None)
+    started = time.process_time()
     inversion, _ = begin(job, inverter, guidance=w, then=1)
-    text, null = job.text([caption]), inversion.null(job.text([""]))
+    text, null = job.text(captions), inversion.null(job.text([""]))
     if inversion.forced or inversion.offsets is not None:
         texts = {"source": text, "target": text}
         denoise = guide_branches(job.prior, texts, dict.fromkeys(texts, null), w)
-        x = replay(inversion, denoise, prior.schedule, 1, 1)[:1]
+        x = replay(inversion, denoise, prior.schedule, n, n)[:n]
     else:
-        x = replay(inversion, guide(job.prior, text, null, w), prior.schedule, 1)
+        x = replay(inversion, guide(job.prior, text, null, w), prior.schedule, n)
+    seconds = (time.process_time() - started) / n
     z = inversion.trajectory[-1]
-    error = float((x - z).square().mean().sqrt() / z.std())
-    return {"error": error, "seconds": time.perf_counter() - started, "evaluations": job.evaluations}
+    errors = ((x - z).square().mean((1, 2, 3)).sqrt() / z.std((1, 2, 3))).tolist()
+    ours, theirs = (prior.decode(latent) for latent in (x, z))
+    pairs = zip(ours, theirs, strict=True)
+    decibels = [psnr(to_pixels(a[None]), to_pixels(b[None])) for a, b in pairs]
+    shared = {"seconds": seconds, "evaluations": job.evaluations}
+    return [{"error": e, "psnr": d, **shared} for e, d in zip(errors, decibels, strict=True)]
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -79,40 +91,47 @@ def rows(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 
-def run(out: Path, pictures: int, steps: Iterable[int], guidance: Iterable[float]) -> None:
+def run(
+    out: Path, pictures: int, kinds: Iterable[str], steps: Iterable[int], guidance: Iterable[float]
+) -> None:
     prior = scumble.load("scenes", device="cpu")
     done = {(r["picture"], r["kind"], r["steps"], r["guidance"]) for r in rows(out)}
     scenes = list(itertools.islice(edits("test"), pictures))
-    for i, kind, n, w in itertools.product(range(len(scenes)), CONTESTANTS, steps, guidance):
+    for n, w, kind in itertools.product(steps, guidance, kinds):
         # Without guidance nothing is tuned, and inverting with it is no contestant of its own.
-        if (i, kind, n, w) in done or (w == 1 and kind in ("null_text", "ddim, inverted with guidance")):
+        if w == 1 and kind in ("null_text", "ddim, inverted with guidance"):
             continue
-        told = measure(
-            prior,
-            render(scenes[i].source, prior.card.size),
-            scenes[i].source_caption,
-            CONTESTANTS[kind](n, w),
-            w,
-        )
-        with out.open("a") as file:
-            file.write(json.dumps({"picture": i, "kind": kind, "steps": n, "guidance": w, **told}) + "\n")
+        todo = [i for i in range(len(scenes)) if (i, kind, n, w) not in done]
+        for few in (todo[k : k + BATCH] for k in range(0, len(todo), BATCH)):
+            shown = [render(scenes[i].source, prior.card.size) for i in few]
+            captions = [scenes[i].source_caption for i in few]
+            told = measure(prior, shown, captions, CONTESTANTS[kind](n, w), w)
+            named = [
+                {"picture": i, "kind": kind, "steps": n, "guidance": w, **one}
+                for i, one in zip(few, told, strict=True)
+            ]
+            with out.open("a") as file:
+                file.writelines(json.dumps(row) + "\n" for row in named)
 
 
 def table(found: Iterable[Mapping[str, Any]]) -> str:
-    """Median error, seconds and evaluations of every kind, by steps and guidance, in Markdown."""
+    """Mean and standard deviation of the error, mean PSNR, seconds and evaluations of every kind, by steps and
+    guidance, in Markdown.
+    """
     groups: dict[tuple[str, int, float], list[Mapping[str, Any]]] = defaultdict(list)
     for row in found:
         groups[row["kind"], row["steps"], row["guidance"]].append(row)
     lines = [
-        "| kind | steps | guidance | error | seconds | evaluations | pictures |",
-        "|---|---|---|---|---|---|---|",
+        "| steps | guidance | kind | error | PSNR, dB | evaluations | seconds | n |",
+        "|--:|--:|---|--:|--:|--:|--:|--:|",
     ]
     for (kind, n, w), group in sorted(groups.items(), key=lambda item: (*item[0][1:], item[0][0])):
-        error, seconds, evaluations = (
-            statistics.median(r[key] for r in group) for key in ("error", "seconds", "evaluations")
-        )
+        values = {key: [row[key] for row in group] for key in ("error", "psnr", "evaluations", "seconds")}
+        mean = {key: statistics.mean(some) for key, some in values.items()}
+        spread = {k: statistics.stdev(some) if len(some) > 1 else 0.0 for k, some in values.items()}
         lines.append(
-            f"| {kind} | {n} | {w:g} | {error:.2g} | {seconds:.1f} | {evaluations:g} | {len(group)} |"
+            f"| {n} | {w:g} | {kind} | {mean['error']:.2g} ± {spread['error']:.1g} | {mean['psnr']:.1f} ± "
+            f"{spread['psnr']:.1f} | {mean['evaluations']:.0f} | {mean['seconds']:.1f} | {len(group)} |"
         )
     return "\n".join(lines)
 
@@ -121,14 +140,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=50)
+    parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--kinds", default="", help="some of them, by name, separated by ';'")
     parser.add_argument("--steps", default="10,20,50")
     parser.add_argument("--guidance", default="1,3,7.5")
     parser.add_argument("--out", type=Path, default=Path("runs/inversion.jsonl"))
     asked = parser.parse_args()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     steps, guidance = map(int, asked.steps.split(",")), list(map(float, asked.guidance.split(",")))
-    run(asked.out, asked.pictures, list(steps), guidance)
+    run(
+        asked.out,
+        asked.pictures,
+        asked.kinds.split(";") if asked.kinds else CONTESTANTS,
+        list(steps),
+        guidance,
+    )
     print(table(rows(asked.out)))
 
 
