@@ -213,7 +213,7 @@ class Optimizers(Experiment):
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:
-        left, right = drawing.beside(figure, (1.15, 1))
+        left, right = drawing.beside(figure, (0.85, 1))
         axis = left.subplots()
         for i, name in enumerate(levels(measured.rows, "optimizer")):
             outside, achieved = _trade(some(measured.rows, optimizer=name))

@@ -28,7 +28,7 @@ LABELS = {
     "achieved": "share of the change achieved",
     "direction": "direction: margin gained",
     "loss": "loss: mean squared gradient",
-    "iteration": "iteration",
+    "iteration": "step",
     "guidance": "guidance w",
     "time": "time t",
     "norm": "RMS of the SDS gradient",
@@ -127,7 +127,7 @@ def line(axis: Any, rows: Sequence[Row], x: str, y: str, label: str, i: int = 0)
 def strips(figure: Any, pictures: Mapping[str, NDArray[Any]], labels: Sequence[str]) -> None:
     """Blocks of pictures side by side: a row for every name (blocks, len(labels), h, w, 3), `labels` above."""
     array = np.stack([np.concatenate(list(blocks)) for blocks in pictures.values()])
-    heads = [f"iteration {labels[0]}", *labels[1:]] * (array.shape[1] // len(labels))
+    heads = [f"step {labels[0]}", *labels[1:]] * (array.shape[1] // len(labels))
     grid(figure, array, heads, list(pictures), block=len(labels))
 
 
@@ -150,7 +150,7 @@ def grid(
     for head, left in zip(heads, lefts, strict=False):
         axis.text(left + w / 2, -gap, head, ha="center", va="bottom", fontsize=7, linespacing=1.0)
     for side, top in zip(sides, tops, strict=False):
-        axis.text(-gap, top + h / 2, side, ha="right", va="center", fontsize=7, rotation=90)
+        axis.text(-gap, top + h / 2, side, ha="right", va="center", fontsize=7)
     return axis
 
 

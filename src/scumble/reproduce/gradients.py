@@ -105,7 +105,7 @@ class GradientMaps(Experiment):
         axis.plot([0, 100], [0, 100], color=drawing.FAINT, linestyle=":", label="evenly spread")
         for i, name in enumerate(MAPS):
             within = values(some(measured.rows, score=name), "inside")
-            shade = drawing.COLOURS[4] if i == 1 else drawing.colour(name)
+            shade = drawing.COLOURS[2] if i == 1 else drawing.colour(name)
             axis.plot(100 * area, 100 * within, drawing.MARKERS[i], color=shade, label=name)
         axis.set(xlabel="area of the mask [% of picture]", title="energy inside the mask [%]")
         axis.legend(loc="lower right")
