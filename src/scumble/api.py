@@ -69,12 +69,21 @@ def load(
     )
 
 
+def usual_method(model: str | Path | Prior) -> str:
+    """What edits with a model where no method is named: what its card names, else "dds". Loads nothing."""
+    if not isinstance(model, str | Path):
+        return model.card.method
+    from scumble.priors import load
+
+    return load.usual_method(str(model)) or "dds"
+
+
 def edit(
     image: PictureLike,
     *,
     source: str | None = None,
     target: str | None = None,
-    method: str | Method = "dds",
+    method: str | Method | None = None,
     model: str | Path | Prior = "scenes",
     mask: PictureLike | None = None,
     negative: str = "",
@@ -95,6 +104,7 @@ def edit(
         image: a path, a PIL image or a uint8 array, of any size; see `scumble.files`.
         method: a name ("dds"), which takes the values that the model's card recommends; an instance
             (`scumble.DDS(steps=100)`), which is taken literally; or "./file.py:Class", which runs that file.
+            None: the one that the model's card names, else "dds".
         model: what `load` takes, or a prior.
         mask: white may change, black stays exactly as it is; of the picture's size.
         settings: values for a method given by name, above the card's and the method's own.
@@ -130,7 +140,7 @@ def plan(
     *,
     source: str | None = None,
     target: str | None = None,
-    method: str | Method = "dds",
+    method: str | Method | None = None,
     model: str | Path | Prior = "scenes",
     mask: PictureLike | None = None,
     negative: str = "",
@@ -156,6 +166,7 @@ def plan(
     check_seed(seed)
     picture = files.read(image)
     drawn = None if mask is None else files.read_mask(mask, picture.size)
+    method = usual_method(model) if method is None else method
     kind = method_class(method) if isinstance(method, str) else type(method)
     check_settings(method, kind, settings or {})
     name = method if isinstance(method, str) else kind.__name__

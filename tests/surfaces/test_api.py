@@ -298,3 +298,20 @@ def test_a_model_without_words(circle: Image.Image) -> None:
     edit = scumble.edit(circle, target="", method="sdedit", model=folder, settings={"steps": 4})
     assert edit.picture is not None
     assert edit.picture.size == circle.size
+
+
+def test_the_card_names_the_method_where_nobody_does(
+    checkpoint: Callable[..., Path], circle: Image.Image, model: scumble.Prior
+) -> None:
+    folder = checkpoint(method="dds_fast", recommended={"dds_fast": {"steps": 2}})
+    for asked in (str(folder), scumble.load(folder)):
+        made = plan(circle, **WORDS, model=asked)
+        assert made.name == "dds_fast"
+        assert made.method == scumble.DDSFast(steps=2)
+    assert plan(circle, **WORDS, model=folder, method="dds").name == "dds"
+    assert plan(circle, **WORDS, model=model).name == "dds"
+
+
+def test_a_card_that_names_no_method_there_is(checkpoint: Callable[..., Path], circle: Image.Image) -> None:
+    with pytest.raises(InputError, match="did you mean 'dds'"):
+        plan(circle, **WORDS, model=checkpoint(method="ddss"))

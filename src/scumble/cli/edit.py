@@ -30,7 +30,7 @@ def command(
         list[str] | None,
         typer.Option(metavar="OLD=NEW", help="Instead of --target: the source with words changed; repeats."),
     ] = None,
-    method: options.Method = "dds",
+    method: options.Method = None,
     model: options.Model = "scenes",
     mask: options.MaskFile = None,
     negative: options.Negative = "",
@@ -107,9 +107,10 @@ def run(
     **what: Any,
 ) -> None:
     """Check everything, load, edit, save. Raises InputError before any work is done where that can be."""
-    from scumble import files
+    from scumble import api, files
 
     image = files.read(picture)
+    what["method"] = what["method"] or api.usual_method(what["model"])
     paths, sheet = delivery.paths(picture, what["method"], targets, seeds)
     delivery.check([*paths, *sheet], image, [picture, what["mask"]])
     if dry_run and estimate.download(

@@ -23,7 +23,12 @@ Given = Annotated[
     ),
 ]
 Method = Annotated[
-    str, typer.Option("--method", help="`scumble methods` lists them; ./file.py:Class runs your own.")
+    str | None,
+    typer.Option(
+        "--method",
+        help="`scumble methods` lists them; ./file.py:Class runs your own.  \\[default: what the model's card "
+        "names, else dds]",
+    ),
 ]
 Source = Annotated[str, typer.Option("--source", help="What the picture shows now.")]
 Negative = Annotated[str, typer.Option("--negative", help="What it shall not show.")]

@@ -48,7 +48,7 @@ def command(
         list[str] | None,
         typer.Option(metavar="OLD=NEW", help="Instead of --target: the source with words changed; repeats."),
     ] = None,
-    method: options.Method = "dds",
+    method: options.Method = None,
     model: options.Model = "scenes",
     mask: options.MaskFile = None,
     negative: options.Negative = "",
@@ -91,14 +91,15 @@ def command(
     its noise prediction, averaged over 8 fixed times and noises), less the same for the input. Measuring takes 16
     evaluations of the network a cell, which are not counted among the edit's.
     """
-    from scumble import artifacts
+    from scumble import api, artifacts
 
     swept = axes(over or [])
     (target,) = values.targets(source, [target] if target else [], change or [])
     fixed = {"target": target, "seed": seed, "method": method, "keep": values.keep(keep)}
-    for name, usual in {"target": "", "seed": 0, "method": "dds", "keep": "auto"}.items():
+    for name, usual in {"target": "", "seed": 0, "method": None, "keep": "auto"}.items():
         if name in swept and fixed[name] != usual:
             raise InputError(f"--{name}: --over sweeps it; leave one of the two out")
+    fixed["method"] = method or api.usual_method(model)
     shorthands = {"steps": steps, "guidance": guidance, "strength": strength}
     cells = variants(
         swept, values.settings(settings or [], shorthands), **fixed,

@@ -27,7 +27,7 @@ class Card:
 
     `domain`: one sentence on what it can draw. `words`: the only words it knows, None if open. `size`: canvas
     pixels of the long side; both canvas sides are multiples of `multiple`. `recommended`: method name ->
-    field -> value. `capabilities`: of "text", "gradient", "control".
+    field -> value. `method`: what edits with it where none is named. `capabilities`: of "text", "gradient", "control".
     """
 
     id: str
@@ -37,6 +37,7 @@ class Card:
     size: int
     multiple: int
     licence: str = "unknown"
+    method: str = "dds"
     recommended: Mapping[str, Mapping[str, object]] = field(default_factory=_nothing)
     capabilities: frozenset[str] = frozenset({"text", "gradient"})
 

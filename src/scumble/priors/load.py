@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -115,6 +116,16 @@ def models() -> dict[str, Card]:
 
     folders = {name: builtin(name) for name in BUILTIN}
     return {name: read_card(Folder(path, name, name)) for name, path in folders.items() if path.is_dir()}
+
+
+def usual_method(model: str) -> str | None:
+    """The method that the card of a model on this disk names; nothing is loaded."""
+    folder = builtin(model) if model in BUILTIN else Path(model).expanduser()
+    try:
+        named = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("method")
+    except (OSError, ValueError, AttributeError):
+        return None  # what is wrong with it, loading says
+    return named if isinstance(named, str) else None
 
 
 def find(model: str, *, revision: str | None = None, offline: bool = False) -> Folder:
