@@ -1,6 +1,7 @@
 """How fast the machinery is: what the library adds, what precision, layout and batches change, what methods take.
 
 Every table is of interleaved runs in one process, medians over rounds; memory is measured in processes of their own.
+On a processor the seconds are its own, summed over threads, so that other programs do not count.
 
     python benchmarks/machinery.py [--only overhead precision batch methods full] [--compile] [--rounds 7]
 
@@ -67,8 +68,13 @@ def method(prior: StableDiffusionPrior, name: str, steps: int | None) -> Any:
     return choose(name, get(name), prior.card, settings)[0]
 
 
-def medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
-    return {name: statistics.median(seconds) for name, seconds in interleaved(runs, rounds).items()}
+def medians(runs: dict[str, Run], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
+    return {name: statistics.median(seconds) for name, seconds in interleaved(runs, rounds, clock).items()}
+
+
+def clock(device: torch.device) -> Callable[[], float]:
+    """A processor's own seconds, which leave out what else the machine does; an accelerator's are those of the wall."""
+    return time.process_time if device.type == "cpu" else time.perf_counter
 
 
 def table(title: str, heads: Sequence[str], rows: Iterator[Sequence[object]]) -> None:
@@ -123,7 +129,7 @@ def overhead(
             "library": lambda chosen=chosen: chosen(prior, asked),
             "bare": lambda calls=calls: bare(calls),
         }
-        rounds_of = interleaved(runs, rounds)
+        rounds_of = interleaved(runs, rounds, clock(prior.device))
         ratios = [ours / theirs for ours, theirs in zip(*rounds_of.values(), strict=True)]
         seconds = (f"{statistics.median(rounds_of[run]):.3f}" for run in runs)
         yield name, made.evaluations, *seconds, f"{statistics.median(ratios):.3f} x"
@@ -175,7 +181,7 @@ def precision(
         for name, network in made.items()
         for rows in some_rows
     }
-    found = medians(runs, rounds)
+    found = medians(runs, rounds, clock(prior.device))
     for name in made:
         cells = (
             f"{1000 * found[f'{name} {rows}'] / rows:.1f} ms, "
@@ -194,7 +200,7 @@ def batch(
     chosen = method(prior, "dds", steps)
     asked = {b: request(prior, b) for b in pictures}
     runs: dict[str, Run] = {str(b): lambda b=b: chosen(prior, asked[b]) for b in pictures}
-    found = medians(runs, rounds)
+    found = medians(runs, rounds, clock(prior.device))
     first = found[str(pictures[0])] / pictures[0]
     for b in pictures:
         each = found[str(b)] / b
@@ -209,9 +215,9 @@ def alone(name: str, model: str, steps: int) -> tuple[int, float, float, float]:
     prior: Any = scumble.load(model, device="cpu")
     chosen, asked = method(prior, name, steps), request(prior)
     loaded = peak()
-    started = time.perf_counter()
+    started = time.process_time()
     made = chosen(prior, asked)
-    return made.evaluations, time.perf_counter() - started, loaded, peak()
+    return made.evaluations, time.process_time() - started, loaded, peak()
 
 
 def peak() -> float:
@@ -236,7 +242,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second in a product of large square matrices."""
     side = 8192 if device.type == "cuda" else 1024
     a = torch.ones(side, side, device=device, dtype=dtype)
-    return 2 * side**3 / medians({"": lambda: (a @ a)[0, 0].item()}, 5)[""]
+    return 2 * side**3 / medians({"": lambda: (a @ a)[0, 0].item()}, 5, clock(device))[""]
 
 
 def rate(prior: StableDiffusionPrior, some_rows: Sequence[int], rounds: int) -> Iterator[Sequence[object]]:
@@ -246,7 +252,8 @@ def rate(prior: StableDiffusionPrior, some_rows: Sequence[int], rounds: int) -> 
     operations, most = counter.get_total_flops(), matrix_rate(prior.device, prior._unet.dtype)
     for rows in some_rows:
         told = question(prior, rows)
-        reached = rows * operations / medians({"": lambda told=told: ask(prior._unet, *told)}, rounds)[""]
+        runs: dict[str, Run] = {"": lambda told=told: ask(prior._unet, *told)}
+        reached = rows * operations / medians(runs, rounds, clock(prior.device))[""]
         yield rows, f"{reached / 1e9:.0f}", f"{most / 1e9:.0f}", f"{reached / most:.0%}"
 
 

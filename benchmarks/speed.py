@@ -76,17 +76,19 @@ def contestants(folder: Path, steps: int) -> dict[str, Callable[[], object]]:
     return {"library": library, "standalone page": plain, "bare calls": bare}
 
 
-def interleaved(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleaved(
+    runs: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of every run in every round, after one round that warms up."""
     order, seconds = list(runs), {name: [] for name in runs}
     shuffle = random.Random(0)
     for round_ in range(-1, rounds):
         shuffle.shuffle(order)
         for name in order:
-            began = time.perf_counter()
+            began = clock()
             runs[name]()
             if round_ >= 0:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return seconds
 
 

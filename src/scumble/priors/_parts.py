@@ -103,6 +103,20 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     return DTYPES[name]
 
 
+class Precision:
+    """A module's dtype. diffusers walks through all modules for it; this only where the first weight has changed."""
+
+    def __init__(self, module: Any):
+        self._module = module
+        self._known: tuple[torch.dtype, torch.dtype] | None = None
+
+    def __call__(self) -> torch.dtype:
+        first = next(self._module.parameters()).dtype
+        if self._known is None or self._known[0] != first:
+            self._known = (first, self._module.dtype)
+        return self._known[1]
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars and no reports on unused weights while components load; settings come back."""

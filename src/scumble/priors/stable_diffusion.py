@@ -27,7 +27,7 @@ from scumble.priors._card import differentiable, latent_card, read_card
 from scumble.priors._folder import SCOPE, Folder, refuse_unet
 from scumble.priors._lora import LoRA
 from scumble.priors._memory import Desk, explained
-from scumble.priors._parts import load_parts, resolve_device, resolve_dtype
+from scumble.priors._parts import Precision, load_parts, resolve_device, resolve_dtype
 from scumble.priors._schedule import from_scheduler
 
 
@@ -56,6 +56,7 @@ class StableDiffusionPrior:
         self._unet, self._vae, self._text_encoder, self._tokenizer = unet, vae, text_encoder, tokenizer
         self._card = cache(card)
         self._bridge: Bridge | None = None
+        self._precision = Precision(unet)
         self._scale: float = vae.config.scaling_factor
         self._shift: float = getattr(vae.config, "shift_factor", None) or 0.0
         self._stride = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -236,7 +237,7 @@ class StableDiffusionPrior:
         return self.schedule.predict(x_t, at, **{self.schedule.prediction: out})
 
     def _call(self, x_t: Latent, t: Time, text: Text) -> Tensor:
-        dtype = self._unet.dtype
+        dtype = self._precision()
         # A control compares rows: under one, they stay together.
         size = 1 if self._desk.one_by_one and self._bridge is None else len(x_t)
         told = self.schedule.told(t)
