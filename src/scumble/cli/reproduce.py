@@ -14,7 +14,7 @@ from scumble.core.errors import InputError
 
 if TYPE_CHECKING:
     from scumble.core.prior import Card
-    from scumble.reproduce.experiment import Experiment
+    from scumble.reproduce.experiment import Experiment, Verdict
     from scumble.reproduce.material import Material
     from scumble.reproduce.run import Run
     from scumble.tasks import Tasks
@@ -71,13 +71,16 @@ def dds(
         raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
     voice = Voice(quiet)
     from scumble import api
+    from scumble.checks import check_seed
     from scumble.reproduce.drawing import check_matplotlib
     from scumble.reproduce.figures import chosen
     from scumble.reproduce.run import Run
+    from scumble.tasks import folder_tasks
 
     experiments = chosen(figure or (), n=n, steps=steps)
     check_matplotlib()
-    listed = _listed(data, n)
+    check_seed(seed)
+    listed = folder_tasks(data, n) if data else None
     with voice.waiting(f"loading {model}"):
         prior = api.load(model, device=device, dtype=dtype)
     if listed is None and prior.card.words is None:
@@ -106,17 +109,17 @@ def perform(run: Run, experiments: Sequence[Experiment], voice: Voice) -> None:
         run.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{run.out}: cannot be made ({error.strerror}); choose another with -o") from error
-    verdicts: dict[str, str] = {}
+    verdicts: list[Verdict] = []
     for one in experiments:
-        verdicts[one.name] = run.make(one).sentence
+        verdicts.append(run.make(one))
         run.report()
         typer.echo(run.file(one.name, ".png"))
-        voice.say(f"{one.name}: {verdicts[one.name]}")
+        voice.say(f"{one.name}: {verdicts[-1].sentence}")
     typer.echo(run.out / "report.md")
     typer.echo(_sheet(run, experiments, verdicts))
 
 
-def _sheet(run: Run, experiments: Sequence[Experiment], verdicts: dict[str, str]) -> Path:
+def _sheet(run: Run, experiments: Sequence[Experiment], verdicts: Sequence[Verdict]) -> Path:
     from PIL import Image
 
     from scumble import files
@@ -125,21 +128,15 @@ def _sheet(run: Run, experiments: Sequence[Experiment], verdicts: dict[str, str]
     cells = [
         sheets.Cell(
             Image.open(run.file(one.name, ".png")).convert("RGB"),
-            [one.title, verdicts[one.name].partition(":")[0]],
-            verdicts[one.name].startswith("Does not"),
+            [one.title, "holds" if verdict.holds else "does not hold"],
+            not verdict.holds,
         )
-        for one in experiments
+        for one, verdict in zip(experiments, verdicts, strict=True)
     ]
     path = run.out / "sheet.png"
     title = f"The experiments of the DDS paper on {run.material.prior.card.id}"
     files.save(sheets.sheet(cells, title=title, note="Framed: the claim does not hold here."), path)
     return path
-
-
-def _listed(data: Path | None, n: int | None) -> Tasks | None:
-    from scumble.tasks import folder_tasks
-
-    return folder_tasks(data, n) if data else None
 
 
 def _guidance(card: Card, given: float | None) -> float:
@@ -169,7 +166,7 @@ def _edits(
     for one in experiments:
         need = lacking(one, listed)
         told = f"{one.name}: it needs a {need} for every edit of the list (docs/bench.md)"
-        if need and (asked or len(experiments) == 1):
+        if need and asked:
             raise InputError(f"--figure {told}")
         if need:
             voice.say(f"left out: {told}")

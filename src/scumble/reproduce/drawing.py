@@ -148,7 +148,7 @@ def grid(
     axis.imshow(canvas)
     bare(axis)
     for head, left in zip(heads, lefts, strict=False):
-        axis.text(left + w / 2, -gap, head, ha="center", va="bottom", fontsize=7, linespacing=1.0)
+        axis.text(left + w / 2, -gap, head, ha="center", va="baseline", fontsize=7, linespacing=1.0)
     for side, top in zip(sides, tops, strict=False):
         axis.text(-gap, top + h / 2, side, ha="right", va="center", fontsize=7)
     return axis
