@@ -92,6 +92,11 @@ def test_an_empty_mask_is_refused(says: str, b: Tensor | None, data: dict[str, A
         METHOD(prior(b), request(**data))
 
 
+def test_the_picture_whose_mask_is_empty_is_named() -> None:
+    with pytest.raises(InputError, match="mask: empty of picture 2 of 2; the prompts disagree nowhere"):
+        METHOD(prior(), request(image=torch.zeros(2, 3, 4, 8, dtype=torch.float64), target=["b", "a"]))
+
+
 def test_a_mask_of_everything_is_refused() -> None:
     with pytest.raises(InputError, match="mask: it is the whole picture; raise the threshold"):
         DiffEdit(steps=10, draws=2, threshold=0.1)(prior(torch.full((3, 4, 8), -0.6)), request())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from scumble.core.errors import InputError
 from scumble.core.inversion import Inversion
@@ -117,11 +118,12 @@ class DiffEdit:
         covered = mask.mean((1, 2, 3))
         if bool((covered == 0).any()):
             raise InputError(
-                "mask: empty; the prompts disagree nowhere in the picture more than elsewhere. Lower the "
-                "threshold, take prompts that differ in what is there, or draw a mask"
+                f"mask: empty{_which(covered == 0)}; the prompts disagree nowhere in the picture more than elsewhere. "
+                "Lower the threshold, take prompts that differ in what is there, or draw a mask"
             )
         if bool((covered == 1).any()):
-            raise InputError("mask: it is the whole picture; raise the threshold, or draw a mask")
+            which = _which(covered == 1)
+            raise InputError(f"mask: it is the whole picture{which}; raise the threshold, or draw a mask")
         return mask
 
     def _drawn(self, job: Job, inversion: Inversion) -> Mask:
@@ -131,6 +133,11 @@ class DiffEdit:
         if not bool(mask.any()):
             raise InputError("mask: empty; nothing may change. Draw what may, or leave it to be found")
         return mask
+
+
+def _which(refused: Tensor) -> str:
+    """ " of picture 3 of 8", where there are several."""
+    return f" of picture {int(refused.nonzero()[0]) + 1} of {len(refused)}" if len(refused) > 1 else ""
 
 
 def difference(
