@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from scumble.core.errors import InputError
 from scumble.priors import load as load_module
 from scumble.priors._folder import Folder
+from scumble.priors._parts import resolve_device
 from scumble.priors.load import load_prior, models
 from scumble.priors.pixel import PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
@@ -291,3 +292,16 @@ def test_loading_is_silent_and_leaves_no_setting_behind(folder: Path, capfd: pyt
     load_prior(str(folder), device="cpu")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_device_that_is_not_here_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise NotImplementedError(
+            "No kernel for 'MPS'. This could be because of many things, see https://..."
+        )
+
+    monkeypatch.setattr(torch, "empty", fail)
+    with pytest.raises(
+        InputError, match=r"^device: 'mps' cannot be used here \(No kernel for 'MPS'\); try cpu$"
+    ):
+        resolve_device("mps")

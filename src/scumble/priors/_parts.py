@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -85,7 +86,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = re.split(r"\n|\. ", str(error), maxsplit=1)[0]  # torch adds a page on its backends
         raise InputError(f"device: {str(device)!r} cannot be used here ({reason}); try cpu") from error
 
 
