@@ -44,7 +44,7 @@ from scumble.scenes import KINDS, SceneEdit, edits, render
 from scumble.tasks import SEED
 
 SIZES = ((128, 128), (200, 300), (512, 384), (300, 170))  # (width, height)
-SQUARES = ((128, 128), (384, 384))  # of edits that a bench has made
+SQUARES = ((128, 128), (256, 256))  # of edits that a bench has made
 GLOBAL = ("background", "look")
 BATCH = 20
 
