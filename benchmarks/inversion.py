@@ -47,7 +47,9 @@ CONTESTANTS: Mapping[str, Callable[[int, float], Inverter]] = {
     "ddim, inverted with guidance": lambda steps, w: DDIMInverter(steps=steps, guidance=w),
     "regularised": lambda steps, w: RegularisedInverter(steps=steps),
     "npi": lambda steps, w: NPIInverter(steps=steps),
+    "npi, told source": lambda steps, w: NPIInverter(steps=steps, told="source"),
     "null_text": lambda steps, w: NullTextInverter(steps=steps, guidance=w),
+    "null_text, told source": lambda steps, w: NullTextInverter(steps=steps, guidance=w, told="source"),
     "edit_friendly": lambda steps, w: EditFriendlyInverter(steps=steps, guidance=w),
     "direct": lambda steps, w: DirectInverter(steps=steps),
     "direct, stored differences": lambda steps, w: DirectInverter(steps=steps, guidance=w, explicit=True),
@@ -99,7 +101,7 @@ def run(
     scenes = list(itertools.islice(edits("test"), pictures))
     for n, w, kind in itertools.product(steps, guidance, kinds):
         # Without guidance nothing is tuned, and inverting with it is no contestant of its own.
-        if w == 1 and kind in ("null_text", "ddim, inverted with guidance"):
+        if w == 1 and ("null_text" in kind or kind == "ddim, inverted with guidance"):
             continue
         todo = [i for i in range(len(scenes)) if (i, kind, n, w) not in done]
         for few in (todo[k : k + BATCH] for k in range(0, len(todo), BATCH)):

@@ -114,13 +114,14 @@ class DirectInverter(_OnGrid):
 
     guidance: float = 7.5
     explicit: bool = False
+    told: Told = "target"
 
     @property
     def phases(self) -> int:
         return 2 if self.explicit else 1
 
     def __call__(self, job: Job, total: int) -> Inversion:
-        pivot = DDIMInverter(steps=self.steps, skip=self.skip)(job, total)
+        pivot = DDIMInverter(steps=self.steps, skip=self.skip, told=self.told)(job, total)
         direct = replace(pivot, kind="direct", forced=True, settings=asdict(self))
         if not self.explicit:
             return direct
@@ -168,13 +169,14 @@ class NullTextInverter(_OnGrid):
 
     guidance: float = 7.5
     tuning: Tuning = field(default_factory=Tuning)
+    told: Told = "target"
 
     @property
     def phases(self) -> int:
         return 2
 
     def __call__(self, job: Job, total: int) -> Inversion:
-        pivot = DDIMInverter(steps=self.steps, skip=self.skip)(job, total)
+        pivot = DDIMInverter(steps=self.steps, skip=self.skip, told=self.told)(job, total)
         rows, steps = job.sources, len(pivot.pairs)
         tuned = tune_null_text(
             job.prior, pivot.trajectory, pivot.pairs, job.text(job.source, rows), job.text(job.negative, rows),

@@ -1,7 +1,7 @@
 """Direct Inversion (Ju et al. 2024): the source branch of an edit is put back on its own chain after each step."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 
@@ -12,6 +12,7 @@ from scumble.core.prior import Prior, guide_branches
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent
 from scumble.inversions import DirectInverter, begin, prepare, replay
+from scumble.loops.invert import Told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,9 @@ class DirectInversion:
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
     share: float = param(
         1.0, ge=0, le=1, try_=0.5, help="how much of the source's correction the target takes"
+    )
+    told: str = param(
+        "target", choices=("target", "source"), try_="source", help="the level the network is told going up"
     )
     compat: str = param(
         "", choices=("", "authors"), try_="authors", help="store the differences beforehand, as published"
@@ -77,4 +81,9 @@ class DirectInversion:
         return job.edit(x[n:])
 
     def _inverter(self) -> DirectInverter:
-        return DirectInverter(steps=self.steps, guidance=self.guidance, explicit=self.compat == "authors")
+        return DirectInverter(
+            steps=self.steps,
+            guidance=self.guidance,
+            explicit=self.compat == "authors",
+            told=cast(Told, self.told),
+        )

@@ -1,7 +1,7 @@
 """Negative-prompt inversion (Miyake et al. 2023): null-text inversion in closed form, without any tuning."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 
@@ -9,6 +9,7 @@ from scumble.core.inversion import Inversion
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.inversions import NPIInverter, prepare, resample
+from scumble.loops.invert import Told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,9 @@ class NPI:
     guidance: float = param(
         7.5, ge=0, try_=3.0, help="how far from the source prompt to the target's; 1 is there"
     )
+    told: str = param(
+        "target", choices=("target", "source"), try_="source", help="the level the network is told going up"
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -41,8 +45,11 @@ class NPI:
     @torch.no_grad()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The chain up to noise, with the source prompt for a null text, for this and other editors."""
-        return prepare(self, NPIInverter(steps=self.steps), prior, request, on_step)
+        return prepare(self, self._inverter(), prior, request, on_step)
 
     @torch.no_grad()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
-        return resample(self, NPIInverter(steps=self.steps), self.guidance, prior, request, on_step)
+        return resample(self, self._inverter(), self.guidance, prior, request, on_step)
+
+    def _inverter(self) -> NPIInverter:
+        return NPIInverter(steps=self.steps, told=cast(Told, self.told))

@@ -1,7 +1,7 @@
 """Null-text inversion (Mokady et al. 2023): tune the null text, move by move, until guidance keeps to the picture."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 
@@ -10,6 +10,7 @@ from scumble.core.inversion import Inversion
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.inversions import NullTextInverter, prepare, resample
+from scumble.loops.invert import Told
 from scumble.tuning.null_text import Tuning
 
 
@@ -45,6 +46,9 @@ class NullText:
     )
     early_stop: float = param(1e-5, ge=0, try_=10.0, help="a loss below which a step's tuning ends")
     growth: float = param(1e-3, ge=0, try_=100.0, help="by how much early_stop grows up to the last step")
+    told: str = param(
+        "target", choices=("target", "source"), try_="source", help="the level the network is told going up"
+    )
     compat: str = param(
         "", choices=("", "authors"), try_="authors", help="follow the published code where it differs"
     )
@@ -71,4 +75,6 @@ class NullText:
             growth=self.growth,
             published=self.compat == "authors",
         )
-        return NullTextInverter(steps=self.steps, guidance=self.guidance, tuning=tuning)
+        return NullTextInverter(
+            steps=self.steps, guidance=self.guidance, tuning=tuning, told=cast(Told, self.told)
+        )
