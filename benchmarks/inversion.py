@@ -116,26 +116,39 @@ def run(
                 file.writelines(json.dumps(row) + "\n" for row in named)
 
 
-def table(found: Iterable[Mapping[str, Any]]) -> str:
-    """Mean and standard deviation of the error, mean PSNR, seconds and evaluations of every kind, by steps and
-    guidance, in Markdown.
-    """
+def table(found: Iterable[Mapping[str, Any]], show: Callable[[Sequence[Mapping[str, Any]]], str]) -> str:
+    """What `show` says of every kind's rows, by steps and guidance, in Markdown."""
     groups: dict[tuple[str, int, float], list[Mapping[str, Any]]] = defaultdict(list)
     for row in found:
         groups[row["kind"], row["steps"], row["guidance"]].append(row)
+    columns = sorted({(steps, w) for _, steps, w in groups})
     lines = [
-        "| steps | guidance | kind | error | PSNR, dB | evaluations | seconds | n |",
-        "|--:|--:|---|--:|--:|--:|--:|--:|",
+        "| kind | " + " | ".join(f"{steps} steps, w {w:g}" for steps, w in columns) + " |",
+        "|---|" + "--:|" * len(columns),
     ]
-    for (kind, n, w), group in sorted(groups.items(), key=lambda item: (*item[0][1:], item[0][0])):
-        values = {key: [row[key] for row in group] for key in ("error", "psnr", "evaluations", "seconds")}
-        mean = {key: statistics.mean(some) for key, some in values.items()}
-        spread = {k: statistics.stdev(some) if len(some) > 1 else 0.0 for k, some in values.items()}
-        lines.append(
-            f"| {n} | {w:g} | {kind} | {mean['error']:.2g} ± {spread['error']:.1g} | {mean['psnr']:.1f} ± "
-            f"{spread['psnr']:.1f} | {mean['evaluations']:.0f} | {mean['seconds']:.1f} | {len(group)} |"
-        )
+    for kind in [name for name in CONTESTANTS if any(key[0] == name for key in groups)]:
+        cells = [show(groups[kind, *column]) if (kind, *column) in groups else "" for column in columns]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def error(group: Sequence[Mapping[str, Any]]) -> str:
+    """Mean and standard deviation."""
+    values = [row["error"] for row in group]
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.2g} ± {spread:.1g}" if max(values) > 1e-5 else "0"
+
+
+def decibels(group: Sequence[Mapping[str, Any]]) -> str:
+    values = [row["psnr"] for row in group]
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.1f} ± {spread:.1f}"
+
+
+def cost(group: Sequence[Mapping[str, Any]]) -> str:
+    """Evaluations and seconds, per picture."""
+    n, seconds = (statistics.mean(row[key] for row in group) for key in ("evaluations", "seconds"))
+    return f"{n:.0f}, {seconds:.1f} s"
 
 
 def main() -> None:
@@ -157,7 +170,9 @@ def main() -> None:
         list(steps),
         guidance,
     )
-    print(table(rows(asked.out)))
+    found = rows(asked.out)
+    print(*(table(found, show) for show in (error, decibels, cost)), sep="\n\n")
+    print(f"\n{len({row['picture'] for row in found})} pictures at most; codec apart")
 
 
 if __name__ == "__main__":
