@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "reproduce": BELOW_SURFACES,
     "batch": BELOW_SURFACES,
     "web": BELOW_SURFACES,
-    "cli": BELOW_SURFACES | {"train", "bench", "reproduce"},  # the front door: its commands start the other surfaces
+    "cli": BELOW_SURFACES | {"train", "bench", "reproduce"},  # the front door to the others
     "__init__": BELOW_SURFACES,
     "__main__": {"cli"},
 }
