@@ -5,7 +5,7 @@ On a processor the seconds are its own, summed over threads, so that other progr
 
     python benchmarks/machinery.py [--only overhead precision batch methods full] [--compile] [--rounds 7]
 
-* overhead: methods against nothing but their own network and codec calls, recorded and made again;
+* overhead: methods against the network and codec calls within them;
 * precision: one call of the network in several precisions and layouts, and compiled (--compile: a minute more);
 * batch: DDS on 1 to 16 pictures at once; the cost of a picture must not rise;
 * methods: evaluations, time and peak memory of every method;
@@ -88,29 +88,23 @@ def table(title: str, heads: Sequence[str], rows: Iterator[Sequence[object]]) ->
 
 
 @contextmanager
-def recorded(prior: StableDiffusionPrior) -> Iterator[list[Run]]:
-    """Every call of a network inside, to be made again."""
-    calls: list[Run] = []
-
-    def note(module: nn.Module, args: Any, kwargs: Any) -> None:
-        calls.append(lambda: module(*args, **kwargs))
-
+def inside(prior: StableDiffusionPrior) -> Iterator[list[float]]:
+    """The seconds that each call of a network takes, those of the codec and the text encoder included."""
+    calls: list[float] = []
     vae = prior._vae
     hooks = [
-        part.register_forward_pre_hook(note, with_kwargs=True)
+        hook
         for part in (prior._unet, prior._text_encoder, vae.encoder, vae.decoder)
+        for hook in (
+            part.register_forward_pre_hook(lambda *_: calls.append(-time.process_time())),
+            part.register_forward_hook(lambda *_: calls.append(calls.pop() + time.process_time())),
+        )
     ]
     try:
         yield calls
     finally:
         for hook in hooks:
             hook.remove()
-
-
-@torch.no_grad()
-def bare(calls: Sequence[Run]) -> None:
-    for call in calls:
-        call()
 
 
 def overhead(
@@ -122,17 +116,14 @@ def overhead(
         needs = get(name).needs
         if needs.gradient or needs.control:
             continue
-        chosen = method(prior, name, steps)
-        with recorded(prior) as calls:
-            made = chosen(prior, asked)
-        runs: dict[str, Run] = {
-            "library": lambda chosen=chosen: chosen(prior, asked),
-            "bare": lambda calls=calls: bare(calls),
-        }
-        rounds_of = interleaved(runs, rounds, clock(prior.device))
-        ratios = [ours / theirs for ours, theirs in zip(*rounds_of.values(), strict=True)]
-        seconds = (f"{statistics.median(rounds_of[run]):.3f}" for run in runs)
-        yield name, made.evaluations, *seconds, f"{statistics.median(ratios):.3f} x"
+        chosen, ratios = method(prior, name, steps), list[float]()
+        made = chosen(prior, asked)  # warms up
+        for _ in range(rounds):
+            with inside(prior) as calls:
+                started = time.process_time()
+                chosen(prior, asked)
+                ratios.append((time.process_time() - started) / sum(calls))
+        yield name, made.evaluations, f"{statistics.median(ratios):.3f} x"
 
 
 # What precision and layout change ------------------------------------------------------------------------
@@ -289,7 +280,7 @@ def main() -> None:
     prior: Any = scumble.load(args.model, device="cpu", dtype="float32")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {steps} steps, medians of {rounds}")
     if "overhead" in args.only:
-        heads = ("method", "evaluations", "seconds", "bare calls", "the library takes")
+        heads = ("method", "evaluations", "the library takes")
         table("What the library adds", heads, overhead(prior, steps, rounds, args.methods))
     if "precision" in args.only:
         heads = ("network", *(f"an evaluation, {rows} rows at once" for rows in args.rows))
