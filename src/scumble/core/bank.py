@@ -130,7 +130,7 @@ def fill(job: Job, z: Latent, times: Sequence[float], draws: int, *, antithetic:
     for i in range(0, len(levels), size):
         some, t = noise[i : i + size], torch.cat(levels[i : i + size])
         x_t = schedule.mix(z.repeat(len(some), 1, 1, 1), torch.cat(some), t)
-        eps += job.prior.predict(x_t, t, text.take([*range(len(z))] * len(some))).eps.split(len(z))
+        eps.append(job.prior.predict(x_t, t, text.take([*range(len(z))] * len(some))).eps)
     shape = len(times), draws, *z.shape
     return SourceBank(
         prior=job.prior.card.id,
@@ -142,5 +142,5 @@ def fill(job: Job, z: Latent, times: Sequence[float], draws: int, *, antithetic:
         times=tuple(times),
         antithetic=antithetic,
         noise=torch.stack(noise).reshape(shape),
-        eps=torch.stack(eps).reshape(shape),
+        eps=torch.cat(eps).reshape(shape),
     )
