@@ -107,7 +107,7 @@ def opacity(delta: Field, keep: Keep = "auto") -> tuple[Field, float]:
     out a little and softened.
     """
     d = _smooth(np.abs(delta).mean(2))
-    threshold = _auto(d) if keep == "auto" else float(keep)
+    threshold = _auto(d, delta) if keep == "auto" else float(keep)
     ramp = np.clip(d / max(threshold, 1e-6) - 1, 0, 1)
     soft = ramp * ramp * (3 - 2 * ramp)
     soft[~_connected(soft > 0, soft == 1)] = 0
@@ -118,14 +118,15 @@ def opacity(delta: Field, keep: Keep = "auto") -> tuple[Field, float]:
     return _mean(_widest(closed, 2 * EDGE), EDGE), threshold
 
 
-def _auto(d: Field) -> float:
+def _auto(d: Field, delta: Field) -> float:
     """The threshold of a picture: well above its noise floor, if some change stands out from that.
 
-    The floor is the median, as most of the picture is not edited; a median above MOST says that it is.
+    The floor is the median, as most of the picture is not edited; a median above MOST says that it is, and so does
+    one colour that most of the picture moved by: noise goes both ways.
     """
-    floor = float(np.median(d))
+    floor, shift = float(np.median(d)), float(np.abs(np.median(delta, (0, 1))).mean())
     threshold = min(max(NOISE * floor, LEAST), MOST)
-    return threshold if floor < MOST and d.max() > 2 * threshold else LEAST
+    return threshold if floor < MOST and shift < LEAST and d.max() > 2 * threshold else LEAST
 
 
 def _colour(d0: Field, d1: Field, picture: Image.Image, fit: Fit, box: Box | None) -> Image.Image:

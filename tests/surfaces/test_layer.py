@@ -116,6 +116,17 @@ def test_a_global_edit_is_whole(amount: float) -> None:
     assert lifted.changed == 1
 
 
+def test_a_dark_ground_that_only_brightens_a_little_is_not_left_behind() -> None:
+    delta = flat()
+    delta[:] = (0.02, 0.02, 0.18)  # night to day before black: less than noise may be, but all one way
+    delta[40:60, 40:60] = 0.9
+    assert opacity(delta)[0].min() == 1
+    rng = np.random.default_rng(0)
+    noise = flat(128) + rng.uniform(-0.14, 0.14, (128, 128, 1))
+    noise[40:60, 40:60] = 0.9
+    assert opacity(noise)[0].min() == 0, "as much noise goes both ways"
+
+
 def test_the_threshold_follows_the_noise_floor() -> None:
     _, _, image = fitted((128, 128))
     spot = 0.9 * disc(image, 0.3, 0.5, 0.12)
