@@ -51,5 +51,7 @@ def loaded(model: scumble.Prior, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return model
 
     monkeypatch.setattr(api, "load", load)
-    monkeypatch.setattr(api, "usual_method", lambda model: "dds")  # whatever it is called, its card names none
+    monkeypatch.setattr(
+        api, "usual_method", lambda model: "dds"
+    )  # whatever it is called, its card names none
     return asked
