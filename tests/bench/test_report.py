@@ -125,6 +125,8 @@ def test_looks_at_the_test_split_are_told(files: list[Path]):
     assert "measured on" not in report(files)
     (files[0].parent / "test-runs.jsonl").write_text("{}\n{}\n")
     assert "the test split was measured on 2 times" in report(files)
+    log = files[0].parent / "test-runs.jsonl"
+    assert report([*files, log]) == report(files)  # as in FOLDER/*.jsonl
 
 
 def test_one_method_with_two_models_is_two_rows(tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scumble.bench.rows import Row, read_rows
+from scumble.bench.rows import TESTS, Row, read_rows
 from scumble.bench.statistics import by_edit, difference, estimate
 from scumble.bench.tables import FORMATS, Column, Table
 from scumble.core.errors import InputError
@@ -56,6 +56,8 @@ def gather(paths: Sequence[Path]) -> dict[str, list[Row]]:
     """The rows of every method; one that comes with other settings in another file is named after the file, too."""
     found: dict[str, list[Row]] = {}
     for path in paths:
+        if path.name == TESTS and len(paths) > 1:  # as in FOLDER/*.jsonl
+            continue
         rows = read_rows(path)
         label = rows[0]["method"]
         known = found.get(label)
@@ -138,9 +140,9 @@ def notes(methods: Mapping[str, Sequence[Row]], paths: Sequence[Path]) -> list[s
         settings.setdefault(words, []).append(f"{method} ({seeds} seed{'s' if seeds > 1 else ''})")
     told += [f"{words}: {', '.join(some)}" for words, some in settings.items()]
     told += [sentinels(methods)] if any(map(_sentinel, methods)) else []
-    logs = {path.parent / "test-runs.jsonl" for path in paths}
+    logs = {path.parent / TESTS for path in paths}
     looks = sum(len(log.read_text(encoding="utf-8").splitlines()) for log in logs if log.exists())
-    return [*told, f"the test split was measured on {looks} times (test-runs.jsonl)"] if looks else told
+    return [*told, f"the test split was measured on {looks} times ({TESTS})"] if looks else told
 
 
 def sentinels(methods: Mapping[str, Sequence[Row]]) -> str:

@@ -13,6 +13,9 @@ Row = dict[str, Any]
 SETTINGS = ("method", "parameters", "bench")
 """What all rows of a file share."""
 
+TESTS = "test-runs.jsonl"
+"""In the output folder: a line for every time that something was measured on a test split."""
+
 KEYS = ("id", "kind", "seed", "repeat", "scores", *SETTINGS)
 
 

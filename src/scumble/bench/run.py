@@ -14,16 +14,13 @@ from PIL import Image
 from scumble import files
 from scumble.bench.contestants import Contestant, Ready
 from scumble.bench.making import Placed, batches, make
-from scumble.bench.rows import Row, append, resume
+from scumble.bench.rows import TESTS, Row, append, resume
 from scumble.bench.stages import Stage
 from scumble.core.errors import InputError
 from scumble.core.pixels import Pixels, rms
 from scumble.judge import Judged, judge
 from scumble.machine import limits
 from scumble.tasks import MOST
-
-TESTS = "test-runs.jsonl"
-"""In the output folder: a line for every time that something was measured on a test split."""
 
 Tell = Callable[[str, int, int, float], None]
 """Told after every batch: (label, edits done, edits in all, seconds left)."""
