@@ -102,11 +102,14 @@ def test_steps_are_reported_and_cancelling_works(model: scumble.Prior, circle: I
 
 
 def test_words_are_checked(checkpoint: Callable[..., Path], circle: Image.Image) -> None:
-    folder = checkpoint(words=["a", "red", "blue", "circle"], domain="It knows coloured circles.")
+    folder = checkpoint(words=["a", "red", "blue", "circle"], domain="drawings of coloured circles")
     with pytest.raises(InputError) as caught:
         scumble.edit(circle, source="a red circel", target="a corgi", model=folder, settings=QUICK)
     message = str(caught.value)
-    assert "'circel' (did you mean 'circle'?), 'corgi'. It knows coloured circles. " in message
+    assert (
+        "'circel' (did you mean 'circle'?), 'corgi'; it is made for: drawings of coloured circles. "
+        in message
+    )
     assert "stable-diffusion-v1-5" in message
     assert "--force" in message
     with pytest.warns(DomainWarning, match="corgi"):

@@ -9,8 +9,8 @@ import scumble
 from scumble.methods import METHODS
 
 NAMES = [
-    "CDS", "Cancelled", "Card", "DDIMInversion", "DDS", "DiffEdit", "DirectInversion", "Edit", "EditFriendly",
-    "EditRequest", "FlowEdit", "IDS", "InputError", "Inversion", "LEDITSpp", "MachineError", "MasaCtrl",
+    "CDS", "Cancelled", "Card", "DDIMInversion", "DDS", "DDSFast", "DiffEdit", "DirectInversion", "Edit",
+    "EditFriendly", "EditRequest", "FlowEdit", "IDS", "InputError", "Inversion", "LEDITSpp", "MachineError", "MasaCtrl",
     "NFSD", "NPI", "Noise", "NullText", "P2P", "PDS", "Pix2PixZero", "PlugAndPlay", "Prior", "SBP", "SDEdit",
     "SDS", "Schedule", "Step", "Tape", "Text", "edit", "load", "pull",
 ]  # fmt: skip
