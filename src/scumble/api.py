@@ -178,9 +178,8 @@ def plan(
 
     prior = load(model, **loading) if isinstance(model, str | Path) else check_loading(model, loading)
     card = prior.card
-    check_model(
-        card, name, kind.needs, target or (source if given else None)
-    )  # given: it may say what to show
+    shown = target or (source if given else None)  # what is given may say what to show
+    check_model(card, name, kind.needs, shown)
     check_words(card, [source or "", target or "", negative], force)
     chosen, origins = choose(method, kind, card, settings or {}, paper)
     long_side = size or card.size

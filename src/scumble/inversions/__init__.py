@@ -2,7 +2,7 @@
 them. Which inversion and which editor are two choices, not one.
 """
 
-from scumble.inversions.editing import begin, prepare, replay, resample
+from scumble.inversions.editing import begin, prepare, replay, resample, told
 from scumble.inversions.kinds import (
     KINDS,
     DDIMInverter,
@@ -29,4 +29,5 @@ __all__ = [
     "prepare",
     "replay",
     "resample",
+    "told",
 ]

@@ -3,18 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any, get_args
 
 from scumble.core.errors import InputError
 from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Prior, guide
-from scumble.core.request import Each, Edit, EditRequest, Method, OnStep, Watch
+from scumble.core.request import Each, Edit, EditRequest, Method, OnStep, Watch, param
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent
 from scumble.inversions.kinds import Inverter, drawn
 from scumble.loops.ddim import ddim
 from scumble.loops.dpm import dpm
+from scumble.loops.invert import Told
+
+
+def told() -> Any:
+    """The hyper-parameter of editors that walk up the chain: which level the network is told."""
+    return param(
+        "target", choices=get_args(Told)[::-1], try_="source", help="the level the network is told going up"
+    )
 
 
 def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[Inversion, Watch]:

@@ -10,7 +10,7 @@ import torch
 from scumble.core.inversion import Inversion
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
-from scumble.inversions import DDIMInverter, prepare, resample
+from scumble.inversions import DDIMInverter, prepare, resample, told
 from scumble.loops.invert import Told
 
 
@@ -39,9 +39,7 @@ class DDIMInversion:
     inversion_guidance: float = param(
         1.0, ge=0, try_=3.0, help="on the way up; anything but 1 loses the picture"
     )
-    told: str = param(
-        "target", choices=("target", "source"), try_="source", help="the level the network is told going up"
-    )
+    told: str = told()
     refine: int = param(
         0, ge=0, try_=2, help="repeats of every move up, towards the exact inverse of the step down"
     )

@@ -11,7 +11,7 @@ from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, guide_branches
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent
-from scumble.inversions import DirectInverter, begin, prepare, replay
+from scumble.inversions import DirectInverter, begin, prepare, replay, told
 from scumble.loops.invert import Told
 
 
@@ -44,9 +44,7 @@ class DirectInversion:
     share: float = param(
         1.0, ge=0, le=1, try_=0.5, help="how much of the source's correction the target takes"
     )
-    told: str = param(
-        "target", choices=("target", "source"), try_="source", help="the level the network is told going up"
-    )
+    told: str = told()
     compat: str = param(
         "", choices=("", "authors"), try_="authors", help="store the differences beforehand, as published"
     )

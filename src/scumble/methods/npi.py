@@ -8,7 +8,7 @@ import torch
 from scumble.core.inversion import Inversion
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
-from scumble.inversions import NPIInverter, prepare, resample
+from scumble.inversions import NPIInverter, prepare, resample, told
 from scumble.loops.invert import Told
 
 
@@ -35,9 +35,7 @@ class NPI:
     guidance: float = param(
         7.5, ge=0, try_=3.0, help="how far from the source prompt to the target's; 1 is there"
     )
-    told: str = param(
-        "target", choices=("target", "source"), try_="source", help="the level the network is told going up"
-    )
+    told: str = told()
 
     def __post_init__(self) -> None:
         validate(self)

@@ -9,7 +9,7 @@ from scumble.core.errors import InputError
 from scumble.core.inversion import Inversion
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
-from scumble.inversions import NullTextInverter, prepare, resample
+from scumble.inversions import NullTextInverter, prepare, resample, told
 from scumble.loops.invert import Told
 from scumble.tuning.null_text import Tuning
 
@@ -46,9 +46,7 @@ class NullText:
     )
     early_stop: float = param(1e-5, ge=0, try_=10.0, help="a loss below which a step's tuning ends")
     growth: float = param(1e-3, ge=0, try_=100.0, help="by how much early_stop grows up to the last step")
-    told: str = param(
-        "target", choices=("target", "source"), try_="source", help="the level the network is told going up"
-    )
+    told: str = told()
     compat: str = param(
         "", choices=("", "authors"), try_="authors", help="follow the published code where it differs"
     )
