@@ -19,9 +19,7 @@ from __future__ import annotations
 import argparse
 import copy
 import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +34,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import scumble
+from scumble import machine
 from scumble.api import choose
 from scumble.core.pixels import to_images
 from scumble.core.request import EditRequest
@@ -205,16 +204,10 @@ def alone(name: str, model: str, steps: int) -> tuple[int, float, float, float]:
     """Evaluations, seconds, and GB at most: of loading, and of the edit; in this process."""
     prior: Any = scumble.load(model, device="cpu")
     chosen, asked = method(prior, name, steps), request(prior)
-    loaded = peak()
+    loaded = machine.peak() / 1e9
     started = time.process_time()
     made = chosen(prior, asked)
-    return made.evaluations, time.process_time() - started, loaded, peak()
-
-
-def peak() -> float:
-    """GB of this process at most."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return made.evaluations, time.process_time() - started, loaded, machine.peak() / 1e9
 
 
 def methods(model: str, steps: int, names: Sequence[str]) -> Iterator[Sequence[object]]:

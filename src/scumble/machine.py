@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from scumble.core.errors import MachineError
 
 EXHAUSTED = ("out of memory", "not enough memory", "can't allocate memory")  # in torch's words, by device
+STATUS = Path("/proc/self/status")
 
 
 def peak(device: str = "cpu") -> int:
@@ -21,6 +24,8 @@ def peak(device: str = "cpu") -> int:
             return int(told())
     if most := getattr(psutil.Process().memory_info(), "peak_wset", None):  # Windows
         return int(most)
+    if told := re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text() if STATUS.exists() else ""):
+        return int(told[1]) * 1024  # Linux, whose ru_maxrss begins at what the parent process held
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -304,6 +306,14 @@ def test_peak_and_free_memory() -> None:
     kept = bytearray(64_000_000)
     kept[::4096] = b"x" * len(kept[::4096])
     assert machine.peak() >= 64e6
+
+
+def test_the_peak_is_not_that_of_the_process_which_started_this_one() -> None:
+    kept = bytearray(400_000_000)
+    kept[::4096] = b"x" * len(kept[::4096])
+    line = "from scumble import machine; print(machine.peak())"
+    told = subprocess.run([sys.executable, "-c", line], capture_output=True, check=True, text=True)
+    assert int(told.stdout) < 400e6
 
 
 def test_a_full_disk_is_3_and_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
