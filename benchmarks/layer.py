@@ -115,7 +115,8 @@ def pairs(
 @torch.no_grad()
 def of_bench(prior: Prior, rows: Path) -> Iterator[tuple[Case, torch.Tensor, torch.Tensor]]:
     """The same of edits that a bench has made on the test split, by the method's own pictures that it kept."""
-    some = [row for row in read_rows(rows) if row["repeat"] == 0 and row["kind"] != "noop"]
+    changes = [row for row in read_rows(rows) if row["kind"] != "noop" and not row["refused"]]
+    some = [row for row in changes if row["repeat"] == 0]
     made = {int(row["id"].rpartition("-")[2]): row for row in some}
     sizes = cycle(SQUARES)
     for i, edit in enumerate(islice(edits("test", SEED), max(made) + 1)):

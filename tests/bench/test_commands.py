@@ -50,6 +50,36 @@ def test_scenes_and_report(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("table,row,score,mean,low,high,n\n")
 
 
+def test_diffedit_finds_nothing_to_change_in_a_noop(
+    model: Path, tmp_path: Path, circle: Image.Image, capsys: pytest.CaptureFixture[str]
+):
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    circle.save(data / "a.png")
+    same = {"image": "a.png", "source": "red", "target": "red", "kind": "noop"}
+    entries = [
+        same | {"target": "blue", "kind": "recolour"},
+        same,
+        same | {"source": "blue", "kind": "recolour"},
+    ]
+    (data / "data.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    method = "diffedit:steps=4,draws=2,threshold=0.36"
+    line = ["scenes", "--data", data, "--method", method, "--model", model, "--device", "cpu", "--no-frame"]
+    assert bench(*line, "-o", out) == 0
+    assert f"{method}: 3/3 edits (1 refused), 0 min left" in capsys.readouterr().err
+    (path,) = out.glob("*.jsonl")
+    rows = [json.loads(row) for row in path.read_text().splitlines()]
+    assert [row["refused"] is not None for row in rows] == [False, True, False]
+    assert [row["output"] is not None and (out / row["output"]).exists() for row in rows] == [
+        True,
+        False,
+        True,
+    ]
+    assert (out / "sheet.png").exists()
+    assert bench("report", path) == 0
+    assert "1 of 3 edits refused, which is no success; the first: mask: empty" in capsys.readouterr().out
+
+
 def test_your_own_pictures(
     model: Path, tmp_path: Path, circle: Image.Image, capsys: pytest.CaptureFixture[str]
 ):

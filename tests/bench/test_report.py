@@ -121,6 +121,26 @@ def test_the_sentinels_are_watched(tmp_path: Path, files: list[Path]):
     assert "on the joint score nothing ranks as low as copy" in report([*files, elsewhere])
 
 
+def test_refusals_count_as_failures_and_are_told(tmp_path: Path):
+    path = write(tmp_path, "dds", 30, n=6, seeds=2)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for i, r in enumerate(rows[:3]):  # the first seed of a recolouring, a look and a no-op
+        r["scores"] = dict.fromkeys(r["scores"]) | ({"found": False, "success": False} if i < 2 else {})
+        r |= {"refused": f"mask: empty {i}", "evaluations": None, "seconds": None}
+    rows[0]["scores"]["joint"] = False
+    rows[9]["refused_back"] = "the values ran away"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    scores, overall = found(report([path], "csv")), "Overall, no-ops apart"
+    assert scores[overall, "dds", "joint"][::3] == (0.75, 2)  # one of two edits failed with one of two seeds
+    assert scores[overall, "dds", "success"][::3] == (0.75, 4)
+    assert scores[overall, "dds", "preserved"][::3] == (33, 2)  # of the pictures that there are
+    assert scores[overall, "dds", "noop"][::3] == (5.5, 2)
+    assert scores[overall, "dds", "evaluations"][::3] == (800, 6)
+    text = report([path])
+    assert "- dds: 3 of 6 edits refused, which is no success; the first: mask: empty 0\n" in text
+    assert "- dds: 1 of 6 edits not edited back; the first: the values ran away\n" in text
+
+
 def test_looks_at_the_test_split_are_told(files: list[Path]):
     assert "measured on" not in report(files)
     (files[0].parent / "test-runs.jsonl").write_text("{}\n{}\n")

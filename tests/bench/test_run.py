@@ -1,6 +1,7 @@
 """What the bench writes: whole rows, the same whatever the batch, never mixed with those of other settings."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from scumble import files
-from scumble.bench.run import TESTS, Bench
+from scumble.bench.run import TESTS, Bench, trusted
 from scumble.bench.stages import Stages, framing
 from scumble.core.errors import InputError
 from scumble.core.pixels import SAME, rms
@@ -41,6 +42,19 @@ class Boom(DDS):
     def __call__(self, prior, request, on_step=None):
         edit = super().__call__(prior, request, on_step)
         return replace(edit, raw=edit.raw / 0)
+"""
+PICKY = """
+from dataclasses import dataclass
+from scumble.core.errors import InputError
+from scumble.methods.dds import DDS
+
+@dataclass(frozen=True, kw_only=True)
+class Picky(DDS):
+    def __call__(self, prior, request, on_step=None):
+        for pair in zip(request.source, request.target):
+            if pair in {refused}:
+                raise InputError(f"picky: not {{pair[1]}}")
+        return super().__call__(prior, request, on_step)
 """
 
 
@@ -188,12 +202,89 @@ def test_rows_under_the_layer_are_the_finished_pictures(prior: AnyPrompt, tmp_pa
     assert all(r["scores"]["back"] == SAME for r in laid)
 
 
-def test_values_that_ran_away_stop_the_bench_and_leave_the_rows_whole(stages: Stages, tmp_path: Path):
+def picky(folder: Path, *refused: tuple[str, str]) -> str:
+    """DDS that refuses edits of these prompts."""
+    (folder / "picky.py").write_text(PICKY.format(refused=set(refused)))
+    return f"{folder}/picky.py:Picky:steps=2"
+
+
+@pytest.mark.parametrize("batch", [1, 4, 10])
+def test_a_refused_edit_is_a_row(batch: int, prior: AnyPrompt, tmp_path: Path):
+    stages = Stages(prior, scene_tasks("validation", 10, SIDE))
+    tasks = stages.whole.tasks.all
+    refused = {t.id: f"picky: not {t.target}" for t in tasks if t.kind in ("recolour", "look", "noop")}
+    assert len(refused) == 3
+    text = picky(tmp_path, *((t.source, t.target) for t in tasks if t.id in refused))
+    bench = Bench(out=tmp_path / "out", batch=batch)
+    rows, free = run(bench, stages, text), run(bench, stages, "dds:steps=2")
+    assert {r["id"]: r["refused"] for r in rows} == {t.id: refused.get(t.id) for t in tasks}
+    for row, other in zip(rows, free, strict=True):
+        assert row["seed"] == other["seed"]
+        if row["refused"] is None:
+            assert row["scores"] == other["scores"]
+            assert np.array_equal(picture(bench, row), picture(bench, other))
+            continue
+        assert {row[k] for k in ("evaluations", "seconds", "codec_seconds", "output")} == {None}
+        assert row["scores"].keys() == other["scores"].keys()
+        fails = [] if row["kind"] == "noop" else ["found", "done", "success", "joint"]
+        fails = [k for k in fails if other["scores"][k] is not None]
+        assert row["scores"] == dict.fromkeys(other["scores"]) | dict.fromkeys(fails, False)
+        assert not bench.picture(contestant(text), row["id"]).exists()
+
+    path = bench.file(contestant(text))
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:2]))  # ends with a refusal, or goes on with one
+    assert [*map(lasting, run(bench, stages, text))] == [*map(lasting, rows)]
+
+
+def test_an_edit_whose_way_back_is_refused_keeps_its_scores(stages: Stages, tmp_path: Path):
+    task = stages.whole.tasks.all[2]
+    text, bench = picky(tmp_path, (task.target, task.source)), Bench(out=tmp_path)
+    for row, other in zip(run(bench, stages, text), run(bench, stages, "dds:steps=2"), strict=True):
+        stuck = row["id"] == task.id
+        assert row["refused"] is None
+        assert row["refused_back"] == (f"picky: not {task.source}" if stuck else None)
+        assert row["scores"] == other["scores"] | ({"back": None} if stuck else {})
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_a_method_that_refuses_every_edit_stops_the_bench(batch: int, prior: AnyPrompt, tmp_path: Path):
     (tmp_path / "boom.py").write_text(BOOM)
-    text = f"{tmp_path}/boom.py:Boom:steps=2"
-    with pytest.raises(InputError, match="ran away to infinity"):
-        run(Bench(out=tmp_path), stages, text)
+    text, stages = f"{tmp_path}/boom.py:Boom:steps=2", Stages(prior, scene_tasks("validation", 12, SIDE))
+    with pytest.raises(
+        InputError, match="Boom:steps=2: it refuses every edit; the first: the values ran away"
+    ):
+        run(Bench(out=tmp_path, batch=batch), stages, text)
     assert not Bench(out=tmp_path).file(contestant(text)).exists()
+
+
+def told(kinds: str) -> Iterator[list[dict]]:
+    """Batches of one row: made (m), refused (r), and the same of a no-op (M, R)."""
+    for letter in kinds:
+        kind = "noop" if letter.isupper() else "recolour"
+        yield [{"kind": kind, "refused": "no" if letter in "rR" else None}]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "lengths"),
+    [
+        ("mrrm", [1, 1, 1, 1]),
+        (f"{'r' * 9}Mm{'r' * 20}", [11, *[1] * 20]),
+        ("RRR", [3]),  # nothing says that the method is at fault
+        ("MMM", [3]),
+    ],
+)
+def test_rows_wait_until_the_method_is_trusted(kinds: str, lengths: list[int]):
+    assert [len(rows) for rows in trusted(told(kinds), False, "dds")] == lengths
+
+
+def test_patience_ends():
+    for kinds, left in (("r" * 12, 2), (f"{'r' * 5}M{'r' * 8}", 3), ("rrM", 0)):
+        batches = told(kinds)
+        with pytest.raises(InputError, match="--method dds: it refuses every edit; the first: no"):
+            next(trusted(batches, False, "dds"))
+        assert len([*batches]) == left
+    assert len([*trusted(told("r" * 12), True, "dds")]) == 12
 
 
 def test_looks_at_the_test_split_are_logged(prior: AnyPrompt, tmp_path: Path):

@@ -14,6 +14,8 @@ from scumble.bench.run import Bench
 from scumble.core.pixels import Pixels
 from scumble.tasks import Tasks
 
+BLANK = 224  # the grey of a picture that is not there
+
 
 @dataclass(frozen=True, eq=False)
 class Tile:
@@ -35,7 +37,10 @@ def tiles(bench: Bench, contestants: Sequence[Contestant], tasks: Tasks, count: 
             row.append(Tile(known.truths[0], (task.target,)))
         for contestant in contestants:
             found = made[contestant.label][task.id]
-            pixels = np.asarray(files.read(bench.out / found["output"]).rgb)
+            if found["refused"]:
+                pixels = np.full_like(known.source, BLANK)
+            else:
+                pixels = np.asarray(files.read(bench.out / found["output"]).rgb)
             row.append(Tile(pixels, (contestant.label, verdict(found)), bool(found["scores"]["joint"])))
         rows.append(row)
     return rows
@@ -43,6 +48,8 @@ def tiles(bench: Bench, contestants: Sequence[Contestant], tasks: Tasks, count: 
 
 def verdict(row: Row) -> str:
     """The scores of a row in words: "found, 12 % left, kept 31.2 dB"."""
+    if row["refused"]:
+        return "refused"
     scores = row["scores"]
     told = [] if scores["found"] is None else ["found" if scores["found"] else "not found"]
     told += [] if scores["left"] is None else [f"{100 * scores['left']:.0f} % left"]

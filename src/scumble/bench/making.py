@@ -25,18 +25,27 @@ from scumble.tasks import Placed, Task
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Made:
-    """A batch of edits that were made; times and evaluations are per edit.
+    """An edit that was made; its evaluations and times are its share of the batch's.
 
-    results, codecs: of the picture's own size; the codec's own pictures of the sources. back: PSNR to the source of
-    the result edited back, dB, where that was asked for.
+    result, codec: of the picture's own size; the codec's own picture of the source. back: PSNR to the source of the
+    result edited back, dB, where that was asked for and something had changed. refused_back: why it was not edited
+    back.
     """
 
-    results: Sequence[Pixels]
-    codecs: Sequence[Pixels]
-    back: Sequence[float | None]
+    result: Pixels
+    codec: Pixels
+    back: float | None
+    refused_back: str | None
     evaluations: int
     seconds: float
     codec_seconds: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An edit that the method refuses, in its own words."""
+
+    why: str
 
 
 def batches(todo: Iterator[tuple[int, Task]], prior: Prior, size: int) -> Iterator[tuple[int, list[Placed]]]:
@@ -59,7 +68,20 @@ def batches(todo: Iterator[tuple[int, Task]], prior: Prior, size: int) -> Iterat
         yield last, some
 
 
-def make(ready: Ready, prior: Prior, some: Sequence[Placed], *, seed: int, back: bool = False) -> Made:
+def attempt(
+    ready: Ready, prior: Prior, some: Sequence[Placed], *, seed: int, back: bool = False
+) -> list[Made | Refused]:
+    """What comes of every edit of a batch: where the method refuses one, each is tried alone."""
+    try:
+        return [*make(ready, prior, some, seed=seed, back=back)]
+    except InputError as error:
+        if len(some) == 1:
+            return [Refused(str(error))]
+    alone = (attempt(ready, prior, [placed], seed=seed + i, back=back) for i, placed in enumerate(some))
+    return [outcome for (outcome,) in alone]
+
+
+def make(ready: Ready, prior: Prior, some: Sequence[Placed], *, seed: int, back: bool = False) -> list[Made]:
     """Edit i of the batch draws from seed + i, as it would alone.
 
     Raises:
@@ -72,25 +94,49 @@ def make(ready: Ready, prior: Prior, some: Sequence[Placed], *, seed: int, back:
     edit = _edit(ready, clocked, request)
     seconds = _now() - started
     codecs, results = _shown(ready, prior, request, edit, some, sources)
-    came_back: list[float | None] = [None] * len(some)
-    if back:
-        again = replace(
-            request,
-            image=torch.cat([placed.put(result) for placed, result in zip(some, results, strict=True)]),
-            source=request.target,
-            target=request.source,
+    came_back, refused_back = _returned(ready, prior, request, some, results, back)
+    return [
+        Made(
+            result=result,
+            codec=codec,
+            back=returned,
+            refused_back=refused_back,
+            evaluations=edit.evaluations,
+            seconds=seconds / len(some),
+            codec_seconds=clocked.seconds / len(some),
         )
-        _, returned = _shown(ready, prior, again, _edit(ready, prior, again), some, results)
-        moved = [placed.task.kind != "noop" for placed in some]
-        came_back = [psnr(a, b) if m else None for a, b, m in zip(sources, returned, moved, strict=True)]
-    return Made(
-        results=results,
-        codecs=codecs,
-        back=came_back,
-        evaluations=edit.evaluations,
-        seconds=seconds / len(some),
-        codec_seconds=clocked.seconds / len(some),
+        for result, codec, returned in zip(results, codecs, came_back, strict=True)
+    ]
+
+
+def _returned(
+    ready: Ready,
+    prior: Prior,
+    request: EditRequest,
+    some: Sequence[Placed],
+    results: Sequence[Pixels],
+    back: bool,
+) -> tuple[Sequence[float | None], str | None]:
+    """PSNR to the source of every result edited back, None for a no-op; and why an edit alone was not."""
+    nothing = [None] * len(some)
+    moved = [back and placed.task.kind != "noop" for placed in some]
+    if not any(moved):
+        return nothing, None
+    again = replace(
+        request,
+        image=torch.cat([placed.put(result) for placed, result in zip(some, results, strict=True)]),
+        source=request.target,
+        target=request.source,
     )
+    try:
+        edit = _edit(ready, prior, again)
+    except InputError as error:
+        if len(some) > 1:
+            raise
+        return nothing, str(error)
+    _, returned = _shown(ready, prior, again, edit, some, results)
+    sources = [placed.known.source for placed in some]
+    return [psnr(a, b) if m else None for a, b, m in zip(sources, returned, moved, strict=True)], None
 
 
 def _request(ready: Ready, prior: Prior, some: Sequence[Placed], seed: int) -> EditRequest:
@@ -110,8 +156,7 @@ def _request(ready: Ready, prior: Prior, some: Sequence[Placed], seed: int) -> E
 def _edit(ready: Ready, prior: Prior, request: EditRequest) -> Edit:
     edit = ready.method(prior, request)
     if not edit.raw.isfinite().all():
-        name = ready.contestant.label
-        raise InputError(f"{name}: the values ran away to infinity; try smaller steps or less guidance")
+        raise InputError("the values ran away to infinity; try smaller steps or less guidance")
     return edit
 
 

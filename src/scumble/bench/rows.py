@@ -17,6 +17,7 @@ TESTS = "test-runs.jsonl"
 """In the output folder: a line for every time that something was measured on a test split."""
 
 KEYS = ("id", "kind", "seed", "repeat", "scores", *SETTINGS)
+OLDER = {"refused": None, "refused_back": None}  # what rows did not say when a refusal still ended the bench
 
 
 def resume(path: Path, settings: Mapping[str, object]) -> list[Row]:
@@ -73,7 +74,7 @@ def _parse(data: bytes, path: Path) -> list[Row]:
             raise InputError(f"{path} line {i}: not a row of the bench ({error})") from error
         if not isinstance(row, dict) or not all(key in row for key in KEYS):
             raise InputError(f"{path} line {i}: not a row of the bench, which has {', '.join(KEYS)}")
-        rows.append(row)
+        rows.append(OLDER | row)
     return rows
 
 

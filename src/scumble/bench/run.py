@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,17 +13,20 @@ from PIL import Image
 
 from scumble import files
 from scumble.bench.contestants import Contestant, Ready
-from scumble.bench.making import Placed, batches, make
+from scumble.bench.making import Made, Refused, attempt, batches
 from scumble.bench.rows import TESTS, Row, append, resume
+from scumble.bench.scoring import scores, unmade
 from scumble.bench.stages import Stage
 from scumble.core.errors import InputError
 from scumble.core.pixels import Pixels, rms
-from scumble.judge import Judged, judge
+from scumble.judge import judge
 from scumble.machine import limits
-from scumble.tasks import MOST
+from scumble.tasks import MOST, Placed
 
-Tell = Callable[[str, int, int, float], None]
-"""Told after every batch: (label, edits done, edits in all, seconds left)."""
+Tell = Callable[[str, int, int, int, float], None]
+"""Told after every batch: (label, edits done, edits in all, how many of them were refused, seconds left)."""
+
+PATIENCE = 10  # edits that may be refused before the first is made; the kinds of edits go round in ten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +58,15 @@ class Bench:
         """Makes and scores every edit that is not in the contestant's file yet; returns the file.
 
         Raises:
-            InputError: a file of other settings in the way, or what `make` refuses.
+            InputError: a file of other settings in the way, or a method that refuses every edit.
             MachineError: the memory does not suffice.
         """
         contestant, tasks = ready.contestant, stage.tasks.all
         world = {**stage.settings, "back": self.back}
         settings = {"method": contestant.label, "parameters": ready.parameters, "bench": world}
         path = self.file(contestant)
-        done = {(row["id"], row["repeat"]) for row in resume(path, settings)}
+        kept = resume(path, settings)
+        done = {(row["id"], row["repeat"]) for row in kept}
         repeats = range(min(self.seeds, contestant.seeds or self.seeds))
         todo = [(repeat, task) for repeat in repeats for task in tasks if (task.id, repeat) not in done]
         if not todo:
@@ -70,39 +74,56 @@ class Bench:
         self.picture(contestant, "any").parent.mkdir(parents=True, exist_ok=True)
         self._log(stage, settings, len(todo))
         made, started = 0, time.perf_counter()
-        for repeat, some in batches(iter(todo), stage.prior, self.batch):
-            append(path, [{**row, **settings} for row in self._rows(ready, stage, repeat, some)])
-            made += len(some)
+        tried = (self._rows(ready, stage, *some) for some in batches(iter(todo), stage.prior, self.batch))
+        proven = any(row["kind"] != "noop" and not row["refused"] for row in kept)
+        for rows in trusted(tried, proven, contestant.label):
+            append(path, [{**row, **settings} for row in rows])
+            made += len(rows)
+            kept += rows
             if tell:
+                refused = sum(row["refused"] is not None for row in kept)
                 left = (time.perf_counter() - started) / made * (len(todo) - made)
                 total = len(tasks) * len(repeats)
-                tell(contestant.label, total - len(todo) + made, total, left)
+                tell(contestant.label, total - len(todo) + made, total, refused, left)
         return path
 
-    def _rows(self, ready: Ready, stage: Stage, repeat: int, some: Sequence[Placed]) -> Iterator[Row]:
-        contestant = ready.contestant
+    def _rows(self, ready: Ready, stage: Stage, repeat: int, some: Sequence[Placed]) -> list[Row]:
         seed = repeat * MOST + some[0].task.index
-        back = self.back and repeat == 0 and not contestant.frames
+        back = self.back and repeat == 0 and not ready.contestant.frames
         with limits(str(stage.loaded.get("device", "cpu"))):
-            made = make(ready, stage.prior, some, seed=seed, back=back)
-        for i, (placed, result) in enumerate(zip(some, made.results, strict=True)):
-            task, path = placed.task, self.picture(contestant, placed.task.id, repeat)
-            known = placed.known.first if "mask" in contestant.extras else placed.known
-            files.save(Image.fromarray(result), path)
-            apart = None if repeat == 0 else self._apart(contestant, task.id, result)
-            yield {
-                "id": task.id,
-                "kind": task.kind,
-                "source": task.source,
-                "target": task.target,
+            outcomes = attempt(ready, stage.prior, some, seed=seed, back=back)
+        return [
+            {
+                "id": placed.task.id,
+                "kind": placed.task.kind,
+                "source": placed.task.source,
+                "target": placed.task.target,
                 "seed": seed + i,
                 "repeat": repeat,
-                "scores": scores(judge(known, result, made.codecs[i]), made.back[i], apart),
-                "evaluations": made.evaluations,
-                "seconds": round(made.seconds, 4),
-                "codec_seconds": round(made.codec_seconds, 4),
-                "output": path.relative_to(self.out).as_posix(),
+                **self._came(ready.contestant, placed, repeat, outcome),
             }
+            for i, (placed, outcome) in enumerate(zip(some, outcomes, strict=True))
+        ]
+
+    def _came(self, contestant: Contestant, placed: Placed, repeat: int, outcome: Made | Refused) -> Row:
+        """What came of an edit; its picture is saved."""
+        task = placed.task
+        known = placed.known.first if "mask" in contestant.extras else placed.known
+        if isinstance(outcome, Refused):
+            told = dict.fromkeys(("refused_back", "evaluations", "seconds", "codec_seconds", "output"))
+            return {"scores": unmade(known, task.kind), "refused": outcome.why, **told}
+        path = self.picture(contestant, task.id, repeat)
+        files.save(Image.fromarray(outcome.result), path)
+        apart = None if repeat == 0 else self._apart(contestant, task.id, outcome.result)
+        return {
+            "scores": scores(judge(known, outcome.result, outcome.codec), outcome.back, apart),
+            "refused": None,
+            "refused_back": outcome.refused_back,
+            "evaluations": outcome.evaluations,
+            "seconds": round(outcome.seconds, 4),
+            "codec_seconds": round(outcome.codec_seconds, 4),
+            "output": path.relative_to(self.out).as_posix(),
+        }
 
     def _apart(self, contestant: Contestant, task: str, result: Pixels) -> float | None:
         first = self.picture(contestant, task)
@@ -114,12 +135,22 @@ class Bench:
             append(self.out / TESTS, [{"time": now, "edits": edits, **settings}])
 
 
-def scores(judged: Judged, back: float | None, apart: float | None) -> dict[str, object]:
-    """What a row says: the scores of `Judged`, and
+def trusted(batches: Iterable[list[Row]], proven: bool, label: str) -> Iterator[list[Row]]:
+    """The rows of all batches, held back until a method is proven to make an edit that asks for a change.
 
-    back: PSNR to the source of the result edited back, dB. apart: RMS difference to the first seed's result, 8-bit
-    steps.
+    Raises:
+        InputError: it made none of the first `PATIENCE`, or none at all. Its settings are at fault, not the edits.
     """
-    verdicts = {"done": judged.done, "success": judged.success, "joint": judged.joint}
-    found = {**asdict(judged), **verdicts, "back": back, "apart": apart}
-    return {k: round(v, 5) if isinstance(v, float) else v for k, v in found.items()}
+    held: list[Row] = []
+    for rows in batches:
+        held += rows
+        changes = [row for row in held if row["kind"] != "noop"]
+        if proven := proven or not all(row["refused"] for row in changes):
+            yield held
+            held = []
+        elif len(changes) >= PATIENCE:
+            break
+    if whys := [row["refused"] for row in held if row["kind"] != "noop"]:
+        raise InputError(f"--method {label}: it refuses every edit; the first: {whys[0]}")
+    if held:
+        yield held

@@ -122,8 +122,9 @@ def perform(bench: Bench, stages: Stages, asked: Sequence[Contestant], voice: Vo
     except OSError as error:
         raise InputError(f"{bench.out}: cannot be made ({error.strerror}); choose another with -o") from error
 
-    def tell(label: str, done: int, total: int, left: float) -> None:
-        voice.say(f"{label}: {done}/{total} edits, {left / 60:.0f} min left")
+    def tell(label: str, done: int, total: int, refused: int, left: float) -> None:
+        of_them = f" ({refused} refused)" if refused else ""
+        voice.say(f"{label}: {done}/{total} edits{of_them}, {left / 60:.0f} min left")
 
     for method, stage in ready:
         typer.echo(bench.run(method, stage, tell))
