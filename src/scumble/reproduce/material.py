@@ -67,8 +67,10 @@ class Material:
             InputError: words that the prior does not know, a schedule that is too short, several canvas sizes.
         """
         if DDS.t_high > prior.schedule.T:
-            told = f"{prior.schedule.T} times, but the paper draws them up to {DDS.t_high - 1}"
-            raise InputError(f"model '{prior.card.id}': it has {told}; take another model")
+            raise InputError(
+                f"model '{prior.card.id}': it has {prior.schedule.T} times, but the paper draws them up to "
+                f"{DDS.t_high - 1}; take another model"
+            )
         check_words(prior.card, [text for task in tasks for text in (task.source, task.target)], False)
         placed = [Placed.of(task, prior.card) for task in tasks]
         canvases = sorted({p.fit.canvas for p in placed})
