@@ -81,6 +81,25 @@ def test_it_costs_three_evaluations_and_with_a_bank_two() -> None:
     assert asks(gaussian(), given).evaluations == 10
 
 
+def test_fading_asks_how_much_is_left() -> None:
+    z = picture(2)
+    x = z + torch.tensor([0.0, 0.75]).reshape(2, 1, 1, 1) * (mean("tiger") - mean("cat"))  # of the way
+    faded, plain = (
+        scores(gaussian(), z, 2, guidance=w, trajectory=v, fade=fade)[0]
+        for w, v, fade in ((3.0, 1.5, True), (1.0, 1.0, False))
+    )
+    torch.testing.assert_close(at(faded, x, b=2), 3 * at(plain, x, b=2))
+
+
+def test_an_edit_that_has_arrived_is_driven_no_further() -> None:
+    red, _, blue = picture(6, 4, 4)[:3, None]  # of `finite`: a red dot, a red bar, a blue dot
+    faded, steady = (
+        at(scores(finite(), red, source="red dot", target="blue dot", fade=fade)[0], blue, t=200)
+        for fade in (True, False)
+    )
+    assert faded.abs().max() < 1e-3 < 0.1 < steady.abs().max()
+
+
 # Where it ends
 
 
@@ -89,7 +108,7 @@ def test_it_costs_three_evaluations_and_with_a_bank_two() -> None:
 def test_a_descent_ends_where_its_weights_say(name: str, guidance: float, trajectory: float) -> None:
     """d' = (w delta - v d) r / (s^2 + r^2) down from r: d = w / v delta (1 - (s^2 / (s^2 + r^2))^(v / 2))."""
     prior, z = gaussian(SCHEDULES[name], STD), picture()
-    method = DDSFast(steps=200, strength=0.6, guidance=guidance, trajectory=trajectory, focus=0.0)
+    method = DDSFast(steps=200, strength=0.6, guidance=guidance, trajectory=trajectory, fade=False, focus=0.0)
     edit = method(prior, EditRequest(image=z, source="cat", target="tiger"))
     top = method.plan(prior.schedule).pairs[0][0]
     alpha, sigma = (float(c) for c in prior.schedule.at(top))
@@ -98,10 +117,23 @@ def test_a_descent_ends_where_its_weights_say(name: str, guidance: float, trajec
     torch.testing.assert_close(edit.latent - z, travelled.expand_as(z), rtol=0.02, atol=0.005)
 
 
+@pytest.mark.parametrize("name", ["linear", "flow"])
+@pytest.mark.parametrize("trajectory", [1.0, 2.0])
+def test_faded_guidance_only_sets_the_pace(name: str, trajectory: float) -> None:
+    """The law at v = w: whatever the second weight, no descent goes beyond the target."""
+    prior, z = gaussian(SCHEDULES[name], STD), picture()
+    method = DDSFast(steps=200, strength=0.6, guidance=3.0, trajectory=trajectory, focus=0.0)
+    edit = method(prior, EditRequest(image=z, source="cat", target="tiger"))
+    alpha, sigma = (float(c) for c in prior.schedule.at(method.plan(prior.schedule).pairs[0][0]))
+    left = (STD**2 / (STD**2 + (sigma / alpha) ** 2)) ** (3.0 / 2)
+    travelled = (1 - left) * (mean("tiger") - mean("cat"))
+    torch.testing.assert_close(edit.latent - z, travelled.expand_as(z), rtol=0.02, atol=0.005)
+
+
 def test_it_is_the_descent_along_its_score() -> None:
     prior, z = finite(), picture(1, 4, 4)
     method = DDSFast(steps=7, guidance=2.0, trajectory=1.5, strength=0.7, focus=0.0)
-    score, _ = scores(prior, z, source="red", target="blue", guidance=2.0, trajectory=1.5)
+    score, _ = scores(prior, z, source="red", target="blue", guidance=2.0, trajectory=1.5, fade=True)
     alone = descend(score, z, method.plan(prior.schedule), Noise(4))
     edit = method(prior, EditRequest(image=z, source="red", target="blue", seed=4))
     torch.testing.assert_close(edit.latent, alone)

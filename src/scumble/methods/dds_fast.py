@@ -65,6 +65,7 @@ class DDSFast:
     trajectory: float = param(
         1.5, ge=0, try_=2.0, help="weight of what the pictures differ by, which holds the edit back"
     )
+    fade: bool = param(True, try_=False, help="let guidance fall to trajectory as the edit arrives")
     n_avg: int = param(1, ge=1, try_=2, help="draws of noise averaged in every step")
     antithetic: bool = param(
         False, try_=True, needs="n_avg=2", help="every second draw is the one before it, negated"
@@ -100,6 +101,7 @@ class DDSFast:
             target=texts["target"],
             guidance=self.guidance,
             trajectory=self.trajectory,
+            fade=self.fade,
             norm=self.norm,
             focus=self.focus,
             bank=bank.at,

@@ -9,6 +9,11 @@ Where a step from z to x changes the prediction alike under both prompts, S(x) -
 terms are S(x) - S(z): the null rows cancel, and guidance weighs the prompts alone. It does on Gaussians of one
 width, and at x = z. TurboEdit (Deutch et al. 2024, arXiv:2408.00735, section 3.3) calls the two the cross-prompt
 and the cross-trajectory term, and found that weighing up the second is what makes artefacts.
+
+The two weights together are trajectory (T(x) - S(z)) + (guidance - trajectory) (T(x) - S(x)). An edit has arrived
+where the first bracket is nothing: the model says of it, as the target, what it said of the source. The second
+bracket is largest there, so weights that differ drive the edit on beyond its end. `fade` lets what they differ by
+fall as the first bracket does.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,8 +41,14 @@ class SplitScore:
     `reference` (b or 1, c, h, w): z. A `bank` knows the last term; without one the source is asked, under noise
     drawn afresh. Three evaluations, or with a bank two for each of its draws, which are averaged.
 
-    `norm` > 0: every picture's gradient is brought to this root mean square. `focus` > 0: it is weighed by
-    `focused(...)` of how far the prompts have disagreed so far (`mask`); such a score is for one descent.
+    `fade`: guidance falls towards trajectory as the edit arrives; it is
+
+        trajectory + (guidance - trajectory) min(1, |eps(x_t, target) - eps(z_t, source)| /
+                                                    |eps(x_t, target) - eps(x_t, source)|)
+
+    with the norms of a picture. `norm` > 0: every picture's gradient is brought to this root mean square. `focus` > 0:
+    it is weighed by `focused(...)` of how far the prompts have disagreed so far (`mask`); such a score is for one
+    descent.
     """
 
     def __init__(
@@ -49,14 +60,15 @@ class SplitScore:
         target: Text,
         guidance: float,
         trajectory: float = 1.0,
+        fade: bool = False,
         norm: float = 0.0,
         focus: float = 0.0,
         bank: Bank | None = None,
     ):
         self._prior, self._reference, self._source = prior, reference.expand(len(source), -1, -1, -1), source
         self._panel = Panel({TARGET: target, SOURCE: source.expand(len(target))})
-        self._guidance, self._trajectory, self._norm, self._focus = guidance, trajectory, norm, focus
-        self._bank = bank
+        self._guidance, self._trajectory, self._fade = guidance, trajectory, fade
+        self._norm, self._focus, self._bank = norm, focus, bank
         self._disagreed: Tensor | float = 0.0
 
     def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
@@ -67,7 +79,8 @@ class SplitScore:
             p = self._panel.ask(self._prior, {TARGET: x_t, SOURCE: x_t}, t)
             prompts = prompts + (p[TARGET].eps - p[SOURCE].eps) / len(draws)
             moved = moved + (p[SOURCE].eps - of_source.to(x)) / len(draws)
-        grad = self._guidance * prompts + self._trajectory * moved
+        left = prompts + moved
+        grad = self._trajectory * left + self._extra(prompts, left) * prompts
         if self._focus:
             self._disagreed = self._disagreed + _evened(prompts)
             grad = self.mask * grad
@@ -80,6 +93,11 @@ class SplitScore:
         """Where the gradients went, (b, 1, h, w)."""
         assert isinstance(self._disagreed, Tensor)
         return focused(self._disagreed, self._focus)
+
+    def _extra(self, prompts: Latent, left: Latent) -> Tensor | float:
+        """By how much guidance exceeds trajectory for each picture."""
+        extra = self._guidance - self._trajectory
+        return extra * (_rms(left) / _rms(prompts).clamp(min=FAINT)).clamp(max=1) if self._fade else extra
 
     def _draws(self, x: Latent, t: Time, noise: Noise) -> list[tuple[Latent, Latent]]:
         n = len(self._reference)
