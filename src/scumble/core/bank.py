@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from scumble.core.errors import InputError
-from scumble.core.inversion import check_origin, digests
 from scumble.core.job import Job
+from scumble.core.origin import check_origin, digests, restoring
 from scumble.core.prior import Card
 from scumble.core.types import Image, Latent
 
@@ -96,7 +96,7 @@ class SourceBank:
 
         Raises InputError where they are incomplete, contradict each other or are no numbers.
         """
-        try:
+        with restoring(cls.name, tensors):
             told: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
             told |= {name: tuple(told[name]) for name in ("size", "pictures", "prompts", "times")}
             made = cls(**told)
@@ -104,13 +104,9 @@ class SourceBank:
             whole = made.noise.ndim == 6 and made.eps.shape == made.noise.shape
             whole &= n == len(made.times) > 0 and m > 0 and b == len(made.prompts)
             whole &= len(made.pictures) in (1, b)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"bank: its parts do not fit together ({error}); make it again") from None
-        if not whole:
-            raise InputError("bank: its parts do not fit together; make it again")
-        if not all(bool(x.isfinite().all()) for x in tensors.values()):
-            raise InputError("bank: it holds values that are no numbers; make it again")
-        return made
+            if not whole:
+                raise ValueError("their sizes differ")
+            return made
 
 
 _ABOUT = ("prior", "prior_hash", "size", "pictures", "prompts", "seed", "times", "antithetic")

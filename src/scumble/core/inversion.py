@@ -1,14 +1,14 @@
 """A picture as the chain of states that leads to it: made once, reused for many edits."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from scumble.core.errors import InputError
+from scumble.core.origin import check_origin, restoring
 from scumble.core.prior import Card, NullText, Text
 from scumble.core.types import Image, Latent, Pair, Time
 
@@ -140,7 +140,7 @@ class Inversion:
 
         Raises InputError where they are incomplete, contradict each other or are no numbers.
         """
-        try:
+        with restoring(cls.name, tensors):
             told: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
             told |= {name: tuple(told[name]) for name in ("size", "pictures", "prompts")}
             told["pairs"] = tuple((t, s) for t, s in told["pairs"])
@@ -152,62 +152,12 @@ class Inversion:
             whole &= all(
                 x.shape[:2] == (n, len(made)) for name, x in made.tensors().items() if name != "trajectory"
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"inversion: its parts do not fit together ({error}); make it again") from None
-        if not whole:
-            raise InputError("inversion: its parts do not fit together; make it again")
-        if not all(bool(x.isfinite().all()) for x in tensors.values()):
-            raise InputError("inversion: it holds values that are no numbers; make it again")
-        return made
+            if not whole:
+                raise ValueError("their sizes differ")
+            return made
 
 
 _ABOUT = (
     "kind", "prior", "prior_hash", "size", "pictures", "prompts", "pairs", "order", "forced", "guidance", "negative",
     "settings",
 )  # fmt: skip
-
-
-@runtime_checkable
-class Made(Protocol):
-    """What was made once of pictures, with a prior, and says so."""
-
-    name: ClassVar[str]
-
-    @property
-    def prior(self) -> str: ...
-    @property
-    def prior_hash(self) -> str: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def pictures(self) -> tuple[str, ...]: ...
-    @property
-    def prompts(self) -> tuple[str, ...]: ...
-
-
-def check_origin(made: Made, card: Card, image: Image, prompts: Sequence[str], again: str) -> None:
-    """Raises InputError unless it was made with this prior, at this size, of these pictures and source prompts.
-
-    `again`: what to do then.
-    """
-    if (made.prior, made.prior_hash) != (card.id, card.hash):
-        raise InputError(
-            f"{made.name}: made with model '{made.prior}' (hash {made.prior_hash[:8]}), but this edit uses "
-            f"'{card.id}' ({card.hash[:8]}); {again} with it"
-        )
-    if made.size != tuple(image.shape[-2:]):
-        ours, theirs = (f"{width} x {height}" for height, width in (made.size, image.shape[-2:]))
-        raise InputError(f"{made.name}: made at {ours} pixels, but this edit has {theirs}; {again}")
-    if made.pictures != digests(image):
-        raise InputError(f"{made.name}: made of another picture; {again}")
-    if made.prompts != tuple(prompts) * (len(made.prompts) // len(prompts)):
-        raise InputError(
-            f"{made.name}: made with the source prompt {made.prompts[0]!r}, but this edit's is "
-            f"{prompts[0]!r}; give the same one, or {again}"
-        )
-
-
-def digests(image: Image) -> tuple[str, ...]:
-    """What tells pictures apart: sha256 over the 8-bit values of each, shortened."""
-    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8)
-    return tuple(hashlib.sha256(p.contiguous().numpy().tobytes()).hexdigest()[:16] for p in pixels)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from scumble.core.errors import InputError
 from scumble.core.grids import upward
-from scumble.core.inversion import Inversion, digests
+from scumble.core.inversion import Inversion
 from scumble.core.job import Job
+from scumble.core.origin import digests
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, guide
 from scumble.core.request import Watch

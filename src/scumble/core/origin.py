@@ -1,0 +1,73 @@
+"""What was made once of pictures, and kept: what it was made of, and whether it is whole."""
+
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from scumble.core.errors import InputError
+from scumble.core.prior import Card
+from scumble.core.types import Image
+
+
+@runtime_checkable
+class Made(Protocol):
+    """What was made once of pictures, with a prior, and says so."""
+
+    name: ClassVar[str]
+
+    @property
+    def prior(self) -> str: ...
+    @property
+    def prior_hash(self) -> str: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def pictures(self) -> tuple[str, ...]: ...
+    @property
+    def prompts(self) -> tuple[str, ...]: ...
+
+
+def check_origin(made: Made, card: Card, image: Image, prompts: Sequence[str], again: str) -> None:
+    """Raises InputError unless it was made with this prior, at this size, of these pictures and source prompts.
+
+    `again`: what to do then.
+    """
+    if (made.prior, made.prior_hash) != (card.id, card.hash):
+        raise InputError(
+            f"{made.name}: made with model '{made.prior}' (hash {made.prior_hash[:8]}), but this edit uses "
+            f"'{card.id}' ({card.hash[:8]}); {again} with it"
+        )
+    if made.size != tuple(image.shape[-2:]):
+        ours, theirs = (f"{width} x {height}" for height, width in (made.size, image.shape[-2:]))
+        raise InputError(f"{made.name}: made at {ours} pixels, but this edit has {theirs}; {again}")
+    if made.pictures != digests(image):
+        raise InputError(f"{made.name}: made of another picture; {again}")
+    if made.prompts != tuple(prompts) * (len(made.prompts) // len(prompts)):
+        raise InputError(
+            f"{made.name}: made with the source prompt {made.prompts[0]!r}, but this edit's is "
+            f"{prompts[0]!r}; give the same one, or {again}"
+        )
+
+
+def digests(image: Image) -> tuple[str, ...]:
+    """What tells pictures apart: sha256 over the 8-bit values of each, shortened."""
+    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8)
+    return tuple(hashlib.sha256(p.contiguous().numpy().tobytes()).hexdigest()[:16] for p in pixels)
+
+
+@contextmanager
+def restoring(name: str, tensors: Mapping[str, Tensor]) -> Generator[None]:
+    """Inside, the parts of a file become a value again; a ValueError says that they do not fit.
+
+    Raises InputError then, and where parts are missing, of another type or no numbers.
+    """
+    if not all(bool(x.isfinite().all()) for x in tensors.values()):
+        raise InputError(f"{name}: it holds values that are no numbers; make it again")
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: its parts do not fit together ({error}); make it again") from None
