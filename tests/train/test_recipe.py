@@ -10,11 +10,12 @@ import torch
 from scumble.core.errors import InputError
 from scumble.core.pixels import to_images
 from scumble.scenes import WORDS, full_caption, read, scenes
+from scumble.train import card
 from scumble.train.codec import CodecRecipe, codec_loss, crops, new_codec, train_codec, wholes
 from scumble.train.data import SIDE, canvases, padded
 from scumble.train.denoiser import alphas_cumprod
 from scumble.train.gates import Figure
-from scumble.train.prior import load_networks, train_prior
+from scumble.train.prior import METHOD, load_networks, train_prior
 from scumble.train.tokenizer import LENGTH, new_tokenizer
 
 SECONDS = 1 / 60
@@ -32,6 +33,7 @@ def test_a_trained_folder_loads_like_any_checkpoint(trained: Path):
     prior = load_prior(str(trained), device="cpu")
     assert prior.card.words == WORDS
     assert prior.card.multiple == prior.card.size == SIDE
+    assert prior.card.method == METHOD
     assert prior.schedule.prediction == "v"
     assert torch.allclose(prior.schedule.abar.float(), alphas_cumprod())  # pyright: ignore[reportOptionalMemberAccess]
     images = to_images([canvas for _, (_, canvas) in zip(range(2), canvases(0), strict=False)])
@@ -156,6 +158,17 @@ def test_the_codec_learns():
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize(("told", "kept"), [({"method": "sdedit"}, "sdedit"), ({}, METHOD)])
+def test_measuring_keeps_the_method_that_a_card_names(
+    told: dict[str, str], kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "card.json").write_text(json.dumps({"id": "scenes", **told}))
+    for part in ("load_prior", "measure", "write_card"):
+        monkeypatch.setattr(card, part, lambda *_, **__: {})
+    card.make_card(tmp_path, guidance=3.0)
+    assert json.loads((tmp_path / "card.json").read_text())["method"] == kept
 
 
 def test_figures():

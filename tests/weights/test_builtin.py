@@ -17,7 +17,7 @@ from scumble.priors.load import builtin
 from scumble.scenes import WORDS, Scene, Thing, edits, full_caption, read_picture, render, scenes
 from scumble.train.denoiser import DenoiserRecipe
 from scumble.train.gates import codec_psnr, edit_scenes, inversion_psnr, sample, samples
-from scumble.train.prior import load_networks
+from scumble.train.prior import METHOD, load_networks
 from scumble.train.tokenizer import new_tokenizer
 
 pytestmark = pytest.mark.weights
@@ -53,13 +53,15 @@ def test_it_is_complete_and_small(folder: Path):
     assert not list(folder.rglob("*.bin"))
 
 
-def test_its_card_says_what_it_is(prior: Prior):
+def test_its_card_says_what_it_is(prior: Prior, folder: Path):
     card = prior.card
     assert card.id == "scenes"
     assert card.words == WORDS
     assert (card.size, card.multiple) == (128, 128)
     assert card.licence == "Apache-2.0"
     assert card.recommended["dds"]["guidance"]
+    assert card.method == METHOD
+    assert f"`{METHOD}`" in (folder / "README.md").read_text()
     assert prior.schedule.prediction == "v"
 
 
@@ -107,14 +109,17 @@ def test_backgrounds_are_what_was_said(prior: Prior):
     assert np.median(black) < 55
 
 
-def test_dds_recolours_a_circle(prior: Prior):
+@pytest.mark.parametrize(("method", "name"), [(None, METHOD), ("dds", "dds")])
+def test_a_circle_is_recoloured(method: str | None, name: str, prior: Prior):
     scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
     edit = scumble.edit(
         Image.fromarray(render(scene, 200)),
         source="a red circle on a white background",
         target="a blue circle on a white background",
+        method=method,
         model=prior,
     )
+    assert edit.provenance["method"] == name
     assert edit.picture is not None
     assert edit.picture.size == (200, 200)
     middle = np.asarray(edit.picture)[80:120, 80:120].reshape(-1, 3).mean(0)
