@@ -292,6 +292,14 @@ def test_settings_that_mean_nothing_are_refused(settings: dict, message: str) ->
         DDSFast(**settings)
 
 
+def test_a_negative_prompt_that_nobody_would_hear_is_refused() -> None:
+    with pytest.raises(InputError, match="negative: dds_fast asks no null prompt"):
+        DDSFast(steps=2)(
+            gaussian(CHAINS["short"]),
+            EditRequest(image=picture(), source="cat", target="tiger", negative="dog"),
+        )
+
+
 def test_more_levels_than_the_model_has_are_refused() -> None:
     with pytest.raises(InputError, match="steps: 40 levels, but there are only 25 below strength 0.5"):
         DDSFast(steps=40, strength=0.5)(

@@ -92,6 +92,10 @@ class DDSFast:
     @torch.no_grad()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
+        if any(job.negative):
+            raise InputError(
+                "negative: dds_fast asks no null prompt that it could stand for; leave it out, or take dds"
+            )
         z, plan, texts = job.encode(), self.plan(prior.schedule), job.texts()
         bank = self._bank(job, z, plan)
         score = SplitScore(
