@@ -104,7 +104,7 @@ def edit(
         image: a path, a PIL image or a uint8 array, of any size; see `scumble.files`.
         method: a name ("dds"), which takes the values that the model's card recommends; an instance
             (`scumble.DDS(steps=100)`), which is taken literally; or "./file.py:Class", which runs that file.
-            None: the one that the model's card names, else "dds".
+            None: the one that the model's card names (of "scenes": "dds_fast"), else "dds".
         model: what `load` takes, or a prior.
         mask: white may change, black stays exactly as it is; of the picture's size.
         settings: values for a method given by name, above the card's and the method's own.

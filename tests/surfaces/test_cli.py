@@ -16,6 +16,7 @@ from PIL import Image
 import scumble
 from scumble import cli, files
 from scumble.methods import METHODS, get
+from scumble.priors import load
 from tests.surfaces.broken import BAD, bad_files
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle"]
@@ -82,7 +83,7 @@ def test_bad_prompts(png: Path, refused: Refused) -> None:
     [
         (["--method", "ddss"], "did you mean 'dds'"),
         (["--method", "zzz"], "is unknown; known are "),
-        (["--set", "stepps=3"], "dds has no parameter 'stepps' (did you mean 'steps'?)"),
+        (["--method", "dds", "--set", "stepps=3"], "dds has no parameter 'stepps' (did you mean 'steps'?)"),
         (["--set", "steps"], "NAME=VALUE"),
         (["--set", "steps=0"], "steps: 0 must be at least 1"),
         (["--set", "steps=1.5"], "steps: 1.5 is not a whole number"),
@@ -96,7 +97,7 @@ def test_bad_prompts(png: Path, refused: Refused) -> None:
         (["--seed", "7-0"], "seed: 7-0 runs backwards"),
         (["--seed", "0-1000"], "seed: 0-1000 asks for more than 1000 pictures"),
         (["--seed", "9" * 19], "seed: 9999999999999999999 is not a whole number from 0"),
-        (["--strength", "0.5"], "dds has no parameter 'strength'; it has steps, rate, "),
+        (["--method", "dds", "--strength", "0.5"], "dds has no parameter 'strength'; it has steps, rate, "),
         (["--steps", "0"], "steps: 0 must be at least 1"),
         (["--steps", "3", "--set", "steps=4"], "--steps: it is given by --set steps=... too"),
         (["--steps", "many"], "'--steps'"),
@@ -286,11 +287,27 @@ def test_methods_are_shown_whole(name: str, capsys: pytest.CaptureFixture[str]) 
 def test_models(checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["models"]) == 0
     assert "scenes" in capsys.readouterr().out
-    folder = checkpoint(domain="Noise.", words=["a", "b"], recommended={"dds": {"guidance": 2.0}})
+    folder = checkpoint(
+        domain="Noise.", words=["a", "b"], method="p2p", recommended={"dds": {"guidance": 2.0}}
+    )
     assert cli.run(["models", str(folder)]) == 0
     told = capsys.readouterr().out
     assert "Noise." in told
     assert "recommended for dds" in told
+    assert "p2p, unless --method names another" in told
+
+
+def test_who_names_no_method_can_see_which_one_it_will_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = load.usual_method("scenes")
+    if usual is None:
+        pytest.skip("the weights are not in this checkout")
+    assert cli.run(["models"]) == 0
+    assert f"edited by {usual} unless --method names another" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.run(["edit", "--help"]) == 0
+    assert f"(of scenes: {usual})" in capsys.readouterr().out
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """`scumble doctor` and `scumble fetch`: what they find, and where they put it."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import scumble
-from scumble import cli
+from scumble import api, cli
 from scumble.cli import checkup, doctor
 from scumble.cli.voice import Voice
 from scumble.priors import load
@@ -120,6 +121,16 @@ def test_operations_are_those_of_the_networks(config: str, latent: int, operatio
     assert counter.get_total_flops() == pytest.approx(operations, rel=0.01)
 
 
+def test_the_edits_it_times_are_the_usual_ones():
+    for what, (method, evaluations) in doctor.USUAL.items():
+        page = (Path(__file__).parents[2] / f"docs/methods/{method}.md").read_text(encoding="utf-8")
+        assert re.search(rf"\b{evaluations} by default", page), what
+    (drawings, _), (photographs, _) = doctor.USUAL.values()
+    assert photographs == api.usual_method("owner/name")
+    if load.builtin("scenes").is_dir():
+        assert drawings == api.usual_method("scenes")
+
+
 def test_what_the_machine_can_do(monkeypatch: pytest.MonkeyPatch):
     assert doctor.throughput("cpu") > 1e8
     monkeypatch.setattr(doctor, "throughput", lambda device: 600e9)
@@ -127,8 +138,8 @@ def test_what_the_machine_can_do(monkeypatch: pytest.MonkeyPatch):
     good, line = doctor.ability()
     assert good
     assert (
-        "300 GFLOP/s: drawings (the built-in model) about 2 s; Stable Diffusion 1.5 at 512 px about 36 min"
-        in line
+        "300 GFLOP/s: dds_fast on drawings (the built-in model) about 1 s; dds on Stable Diffusion 1.5 at 512 px "
+        "about 36 min" in line
     )
 
 

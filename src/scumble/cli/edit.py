@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     'scumble edit in.png --source "a red circle" --change red=blue',
-    'scumble edit in.png --source "a red circle" --target "a red star" --steps 100 -o star.png --compare',
+    'scumble edit in.png --source "a red circle" --target "a red star" --steps 48 -o star.png --compare',
 )
 
 

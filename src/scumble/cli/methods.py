@@ -27,7 +27,8 @@ def overview() -> None:
     papers = {name: method_class(name).paper for name in method_names()}
     table([(name, f"{paper.title} (arXiv {paper.arxiv})") for name, paper in papers.items()])
     typer.echo(
-        "\n`scumble methods NAME` shows a method's parameters; --method ./file.py:Class runs your own."
+        "\n`scumble methods NAME` shows a method's parameters; --method ./file.py:Class runs your own. Without "
+        "--method the\nmodel's card decides, as `scumble models` says."
     )
 
 

@@ -25,11 +25,17 @@ def overview() -> None:
 
     installed = load.models()
     for name in load.BUILTIN:
-        typer.echo(f"{name}: {installed[name].domain if name in installed else 'not in this installation'}")
+        card = installed.get(name)
+        typer.echo(
+            f"{name}: {card.domain}; edited by {card.method} unless --method names another"
+            if card
+            else f"{name}: not in this installation"
+        )
     typer.echo(
         f"""
 Any Stable Diffusion 1.x / 2.x shaped checkpoint works, too: a folder (./name) or a hub id, such as
-{A_REAL_CHECKPOINT}. `scumble models NAME` shows what is known of one that is here."""
+{A_REAL_CHECKPOINT}; dds edits with one whose card names no method.
+`scumble models NAME` shows what is known of one that is here."""
     )
 
 
@@ -44,6 +50,7 @@ def show(name: str) -> None:
             ("licence", card.licence),
             ("hash", card.hash),
             ("canvas", f"long side {card.size} px, both sides multiples of {card.multiple}"),
+            ("method", f"{card.method}, unless --method names another"),
             ("can", ", ".join(sorted(card.capabilities))),
             ("words", "open" if card.words is None else " ".join(sorted(card.words))),
             *(

@@ -27,7 +27,7 @@ Method = Annotated[
     typer.Option(
         "--method",
         help="`scumble methods` lists them; ./file.py:Class runs your own.  \\[default: what the model's card "
-        "names, else dds]",
+        "names (of scenes: dds_fast), else dds]",
     ),
 ]
 Source = Annotated[str, typer.Option("--source", help="What the picture shows now.")]

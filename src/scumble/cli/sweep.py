@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scumble.plan import Plan, Shared
 
 EXAMPLES = (
-    'scumble sweep in.png --source "a red circle" --target "a blue circle" --over guidance=3,5 --over steps=50,200',
+    'scumble sweep in.png --source "a red circle" --target "a blue circle" --over guidance=2.5,4 --over steps=12,24',
     'scumble sweep in.png --source "a red circle" --over "target=a blue circle|a red star" --over method=dds,sdedit',
 )
 MARKED = (
