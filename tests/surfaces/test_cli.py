@@ -90,7 +90,7 @@ def test_bad_prompts(png: Path, refused: Refused) -> None:
         (["--set", "steps=many"], "steps: 'many' is not a whole number"),
         (["--set", "guidance=nan"], "guidance: nan is not a finite number"),
         (["--set", "guidance=inf"], "guidance: inf is not a finite number"),
-        (["--set", "rate=-1"], "rate: -1.0 must be greater than 0"),
+        (["--method", "dds", "--set", "rate=-1"], "rate: -1.0 must be greater than 0"),
         (["--method", "sdedit", "--set", "strength=1.5"], "strength: 1.5 must be at most 1"),
         (["--seed", "-1"], "seed: -1 is not a whole number"),
         (["--seed", "one"], "seed: one is not a whole number"),
