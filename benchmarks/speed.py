@@ -101,7 +101,8 @@ def whole_process() -> tuple[float, float]:
         before = Path(folder) / "before.png"
         Image.fromarray(render(edit.source, 128)).save(before)
         command = [sys.executable, "-m", "scumble", "edit", str(before), "--method", "dds"]
-        command += ["--source", edit.source_caption, "--target", edit.target_caption, "-o", str(Path(folder) / "after.png")]
+        command += ["--source", edit.source_caption, "--target", edit.target_caption]
+        command += ["-o", str(Path(folder) / "after.png")]
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True
