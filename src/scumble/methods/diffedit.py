@@ -116,9 +116,12 @@ class DiffEdit:
             watch(k + 1, self.draws, t, job.spread(x_t), job.spread(latents[0]))
         mask = threshold(differences, self.outliers, self.threshold, together=self.compat == "pipeline")
         covered = mask.mean((1, 2, 3))
-        if bool((covered == 0).any()):
+        # equal prompts differ by rounding alone, which the cut would blow up to a mask
+        pairs = zip(texts["source"].expand(job.rows).prompts, texts["target"].prompts, strict=True)
+        empty = (covered == 0) | torch.tensor([a == b for a, b in pairs], device=covered.device)
+        if bool(empty.any()):
             raise InputError(
-                f"mask: empty{_which(covered == 0)}; the prompts disagree nowhere in the picture more than elsewhere. "
+                f"mask: empty{_which(empty)}; the prompts disagree nowhere in the picture more than elsewhere. "
                 "Lower the threshold, take prompts that differ in what is there, or draw a mask"
             )
         if bool((covered == 1).any()):
