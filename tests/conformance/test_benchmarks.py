@@ -17,6 +17,7 @@ SMALL = {
     "speed": "--steps 1 --rounds 1 --model {model}",
     "fast": "time --rounds 1 --steps 2 --dtype float32 --model {model}",
     "full_size": "",
+    "startup": "--rounds 1",
 }
 
 
