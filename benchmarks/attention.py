@@ -28,13 +28,13 @@ import scumble
 from scumble.bench.contestants import Contestant, make_ready
 from scumble.bench.statistics import Estimate, interval
 from scumble.bench.tables import Column, Table, markdown
-from scumble.cli import sheets
 from scumble.core.pixels import Pixels, to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
-from scumble.judge import Known, judge
+from scumble.measuring.judge import Known, judge
+from scumble.measuring.tasks import SEED
+from scumble.pictures import sheets
 from scumble.scenes import KINDS, SceneEdit, edits, read_picture
-from scumble.tasks import SEED
 
 COMMON: Mapping[str, object] = {"steps": 20, "guidance": 3.0}
 ROWS: Mapping[str, tuple[str, Mapping[str, object]]] = {

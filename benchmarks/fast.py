@@ -24,14 +24,14 @@ import torch
 from PIL import Image
 
 import scumble
-from scumble import files
 from scumble.bench.making import Clocked
 from scumble.bench.statistics import interval
-from scumble.canvas import Fit, to_canvas
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
-from scumble.judge import Known, judge
-from scumble.layer import Layer, lift, opaque
+from scumble.measuring.judge import Known, judge
+from scumble.pictures import reading
+from scumble.pictures.canvas import Fit, to_canvas
+from scumble.pictures.layer import Layer, lift, opaque
 from scumble.scenes import KINDS, SceneEdit, edits, generator, random_edit
 from scumble.scenes.world import COLOURS
 
@@ -122,7 +122,7 @@ def masks(prior: Prior, count: int) -> None:
         gate = (made.mask / GATE).clamp(max=1).float()
         gate = torch.nn.functional.interpolate(gate, made.raw.shape[-2:], mode="bilinear")
         picture, fit = (
-            files.read(Image.fromarray(known.source)),
+            reading.read(Image.fromarray(known.source)),
             Fit.of((side, side), side, prior.card.multiple),
         )
         seen = lift(before, before + gate * (made.raw - before), picture, fit)
@@ -147,7 +147,7 @@ def said(values: np.ndarray) -> str:
 def on_canvas(prior: Prior, edit: SceneEdit) -> torch.Tensor:
     side = prior.card.size
     fit = Fit.of((side, side), side, prior.card.multiple)
-    return to_canvas(files.read(Image.fromarray(Known.of(edit, side).source)), fit)
+    return to_canvas(reading.read(Image.fromarray(Known.of(edit, side).source)), fit)
 
 
 if __name__ == "__main__":

@@ -29,19 +29,20 @@ import torch
 from PIL import Image
 
 import scumble
-from scumble import files
 from scumble.api import choose
 from scumble.bench.rows import read_rows
 from scumble.bench.statistics import interval
-from scumble.canvas import Fit, to_canvas
+from scumble.core.atomic import atomic
 from scumble.core.pixels import to_images
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
-from scumble.judge import Known, judge
-from scumble.layer import Layer, lift, opaque
+from scumble.measuring.judge import Known, judge
+from scumble.measuring.tasks import SEED
 from scumble.methods import get
+from scumble.pictures import reading
+from scumble.pictures.canvas import Fit, to_canvas
+from scumble.pictures.layer import Layer, lift, opaque
 from scumble.scenes import KINDS, SceneEdit, edits, render
-from scumble.tasks import SEED
 
 SIZES = ((128, 128), (200, 300), (512, 384), (300, 170))  # (width, height)
 SQUARES = ((128, 128), (256, 256))  # of edits that a bench has made
@@ -63,11 +64,11 @@ class Case:
         return self.size[1], self.size[0]
 
     @property
-    def picture(self) -> files.Picture:
-        return files.read(Image.fromarray(render(self.edit.source, self.shape)))
+    def picture(self) -> reading.Picture:
+        return reading.read(Image.fromarray(render(self.edit.source, self.shape)))
 
     def on_canvas(self, pixels: np.ndarray) -> torch.Tensor:
-        return to_canvas(files.read(Image.fromarray(pixels)), self.fit)
+        return to_canvas(reading.read(Image.fromarray(pixels)), self.fit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ def pairs(
         path = cache / name / f"{first}-{len(batch)}.npz"
         if not path.exists():
             before, after = run(prior, batch, method, settings, seed=first)
-            with files.atomic(path) as temporary, temporary.open("wb") as file:
+            with atomic(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, before=before.half().cpu().numpy(), after=after.half().cpu().numpy())
         loaded = np.load(path)
         for before, after in zip(loaded["before"], loaded["after"], strict=True):

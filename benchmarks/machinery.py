@@ -34,8 +34,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import scumble
-from scumble import machine
 from scumble.api import choose
+from scumble.core import machine
 from scumble.core.pixels import to_images
 from scumble.core.request import EditRequest
 from scumble.methods import METHODS, get

@@ -23,7 +23,7 @@ import torch
 
 import scumble
 from scumble.core.request import EditRequest
-from scumble.priors.load import builtin
+from scumble.priors._find import builtin
 from scumble.scenes import generator, random_edit, render
 
 MEASURE = """\

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scumble.api import edit, load
+    from scumble.artifacts.inversion import Inversion
     from scumble.core.errors import InputError, MachineError
-    from scumble.core.inversion import Inversion
     from scumble.core.noise import Noise, Tape
     from scumble.core.prior import Card, Prior, Text
     from scumble.core.request import Cancelled, Edit, EditRequest, Step, pull
@@ -99,7 +99,7 @@ _HOME = {
     "FlowEdit": "methods.flowedit",
     "IDS": "methods.ids",
     "InputError": "core.errors",
-    "Inversion": "core.inversion",
+    "Inversion": "artifacts.inversion",
     "LEDITSpp": "methods.ledits_pp",
     "MachineError": "core.errors",
     "MasaCtrl": "methods.masactrl",

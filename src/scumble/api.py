@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from scumble.checks import (
+from scumble.editing.checks import (
     check_codec,
     check_form,
     check_loading,
@@ -18,13 +18,13 @@ from scumble.checks import (
     check_words,
     method_class,
 )
-from scumble.passport import versions as versions
+from scumble.editing.passport import versions as versions
 
 if TYPE_CHECKING:
     from scumble.core.prior import Card, Prior
     from scumble.core.request import Edit, Method, OnStep
-    from scumble.files import PictureLike
-    from scumble.plan import Origin, Plan
+    from scumble.editing.plan import Origin, Plan
+    from scumble.pictures.reading import PictureLike
 
 
 class Loading(TypedDict, total=False):
@@ -101,7 +101,7 @@ def edit(
     """Edit a picture: it shows `source`, it shall show `target`.
 
     Args:
-        image: a path, a PIL image or a uint8 array, of any size; see `scumble.files`.
+        image: a path, a PIL image or a uint8 array, of any size; see `scumble.pictures`.
         method: a name ("dds"), which takes the values that the model's card recommends; an instance
             (`scumble.DDS(steps=100)`), which is taken literally; or "./file.py:Class", which runs that file.
             None: the one that the model's card names (of "scenes": "dds_fast"), else "dds".
@@ -159,13 +159,13 @@ def plan(
 
     Arguments and errors are those of `edit` and, for a model that is not loaded yet, of `load`.
     """
-    from scumble import canvas, files
-    from scumble.plan import Manner, Plan
+    from scumble.editing.plan import Manner, Plan
+    from scumble.pictures import canvas, reading
 
     manner = Manner(keep=keep, crop=crop, form=form, size=size, paper=paper, force=force)
     check_seed(seed)
-    picture = files.read(image)
-    drawn = None if mask is None else files.read_mask(mask, picture.size)
+    picture = reading.read(image)
+    drawn = None if mask is None else reading.read_mask(mask, picture.size)
     method = usual_method(model) if method is None else method
     kind = method_class(method) if isinstance(method, str) else type(method)
     check_settings(method, kind, settings or {})
@@ -173,8 +173,8 @@ def plan(
     check_prompts(name, kind.needs, source, target, mask)
     check_form(name, kind, form)
 
+    from scumble.core.machine import limits
     from scumble.core.request import EditRequest  # imports torch, so only now
-    from scumble.machine import limits
 
     prior = load(model, **loading) if isinstance(model, str | Path) else check_loading(model, loading)
     card = prior.card

@@ -10,8 +10,8 @@ from scumble.bench.run import Bench
 from scumble.bench.stages import Stages
 from scumble.cli.values import settings
 from scumble.core.prior import Text
+from scumble.measuring.tasks import scene_tasks
 from scumble.priors.exact import GaussianPrior
-from scumble.tasks import scene_tasks
 
 SIDE = 64
 

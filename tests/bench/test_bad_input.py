@@ -10,7 +10,7 @@ from scumble.bench.contestants import split
 from scumble.bench.report import report
 from scumble.bench.stages import Stages
 from scumble.core.errors import InputError
-from scumble.tasks import MOST, folder_tasks, scene_tasks
+from scumble.measuring.tasks import MOST, folder_tasks, scene_tasks
 
 from .conftest import SIDE, contestant
 

@@ -9,7 +9,7 @@ from scumble.bench.exact import ExactScore, reduced_edits, reduced_scenes
 from scumble.core.errors import InputError
 from scumble.core.pixels import to_images, to_pixels
 from scumble.core.request import EditRequest
-from scumble.judge import Known, judge
+from scumble.measuring.judge import Known, judge
 from scumble.methods.dds import DDS
 from scumble.priors.exact import GaussianPrior
 from scumble.scenes import KINDS, full_caption, read, render

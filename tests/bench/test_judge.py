@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scumble.core.pixels import SAME, psnr, rms
-from scumble.judge import BEST_CODEC, MARGIN, SUCCESS, Known, judge
+from scumble.measuring.judge import BEST_CODEC, MARGIN, SUCCESS, Known, judge
 from scumble.scenes import KINDS, edits, generator, random_edit
 
 SIDE = 64

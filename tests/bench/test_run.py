@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scumble import files
 from scumble.bench.run import TESTS, Bench, trusted
 from scumble.bench.stages import Stages, framing
 from scumble.core.errors import InputError
 from scumble.core.pixels import SAME, rms
-from scumble.tasks import MOST, scene_tasks
+from scumble.measuring.tasks import MOST, scene_tasks
+from scumble.pictures import reading
 
 from .conftest import SIDE, AnyPrompt, contestant, run
 
@@ -59,7 +59,7 @@ class Picky(DDS):
 
 
 def picture(bench: Bench, row: dict) -> np.ndarray:
-    return np.asarray(files.read(bench.out / row["output"]).rgb)
+    return np.asarray(reading.read(bench.out / row["output"]).rgb)
 
 
 def lasting(row: dict) -> dict:
@@ -307,7 +307,7 @@ def test_bad_numbers(name: str, words: str, tmp_path: Path):
 
 
 def test_pictures_of_other_sizes_go_in_batches_of_their_own(prior: AnyPrompt, tmp_path: Path):
-    from scumble.tasks import folder_tasks
+    from scumble.measuring.tasks import folder_tasks
 
     sizes = [(64, 64), (64, 64), (100, 60), (60, 100), (64, 64)]
     lines = []

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scumble.artifacts.inversion import Inversion
 from scumble.core.grids import upward
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prior import guide
 from scumble.core.request import EditRequest

@@ -8,8 +8,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from scumble.core.direction import Direction
-from scumble.core.inversion import Inversion
+from scumble.artifacts.direction import Direction
+from scumble.artifacts.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.noise import Tape
 from scumble.core.request import EditRequest

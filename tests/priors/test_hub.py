@@ -15,7 +15,8 @@ from huggingface_hub import constants, errors
 from huggingface_hub.file_download import DryRunFileInfo
 
 from scumble.core.errors import InputError, MachineError
-from scumble.priors.load import find, load_prior
+from scumble.priors._find import find
+from scumble.priors.load import load_prior
 
 SHA = "0" * 40
 EditJson = Callable[..., None]

@@ -15,6 +15,7 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from safetensors.torch import load_file, save_file
 
 from scumble.core.errors import InputError
+from scumble.priors import _find
 from scumble.priors import load as load_module
 from scumble.priors._folder import Folder
 from scumble.priors._parts import resolve_device
@@ -93,13 +94,15 @@ def test_a_pixel_model(tmp_path: Path):
 def test_built_in_models_are_found_in_the_package(folder: Path, monkeypatch: pytest.MonkeyPatch):
     card = {"domain": "Letters.", "size": 16, "multiple": 16, "words": ["a"]}
     (folder / "card.json").write_text(json.dumps(card))
-    monkeypatch.setattr(load_module, "builtin", lambda name: folder)
+    for module in (_find, load_module):
+        monkeypatch.setattr(module, "builtin", lambda name: folder)
     assert load_prior("scenes", device="cpu").card == models()["scenes"]
     assert models()["scenes"].id == "scenes"
 
 
 def test_an_absent_built_in_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(load_module, "builtin", lambda name: tmp_path / name)
+    for module in (_find, load_module):
+        monkeypatch.setattr(module, "builtin", lambda name: tmp_path / name)
     assert models() == {}
     refused("scenes", "not in this installation; make them with `scumble train prior scenes`")
 

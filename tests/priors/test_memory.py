@@ -13,8 +13,9 @@ from scumble.core.errors import InputError, MachineError
 from scumble.core.request import EditRequest
 from scumble.methods.dds import DDS
 from scumble.methods.sdedit import SDEdit
+from scumble.priors._find import builtin
 from scumble.priors._memory import MEMORY, Desk
-from scumble.priors.load import builtin, load_prior
+from scumble.priors.load import load_prior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 from scumble.scenes.render import render
 from scumble.scenes.world import Scene, Thing

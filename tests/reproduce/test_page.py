@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scumble import files
+from scumble.pictures import reading
 from scumble.reproduce import tables
 from scumble.reproduce.figures import FIGURES
 
@@ -20,7 +20,7 @@ def test_the_page_says_what_was_measured(name: str) -> None:
     assert sentence in page
     assert f"](pictures/reproduce/{name}.png)" in page
     assert " ".join(experiment.claim.split()) in page
-    passport = files.read_passport(FIGURE / f"{name}.png")
+    passport = reading.read_passport(FIGURE / f"{name}.png")
     assert passport is not None
     assert (passport["figure"], passport["verdict"], passport["split"]) == (name, sentence, "test")
     assert (FIGURE / f"{name}.png").stat().st_size < 120_000

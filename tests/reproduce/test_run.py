@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scumble import InputError, cli, files
+from scumble import InputError, cli
+from scumble.pictures import reading
 from scumble.reproduce.experiment import Experiment
 from scumble.reproduce.figures import FIGURES
 from scumble.reproduce.run import Run
@@ -29,7 +30,7 @@ def test_every_figure_is_made(name: str, run: Run) -> None:
     assert folder(run) == {f"{name}{suffix}" for suffix in (".png", ".csv", ".npz", ".json")}
     about = json.loads(run.file(name, ".json").read_text())
     assert about["evaluations"] == experiment.evaluations(3.0)
-    passport = files.read_passport(run.file(name, ".png"))
+    passport = reading.read_passport(run.file(name, ".png"))
     assert passport is not None
     assert passport["verdict"] == verdict.sentence
     assert {**passport, **about["settings"]} == passport

@@ -11,12 +11,12 @@ from PIL import Image
 import scumble
 from scumble import InputError
 from scumble.api import plan
-from scumble.checks import DomainWarning
-from scumble.passport import plain
+from scumble.editing.checks import DomainWarning
+from scumble.editing.passport import plain
 
 WORDS = {"source": "a red circle", "target": "a blue circle"}
 QUICK = {"steps": 2}
-pytestmark = pytest.mark.filterwarnings("ignore::scumble.checks.DomainWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::scumble.editing.checks.DomainWarning")
 
 
 def test_picture_has_the_inputs_size_and_raw_the_canvas(model: scumble.Prior, photo: Image.Image) -> None:

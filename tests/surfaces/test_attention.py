@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 
 import scumble
-from scumble import cli, files
+from scumble import cli
 from scumble.cli.attention import heat_maps
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.loops.observe import observe
+from scumble.pictures import reading
 from tests.priors.conftest import pristine  # noqa: F401
 from tests.surfaces.test_cli import refused  # noqa: F401
 
@@ -37,7 +38,7 @@ def test_every_word_is_drawn_once(
 
 
 def test_a_map_lies_over_the_picture(png: Path, model: scumble.Prior) -> None:
-    picture = files.read(png)
+    picture = reading.read(png)
     whole, dot = heat_maps(model, picture, "a dot", ["dot"])
     assert whole.picture.tobytes() == picture.rgb.tobytes()
     assert dot.picture.size == whole.picture.size == (96, 64)
@@ -70,7 +71,7 @@ def test_what_cannot_be_drawn_is_refused(
     (folder / "card.json").write_text('{"capabilities": ["text"]}')
     assert "has none that could be looked into" in refused(*line)
     with pytest.raises(InputError, match="'box' is in none of the prompts"):
-        heat_maps(model, files.read(png), "a dot", ["box"])
+        heat_maps(model, reading.read(png), "a dot", ["box"])
 
 
 def test_words_are_given_on_the_command_line(
@@ -84,7 +85,7 @@ def test_words_are_given_on_the_command_line(
     words = ["--set", "reweight=box=2", "--set", "windows=box=0.2:0.6", "--set", "blend=dot | box"]
     assert cli.run([*map(str, line), *words, "--set", "steps=2", "-o", str(out), "--quiet"]) == 0
     capsys.readouterr()
-    passport = files.read_passport(out)
+    passport = reading.read_passport(out)
     assert passport is not None
     assert passport["settings"]["reweight"] == {"value": "box=2", "from": "user"}
     out.unlink()

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from scumble import canvas, files
-from scumble.canvas import Fit
 from scumble.core.pixels import to_pixels
+from scumble.pictures import canvas, reading
+from scumble.pictures.canvas import Fit
 
 SIZES = [(300, 200), (200, 300), (128, 128), (1, 1), (1000, 3), (50, 40), (129, 127)]
 
@@ -25,7 +25,7 @@ def test_fit_keeps_the_aspect_ratio(size: tuple[int, int], long_side: int, multi
 
 
 def test_padding_repeats_the_edge() -> None:
-    picture = files.read(Image.new("RGB", (300, 200), (10, 200, 30)))
+    picture = reading.read(Image.new("RGB", (300, 200), (10, 200, 30)))
     image = canvas.to_canvas(picture, Fit.of(picture.size, 128, 128))
     assert image.shape == (1, 3, 128, 128)
     expected = torch.tensor([10, 200, 30]).view(1, 3, 1, 1) / 127.5 - 1
@@ -35,7 +35,7 @@ def test_padding_repeats_the_edge() -> None:
 @pytest.mark.parametrize("size", [(128, 128), (128, 85), (85, 128)])
 def test_round_trip_at_the_canvas_size_is_exact(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    picture = files.read(pixels)
+    picture = reading.read(pixels)
     fit = Fit.of(picture.size, 128, 64)
     back = canvas.from_canvas(canvas.to_canvas(picture, fit), picture, fit)
     assert np.array_equal(np.asarray(back), pixels)
@@ -43,7 +43,7 @@ def test_round_trip_at_the_canvas_size_is_exact(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_what_comes_back_has_the_input_size(size: tuple[int, int]) -> None:
-    picture = files.read(Image.new("RGB", size, "navy"))
+    picture = reading.read(Image.new("RGB", size, "navy"))
     fit = Fit.of(size, 128, 128)
     back = canvas.from_canvas(canvas.to_canvas(picture, fit), picture, fit)
     assert back.size == size
@@ -51,7 +51,7 @@ def test_what_comes_back_has_the_input_size(size: tuple[int, int]) -> None:
 
 
 def test_outside_of_a_mask_is_the_inputs_own(photo: Image.Image) -> None:
-    picture = files.read(photo)
+    picture = reading.read(photo)
     fit = Fit.of(picture.size, 128, 128)
     mask = Image.new("L", photo.size, 0)
     mask.paste(255, (10, 10, 30, 30))
@@ -79,7 +79,7 @@ def test_grey_alpha_and_profile_come_back(photo: Image.Image) -> None:
     alpha = Image.linear_gradient("L").resize(photo.size)
     image = photo.convert("LA")
     image.putalpha(alpha)
-    picture = files.read(image)
+    picture = reading.read(image)
     back = canvas.from_canvas(canvas.to_canvas(picture, fit), picture, fit)
     assert back.mode == "LA"
     assert back.getchannel("A").tobytes() == alpha.tobytes()
@@ -121,8 +121,8 @@ def test_no_crop_where_it_gains_nothing() -> None:
 def test_a_crop_takes_picture_alpha_and_mask_alike(photo: Image.Image) -> None:
     image = photo.convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize(photo.size))
-    mask = files.read_mask(np.pad(np.full((6, 6), 255, np.uint8), ((10, 24), (20, 34))), photo.size)
-    part, drawn = canvas.crop(files.read(image), mask, (18, 8, 28, 18))
+    mask = reading.read_mask(np.pad(np.full((6, 6), 255, np.uint8), ((10, 24), (20, 34))), photo.size)
+    part, drawn = canvas.crop(reading.read(image), mask, (18, 8, 28, 18))
     assert part.size == drawn.values.size == (10, 10)
     assert part.rgb.tobytes() == photo.crop((18, 8, 28, 18)).tobytes()
     assert part.alpha is not None

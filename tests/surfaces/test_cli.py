@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 import scumble
-from scumble import cli, files
+from scumble import cli
 from scumble.methods import METHODS, get
+from scumble.pictures import reading
 from scumble.priors import load
 from tests.surfaces.broken import BAD, bad_files
 
@@ -207,7 +208,7 @@ def test_ctrl_c_while_saving(
 def test_our_own_faults_are_short(
     png: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "read", lambda *_: 1 / 0)
+    monkeypatch.setattr(reading, "read", lambda *_: 1 / 0)
     assert cli.run(["edit", str(png), *WORDS]) == 1
     told = capsys.readouterr().err
     assert told.startswith(
@@ -232,7 +233,7 @@ def test_edit(png: Path, checkpoint: Callable[..., Path], capsys: pytest.Capture
     assert f"model {folder.name}: Noise in bright colours." in told.err
     assert "dds: 2/2 steps, 8 evaluations" in told.err
     assert Image.open(out).size == (96, 64)
-    passport = files.read_passport(out)
+    passport = reading.read_passport(out)
     assert passport is not None
     assert passport["settings"]["steps"] == {"value": 2, "from": "user"}
     assert passport["settings"]["guidance"] == {"value": 3.0, "from": "user"}

@@ -15,8 +15,10 @@ import pytest
 import typer
 from PIL import Image, ImageCms
 
-from scumble import cli, files, machine
+from scumble import cli
 from scumble.cli import results, values
+from scumble.core import machine
+from scumble.pictures import reading
 from tests.priors.conftest import pristine  # noqa: F401
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle"]
@@ -90,7 +92,7 @@ def test_several_targets_and_seeds_go_to_a_folder(run: Run) -> None:
     assert [Path(line) for line in out.split()] == [Path("circle.dds", n) for n in [*names, "sheet.png"]]
     assert all(Path(line).is_file() for line in out.split())
     assert err.count("changed, seed 7") == 2
-    passport = files.read_passport(Path("circle.dds/a-star.seed-7.png"))
+    passport = reading.read_passport(Path("circle.dds/a-star.seed-7.png"))
     assert passport is not None
     assert (passport["target"], passport["seed"]) == ("a star!", 7)
     one = run("--seed", 7, "-o", "one.png", words=["--source", "a red circle", "--target", "a star!"])
@@ -137,9 +139,9 @@ def test_places_and_comments_are_dropped_and_the_profile_is_kept(suffix: str, ru
     data = Path(f"out.{suffix}").read_bytes()
     assert b"at home" not in data
     assert b"a camera" not in data
-    assert files.read_passport(Path(f"out.{suffix}")) is not None
+    assert reading.read_passport(Path(f"out.{suffix}")) is not None
     assert run("-o", f"bare.{suffix}", "--no-metadata")[0] == 0
-    assert files.read_passport(Path(f"bare.{suffix}")) is None
+    assert reading.read_passport(Path(f"bare.{suffix}")) is None
 
 
 # What is said, and where ---------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ def test_json(run: Run) -> None:
     assert (first["evaluations"], first["target"]) == (8, "a blue circle")
     assert 0 <= first["changed"] <= 1
     assert first["peak_memory"] > 50e6
-    assert first["passport"] == files.read_passport(Path(first["file"]))
+    assert first["passport"] == reading.read_passport(Path(first["file"]))
     assert sheet == {"file": str(Path("new/sheet.png")), "beside": []}
 
 
@@ -209,7 +211,7 @@ def test_a_small_mask_is_edited_by_itself(run: Run) -> None:
     code, _, err = run("--mask", "mask.png", "-o", "out.png")
     assert code == 0
     assert "only the part around the mask is edited, 16x16 pixels from (28, 18)" in err
-    passport = files.read_passport(Path("out.png"))
+    passport = reading.read_passport(Path("out.png"))
     assert passport is not None
     assert passport["box"] == [28, 18, 44, 34]
     code, _, err = run("--mask", "mask.png", "--crop", "none", "-o", "whole.png")
@@ -220,7 +222,7 @@ def test_a_small_mask_is_edited_by_itself(run: Run) -> None:
 def test_as_lut(run: Run) -> None:
     code, out, _ = run("--as", "lut", "--film", "--save-layer")
     assert (code, len(out.split())) == (0, 3)
-    passport = files.read_passport(Path("circle.dds.png"))
+    passport = reading.read_passport(Path("circle.dds.png"))
     assert passport is not None
     assert passport["form"] == "lut"
     code, _, err = run("--as", "lut", "--method", "sdedit")
@@ -312,7 +314,7 @@ def test_peak_and_free_memory() -> None:
 def test_the_peak_is_not_that_of_the_process_which_started_this_one() -> None:
     kept = bytearray(400_000_000)
     kept[::4096] = b"x" * len(kept[::4096])
-    line = "from scumble import machine; print(machine.peak())"
+    line = "from scumble.core import machine; print(machine.peak())"
     told = subprocess.run([sys.executable, "-c", line], capture_output=True, check=True, text=True)
     assert int(told.stdout) < 400e6
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from scumble import InputError, files
+from scumble import InputError
+from scumble.core.atomic import atomic
+from scumble.pictures import reading, writing
 from tests.surfaces.broken import BAD, bad_files, png_header
 
 
@@ -15,7 +17,7 @@ def test_bad_file_is_refused_in_one_line(name: str, circle: Image.Image, tmp_pat
     data, message = bad_files(circle)[name]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=message) as caught:
-        files.read(tmp_path / name)
+        reading.read(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -28,26 +30,26 @@ def test_just_under_the_limit_is_not_refused_by_its_header(tmp_path: Path) -> No
     """Pillow's own limit is lower and must neither warn nor refuse; this one fails later, without pixels."""
     (tmp_path / "large.png").write_bytes(png_header(19_999, 10_000))
     with pytest.raises(InputError, match="truncated"):
-        files.read(tmp_path / "large.png")
+        reading.read(tmp_path / "large.png")
 
 
 def test_pillows_limit_is_put_back(circle: Image.Image, tmp_path: Path) -> None:
     before = Image.MAX_IMAGE_PIXELS
     circle.save(tmp_path / "a.png")
-    files.read(tmp_path / "a.png")
+    reading.read(tmp_path / "a.png")
     assert before is not None
     assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_places_that_are_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing\.png: no such file"):
-        files.read(tmp_path / "missing.png")
+        reading.read(tmp_path / "missing.png")
     with pytest.raises(InputError, match="a folder"):
-        files.read(tmp_path)
+        reading.read(tmp_path)
     with pytest.raises(InputError, match="cannot be read"):
-        files.read(tmp_path / ("x" * 300 + ".png"))
+        reading.read(tmp_path / ("x" * 300 + ".png"))
     with pytest.raises(InputError, match="cannot be written"):
-        files.check_output(tmp_path / ("x" * 300 + ".png"))
+        writing.check_output(tmp_path / ("x" * 300 + ".png"))
 
 
 def test_unreadable_file(circle: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +60,7 @@ def test_unreadable_file(circle: Image.Image, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "read_bytes", denied)  # chmod would not stop root
     with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
-        files.read(tmp_path / "a.png")
+        reading.read(tmp_path / "a.png")
 
 
 MODES = {
@@ -78,7 +80,7 @@ def test_every_mode_reads_as_rgb(kind: str, mode: str, photo: Image.Image, tmp_p
         image.putalpha(Image.linear_gradient("L").resize(photo.size))
     path = tmp_path / f"a.{kind.lower()}"
     image.save(path, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
-    picture = files.read(path)
+    picture = reading.read(path)
     assert picture.rgb.mode == "RGB"
     assert picture.size == photo.size
     assert (picture.alpha is not None) == (mode in {"LA", "RGBA"})
@@ -94,7 +96,7 @@ def test_transparent_palette(tmp_path: Path) -> None:
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((0, 0), 1)
     image.save(tmp_path / "a.png", transparency=1)
-    picture = files.read(tmp_path / "a.png")
+    picture = reading.read(tmp_path / "a.png")
     assert picture.alpha is not None
     assert picture.alpha.getpixel((0, 0)) == 0
     assert picture.alpha.getpixel((1, 0)) == 255
@@ -117,7 +119,7 @@ def test_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "a.png", exif=exif)
-    picture = files.read(tmp_path / "a.png")
+    picture = reading.read(tmp_path / "a.png")
     assert picture.size == (8, 4)
     assert np.array_equal(np.asarray(picture.rgb), np.asarray(upright))
 
@@ -125,53 +127,53 @@ def test_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
 def test_profile_is_kept_where_it_fits(circle: Image.Image, tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     circle.save(tmp_path / "a.png", icc_profile=profile)
-    assert files.read(tmp_path / "a.png").icc == profile
+    assert reading.read(tmp_path / "a.png").icc == profile
     circle.save(tmp_path / "b.png", icc_profile=profile[:16] + b"GRAY" + profile[20:])
-    assert files.read(tmp_path / "b.png").icc is None
+    assert reading.read(tmp_path / "b.png").icc is None
 
 
 def test_pictures_from_memory(circle: Image.Image) -> None:
-    assert files.read(circle).rgb.tobytes() == circle.tobytes()
-    assert files.read(np.asarray(circle)).rgb.tobytes() == circle.tobytes()
+    assert reading.read(circle).rgb.tobytes() == circle.tobytes()
+    assert reading.read(np.asarray(circle)).rgb.tobytes() == circle.tobytes()
     with pytest.raises(InputError, match="uint8"):
-        files.read(np.zeros((4, 4, 3), np.float32))
+        reading.read(np.zeros((4, 4, 3), np.float32))
     with pytest.raises(InputError, match="uint8"):
-        files.read(np.zeros((4, 4, 7), np.uint8))
+        reading.read(np.zeros((4, 4, 7), np.uint8))
     with pytest.raises(InputError, match="nothing to edit"):
-        files.read(np.zeros((0, 4, 3), np.uint8))
+        reading.read(np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(InputError, match="mode F"):
-        files.read(Image.new("F", (4, 4)))
+        reading.read(Image.new("F", (4, 4)))
 
 
 def test_masks(circle: Image.Image, tmp_path: Path) -> None:
     soft = Image.linear_gradient("L").resize((96, 64))
     soft.save(tmp_path / "soft.png")
-    assert files.read_mask(tmp_path / "soft.png", (96, 64)).values.tobytes() == soft.tobytes()
+    assert reading.read_mask(tmp_path / "soft.png", (96, 64)).values.tobytes() == soft.tobytes()
     painted = Image.new("RGBA", (96, 64), (255, 255, 255, 0))
     painted.paste((255, 255, 255, 255), (0, 0, 10, 10))
-    mask = files.read_mask(painted, (96, 64)).values
+    mask = reading.read_mask(painted, (96, 64)).values
     assert (mask.getpixel((5, 5)), mask.getpixel((20, 20))) == (255, 0)
     with pytest.raises(InputError, match="mask: 96x64 pixels, but the picture has 64x96"):
-        files.read_mask(soft, (64, 96))
+        reading.read_mask(soft, (64, 96))
     with pytest.raises(InputError, match="nothing may change"):
-        files.read_mask(Image.new("L", (96, 64)), (96, 64))
+        reading.read_mask(Image.new("L", (96, 64)), (96, 64))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".webp"])
 def test_save_carries_the_passport(suffix: str, photo: Image.Image, tmp_path: Path) -> None:
     passport = {"seed": 3, "target": "ein grünes Quadrat"}
     path = tmp_path / f"out{suffix}"
-    files.check_output(path)
-    files.save(photo, path, passport)
-    assert files.read_passport(path) == passport
+    writing.check_output(path)
+    writing.save(photo, path, passport)
+    assert reading.read_passport(path) == passport
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     if suffix in {".png", ".webp"}:
-        assert np.array_equal(np.asarray(files.read(path).rgb), np.asarray(photo))
+        assert np.array_equal(np.asarray(reading.read(path).rgb), np.asarray(photo))
 
 
 def test_a_foreign_picture_has_no_passport(circle: Image.Image, tmp_path: Path) -> None:
     circle.save(tmp_path / "a.png")
-    assert files.read_passport(tmp_path / "a.png") is None
+    assert reading.read_passport(tmp_path / "a.png") is None
 
 
 def test_outputs_that_cannot_be(circle: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,24 +189,24 @@ def test_outputs_that_cannot_be(circle: Image.Image, tmp_path: Path, monkeypatch
         (tmp_path / "link.png", "overwrite the input"),
     ]:
         with pytest.raises(InputError, match=message):
-            files.check_output(path, [source, None])
+            writing.check_output(path, [source, None])
     with pytest.raises(InputError, match="transparency"):
-        files.check_output(tmp_path / "out.jpg", alpha=True)
+        writing.check_output(tmp_path / "out.jpg", alpha=True)
 
     def denied(self: Path, **_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "touch", denied)
     with pytest.raises(InputError, match=r"cannot be written \(Permission denied\)"):
-        files.check_output(tmp_path / "out.png")
+        writing.check_output(tmp_path / "out.png")
 
 
 def test_a_failed_save_leaves_nothing(photo: Image.Image, tmp_path: Path) -> None:
     old = tmp_path / "out.png"
     old.write_bytes(b"old")
     with pytest.raises(ValueError, match="not JSON compliant"):
-        files.save(photo, old, {"value": float("nan")})
-    with pytest.raises(KeyboardInterrupt), files.atomic(old) as temporary:
+        writing.save(photo, old, {"value": float("nan")})
+    with pytest.raises(KeyboardInterrupt), atomic(old) as temporary:
         temporary.write_bytes(b"half")
         raise KeyboardInterrupt
     assert old.read_bytes() == b"old"

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import scumble
-from scumble import InputError, cli, files
-from scumble.checks import check_settings, check_words
+from scumble import InputError, cli
 from scumble.cli import results, values
 from scumble.core.prior import Card
+from scumble.editing.checks import check_settings, check_words
+from scumble.editing.plan import Manner
 from scumble.methods import METHODS, get
-from scumble.plan import Manner
+from scumble.pictures import reading
 from tests.priors.conftest import pristine  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's about broken metadata
@@ -98,11 +99,11 @@ def test_broken_pictures(data: bytes) -> None:
         picture = here / "in.png"
         picture.write_bytes(data)
         with contextlib.suppress(InputError):
-            read = files.read(picture)
+            read = reading.read(picture)
             assert read.rgb.mode == "RGB"
             assert read.alpha is None or read.alpha.size == read.size
         with contextlib.suppress(InputError):
-            assert isinstance(files.read_passport(picture), dict | None)
+            assert isinstance(reading.read_passport(picture), dict | None)
 
 
 @examples(100)
@@ -119,7 +120,7 @@ def test_broken_pictures_on_the_command_line(data: bytes) -> None:
 @given(mode=st.sampled_from(MODES), size=st.tuples(st.integers(0, 70), st.integers(0, 70)))
 def test_modes_and_sizes(mode: str, size: tuple[int, int]) -> None:
     with contextlib.suppress(InputError):
-        picture = files.read(Image.new(mode, size))
+        picture = reading.read(Image.new(mode, size))
         assert picture.rgb.mode == "RGB"
         assert picture.size == size
 
@@ -131,7 +132,7 @@ def test_modes_and_sizes(mode: str, size: tuple[int, int]) -> None:
 )
 def test_arrays(shape: list[int], dtype: str) -> None:
     with contextlib.suppress(InputError):
-        picture = files.read(np.zeros(shape, dtype))
+        picture = reading.read(np.zeros(shape, dtype))
         assert picture.size == (shape[1], shape[0])
 
 

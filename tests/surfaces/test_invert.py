@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scumble import artifacts, cli, files
-from scumble.core.inversion import Inversion
+from scumble import artifacts, cli
+from scumble.artifacts.inversion import Inversion
+from scumble.pictures import reading
 
 RED = ["--source", "a red circle"]
 SHORT = ["--set", "steps=2"]
@@ -41,7 +42,7 @@ def test_one_inversion_serves_many_edits(inverted: Path, png: Path) -> None:
     for method in ("direct_inversion", "ddim_inversion", "npi"):
         edit = ["edit", png, *RED, "--target", "a blue circle", "--method", method, *SHORT]
         assert scumble(*edit, "--given", f"inversion={inverted}", "-o", png.with_name(f"{method}.png")) == 0
-        passport = files.read_passport(png.with_name(f"{method}.png"))
+        passport = reading.read_passport(png.with_name(f"{method}.png"))
         assert passport is not None
         assert passport["given"] == {"inversion": artifacts.digest(made)}
         # The way up was not walked again.
@@ -122,7 +123,7 @@ def test_a_direction_stands_for_the_target(
 ) -> None:
     edit = ["edit", png, *RED, "--method", "pix2pix_zero", "--set", "steps=1", "--set", "rounds=1"]
     assert scumble(*edit, "--given", "direction=circle,star", "-o", png.with_name("star.png")) == 0
-    passport = files.read_passport(png.with_name("star.png"))
+    passport = reading.read_passport(png.with_name("star.png"))
     assert passport is not None
     assert passport["given"].keys() == {"direction"}
     assert scumble(*edit, "-o", png.with_name("none.png")) == 2

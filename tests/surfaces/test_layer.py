@@ -9,22 +9,22 @@ from PIL import Image, ImageCms, ImageDraw
 from torch import Tensor
 
 import scumble
-from scumble import canvas, files, layer
-from scumble.canvas import Fit
 from scumble.core.noise import Noise
-from scumble.layer import lift, opacity, opaque
+from scumble.pictures import canvas, layer, reading
+from scumble.pictures.canvas import Fit
+from scumble.pictures.layer import lift, opacity, opaque
 from scumble.priors.exact import GaussianPrior
 
 SIZES = [(128, 128), (300, 200), (200, 300), (1000, 400), (60, 40), (129, 127)]
 
 
-def fitted(size: tuple[int, int]) -> tuple[files.Picture, Fit, Tensor]:
+def fitted(size: tuple[int, int]) -> tuple[reading.Picture, Fit, Tensor]:
     """A picture with detail at every scale, its place on a canvas of 128, and itself there."""
     y, x = np.mgrid[0 : size[1], 0 : size[0]] / max(size)
     waves = [np.sin(a * x + b * y) + np.sin(9 * a * x * y) for a, b in ((40, 3), (9, 25), (17, 60))]
     grain = Noise(3).like(torch.empty(1, 3, size[1], size[0]))[0].permute(1, 2, 0).numpy()
     pixels = (127 + 40 * np.stack(waves, axis=-1) + 4 * grain).clip(0, 255).astype(np.uint8)
-    picture = files.read(pixels)
+    picture = reading.read(pixels)
     fit = Fit.of(size, 128, 64)
     return picture, fit, canvas.to_canvas(picture, fit)
 
@@ -168,7 +168,7 @@ def test_no_ghost_of_the_old_shape(side: int) -> None:
         box = [2 * side - 0.7 * side, 0.8 * side, 2 * side + 0.7 * side, 2.2 * side]
         pen = ImageDraw.Draw(image)
         pen.ellipse(box, fill=(200, 40, 40)) if draw == "circle" else pen.polygon(points, fill=(200, 40, 40))
-        pictures.append(files.read(image))
+        pictures.append(reading.read(image))
     fit = Fit.of(size, side, 64)
     before, after = (canvas.to_canvas(picture, fit) for picture in pictures)
     lifted = lift(before, after + drift(after, 0.01), pictures[0], fit)
@@ -182,7 +182,7 @@ def test_no_ghost_of_the_old_shape(side: int) -> None:
 
 def test_no_seam_where_a_change_fades() -> None:
     size = (512, 384)
-    picture = files.read(Image.new("RGB", size, (120, 130, 140)))
+    picture = reading.read(Image.new("RGB", size, (120, 130, 140)))
     fit = Fit.of(size, 128, 64)
     before = canvas.to_canvas(picture, fit)
     after = before + 0.8 * torch.linspace(0, 1, 128) ** 2  # 0 at the left
@@ -263,7 +263,7 @@ def test_kind_and_profile_of_the_input_remain() -> None:
     exif[0x0112] = 6  # to be seen after a turn to the right
     buffer = io.BytesIO()
     turned.save(buffer, "PNG", exif=exif, icc_profile=profile)
-    picture = files.read(Image.open(io.BytesIO(buffer.getvalue())))
+    picture = reading.read(Image.open(io.BytesIO(buffer.getvalue())))
     fit = Fit.of(picture.size, 128, 64)
     before = canvas.to_canvas(picture, fit)
     lifted = lift(before, before - 0.5 * disc(before, 0.3, 0.3, 0.1), picture, fit)

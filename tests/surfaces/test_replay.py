@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 import scumble
-from scumble import api, cli, files
+from scumble import api, cli
 from scumble.cli import recipe, replay
 from scumble.core.errors import InputError
+from scumble.pictures import reading, writing
 from tests.surfaces.test_cli import Refused, refused  # noqa: F401
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle", "--set", "steps=2"]
@@ -37,10 +38,10 @@ def made(png: Path, loaded: list[str], capsys: pytest.CaptureFixture[str]) -> Ma
 
 def rewritten(path: Path, **changes: Any) -> Path:
     """The result with another passport inside."""
-    told = files.read_passport(path)
+    told = reading.read_passport(path)
     with Image.open(path) as image:
         image.load()
-    files.save(image, path, {**(told or {}), **changes})
+    writing.save(image, path, {**(told or {}), **changes})
     return path
 
 
@@ -104,7 +105,7 @@ def test_the_new_picture_is_kept_where_asked_and_overwrites_nothing(
     again = out.with_name("again.png")
     assert cli.run(["replay", str(out), "-o", str(again)]) == 0
     assert capsys.readouterr().out == f"{again}\n"
-    then, now = files.read_passport(out), files.read_passport(again)
+    then, now = reading.read_passport(out), reading.read_passport(again)
     assert then is not None
     assert now is not None
     assert {**now, "seconds": 0} == {**then, "seconds": 0}
@@ -117,7 +118,7 @@ def test_the_new_picture_is_kept_where_asked_and_overwrites_nothing(
 
 def test_a_difference_is_measured_and_explained(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     out = made()
-    told = files.read_passport(out)
+    told = reading.read_passport(out)
     assert told is not None
     with Image.open(out) as image:
         image.load()
@@ -127,7 +128,7 @@ def test_a_difference_is_measured_and_explained(made: Made, capsys: pytest.Captu
     ]:
         pixels = np.asarray(image).copy()
         pixels[5, 5] = np.where(pixels[5, 5] >= 128, pixels[5, 5] - step, pixels[5, 5] + step)
-        files.save(Image.fromarray(pixels), out, {**told, "versions": {**told["versions"], "torch": "1.0"}})
+        writing.save(Image.fromarray(pixels), out, {**told, "versions": {**told["versions"], "torch": "1.0"}})
         assert cli.run(["replay", str(out)]) == 0
         said = capsys.readouterr().err
         assert verdict in said
@@ -192,8 +193,8 @@ def test_a_later_version(made: Made, refused: Refused) -> None:  # noqa: F811
 
 def test_a_changed_result(made: Made, refused: Refused) -> None:  # noqa: F811
     out = made()
-    told = files.read_passport(out)
-    files.save(Image.open(out).resize((48, 32)), out, told)
+    told = reading.read_passport(out)
+    writing.save(Image.open(out).resize((48, 32)), out, told)
     assert "not of the input's size" in refused("replay", out)
 
 
@@ -267,7 +268,7 @@ def test_names_in_passports_are_no_paths(tmp_path: Path) -> None:
 
 
 def test_an_edits_own_passport_passes_the_check(made: Made) -> None:
-    told = files.read_passport(made())
+    told = reading.read_passport(made())
     assert told is not None
     recipe.check(told, "out.png")
     assert not recipe.differences(told, told)

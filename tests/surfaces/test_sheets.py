@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from scumble.cli import lettering
-from scumble.cli.sheets import FILMS, MARK, PAPER, Cell, compare, difference, film, panel, percent, sheet
 from scumble.core.errors import InputError
+from scumble.pictures import lettering
+from scumble.pictures.sheets import FILMS, MARK, PAPER, Cell, compare, difference, film, panel, percent, sheet
 
 MANY_SCRIPTS = [
     "一只红色的圆形" * 30, "красный круг", "דוגמה مثال", "été à Łódź", "\u0301", "\ud800\x00\n\t", "😀👩‍🎨",

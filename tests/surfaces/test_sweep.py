@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scumble import api, cli, files
+from scumble import api, cli
 from scumble.cli import sweep as command
 from scumble.cli.axes import Variant, axes, columns, variants
 from scumble.cli.cells import Made, framed
 from scumble.core.errors import InputError, MachineError
-from scumble.plan import Plan
+from scumble.editing.plan import Plan
+from scumble.pictures import reading
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle"]
 EDIT = {"method": "dds", "target": "b", "seed": 0, "keep": "auto", "source": "a"}
@@ -148,12 +149,12 @@ def test_sweep(sweep: Sweep, png: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert told.out.splitlines() == [str(folder / name) for name in [*names, "sheet.png"]]
     assert "cell 4 of 4: guidance 5, seed 1" in told.err
     assert cells(folder) == names
-    passport = files.read_passport(folder / names[3])
+    passport = reading.read_passport(folder / names[3])
     assert passport is not None
     assert passport["settings"]["guidance"]["value"] == 5
     assert passport["seed"] == 1
     assert set(passport["measures"]) == {"distance", "direction"}
-    sheet = files.read_passport(folder / "sheet.png")
+    sheet = reading.read_passport(folder / "sheet.png")
     assert sheet is not None
     assert sheet["sheet"] == names
     by_hand = tmp_path / "by-hand.png"
@@ -293,7 +294,7 @@ def test_masks_and_models_without_words(sweep: Sweep, png: Path, tmp_path: Path)
     mask.paste(255, (40, 20, 60, 40))
     mask.save(tmp_path / "mask.png")
     assert sweep("--over", "guidance=3", "--mask", str(tmp_path / "mask.png"), "--size", "16") == 0
-    passport = files.read_passport(png.parent / "circle.sweep/guidance-3.png")
+    passport = reading.read_passport(png.parent / "circle.sweep/guidance-3.png")
     assert passport is not None
     assert passport["box"] is not None
     assert passport["measures"]["direction"] is not None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from scumble.core.inversion import Inversion
+from scumble.artifacts.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.noise import Noise
 from scumble.core.prior import Card

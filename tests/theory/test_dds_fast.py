@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scumble import artifacts
-from scumble.core.bank import SourceBank
+from scumble.artifacts.bank import SourceBank
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.request import EditRequest

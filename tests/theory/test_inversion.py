@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from scumble import artifacts
+from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
 from scumble.core.grids import upward
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.noise import Noise
 from scumble.core.prior import guide, guide_branches

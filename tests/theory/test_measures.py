@@ -9,7 +9,7 @@ from PIL import Image
 
 from scumble.core.job import Counted
 from scumble.core.schedule import Schedule
-from scumble.measures import DRAWS, distance, margin, pareto
+from scumble.measuring.measures import DRAWS, distance, margin, pareto
 from tests.theory.common import SCHEDULES, finite, gaussian, mean, picture
 
 

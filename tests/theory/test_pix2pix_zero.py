@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from scumble import artifacts
+from scumble.artifacts.direction import TEMPLATES, Direction
 from scumble.attention.compare import Compare
 from scumble.core.control import Now, Row, Site
-from scumble.core.direction import TEMPLATES, Direction
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction

@@ -13,7 +13,7 @@ import scumble
 from scumble.core.pixels import psnr, to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
-from scumble.priors.load import builtin
+from scumble.priors._find import builtin
 from scumble.scenes import WORDS, Scene, Thing, edits, full_caption, read_picture, render, scenes
 from scumble.train.denoiser import DenoiserRecipe
 from scumble.train.gates import codec_psnr, edit_scenes, inversion_psnr, sample, samples
@@ -161,7 +161,7 @@ def test_full_captions_fit_the_tokenizer(prior: Prior, recwarn: pytest.WarningsR
 @torch.no_grad()
 def test_padded_pictures_survive_the_codec(prior: Prior):
     """Pictures of another aspect ratio, as the canvas pads them."""
-    from scumble.canvas import Fit
+    from scumble.pictures.canvas import Fit
 
     scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
     canvas = Fit.of((300, 200), 128, 128).pad(render(scene, (85, 128)))

@@ -1,1 +1,4 @@
-"""Algebra on attention maps: whose words they belong to, how they are kept, exchanged and made into masks."""
+"""Tensor algebra on attention maps: whose words they belong to; how they are kept, exchanged, made into masks.
+
+Not here: any model (`priors` installs controls), and any method.
+"""

@@ -1,1 +1,4 @@
-"""The scenes bench: edits with exact ground truth, made by any method, scored, and compared with intervals."""
+"""The scenes bench: edits with known answers, made by any method, scored, and compared with intervals.
+
+Not here: the tasks and the judge (`measuring`), parsing of arguments (`cli`), and how fast the code is (`benchmarks/`).
+"""

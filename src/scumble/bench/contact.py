@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scumble import files
 from scumble.bench.contestants import Contestant
 from scumble.bench.rows import Row, read_rows
 from scumble.bench.run import Bench
 from scumble.core.pixels import Pixels
-from scumble.tasks import Tasks
+from scumble.measuring.tasks import Tasks
+from scumble.pictures import reading
 
 BLANK = 224  # the grey of a picture that is not there
 
@@ -40,7 +40,7 @@ def tiles(bench: Bench, contestants: Sequence[Contestant], tasks: Tasks, count: 
             if found["refused"]:
                 pixels = np.full_like(known.source, BLANK)
             else:
-                pixels = np.asarray(files.read(bench.out / found["output"]).rgb)
+                pixels = np.asarray(reading.read(bench.out / found["output"]).rgb)
             row.append(Tile(pixels, (contestant.label, verdict(found)), bool(found["scores"]["joint"])))
         rows.append(row)
     return rows

@@ -9,11 +9,11 @@ from typing import Any
 
 from scumble.api import choose
 from scumble.bench.baselines import BASELINES, SEEDLESS
-from scumble.checks import check_model, check_settings, method_class, nearest
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, nearest
 from scumble.core.prior import Card
 from scumble.core.request import Method
-from scumble.passport import plain
+from scumble.editing.checks import check_model, check_settings, method_class
+from scumble.editing.passport import plain
 
 EXTRAS = {
     "mask": "the true mask",

@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from scumble import files
 from scumble.bench.contestants import Ready
-from scumble.canvas import upright
 from scumble.core.errors import InputError
 from scumble.core.job import Counted
 from scumble.core.noise import Noise
@@ -19,8 +17,10 @@ from scumble.core.pixels import Pixels, psnr
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest
 from scumble.core.types import Image, Latent
-from scumble.layer import lift
-from scumble.tasks import Placed, Task
+from scumble.measuring.tasks import Placed, Task
+from scumble.pictures import reading
+from scumble.pictures.canvas import upright
+from scumble.pictures.layer import lift
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,7 +178,7 @@ def _shown(
         d0, d1 = before[i : i + 1], edit.raw[i : i + 1]
         codecs.append(np.asarray(upright(d0, placed.fit)))
         if "layer" in ready.contestant.extras:
-            picture = files.read(pixels, placed.task.id)
+            picture = reading.read(pixels, placed.task.id)
             results.append(np.asarray(lift(d0, d1, picture, placed.fit).over(picture.rgb)))
         else:
             results.append(np.asarray(upright(d1, placed.fit)))

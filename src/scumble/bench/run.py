@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scumble import files
 from scumble.bench.contestants import Contestant, Ready
 from scumble.bench.making import Made, Refused, attempt, batches
 from scumble.bench.rows import TESTS, Row, append, resume
 from scumble.bench.scoring import scores, unmade
 from scumble.bench.stages import Stage
 from scumble.core.errors import InputError
+from scumble.core.machine import limits
 from scumble.core.pixels import Pixels, rms
-from scumble.judge import judge
-from scumble.machine import limits
-from scumble.tasks import MOST, Placed
+from scumble.measuring.judge import judge
+from scumble.measuring.tasks import MOST, Placed
+from scumble.pictures import reading, writing
 
 Tell = Callable[[str, int, int, int, float], None]
 """Told after every batch: (label, edits done, edits in all, how many of them were refused, seconds left)."""
@@ -113,7 +113,7 @@ class Bench:
             told = dict.fromkeys(("refused_back", "evaluations", "seconds", "codec_seconds", "output"))
             return {"scores": unmade(known, task.kind), "refused": outcome.why, **told}
         path = self.picture(contestant, task.id, repeat)
-        files.save(Image.fromarray(outcome.result), path)
+        writing.save(Image.fromarray(outcome.result), path)
         apart = None if repeat == 0 else self._apart(contestant, task.id, outcome.result)
         return {
             "scores": scores(judge(known, outcome.result, outcome.codec), outcome.back, apart),
@@ -127,7 +127,7 @@ class Bench:
 
     def _apart(self, contestant: Contestant, task: str, result: Pixels) -> float | None:
         first = self.picture(contestant, task)
-        return rms(result, np.asarray(files.read(first).rgb)) if first.exists() else None
+        return rms(result, np.asarray(reading.read(first).rgb)) if first.exists() else None
 
     def _log(self, stage: Stage, settings: dict[str, object], edits: int) -> None:
         if stage.tasks.world["split"] == "test":

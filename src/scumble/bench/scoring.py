@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from scumble.judge import Judged, Known, judge
+from scumble.measuring.judge import Judged, Known, judge
 
 VERDICTS = ("found", "done", "success", "joint")
 

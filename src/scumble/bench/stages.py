@@ -10,12 +10,12 @@ import scumble
 from scumble.bench.baselines import BASELINES
 from scumble.bench.contestants import Contestant, Ready, make_ready
 from scumble.bench.exact import ExactScore, exact_card, reduced_edits
-from scumble.checks import check_words
 from scumble.core.errors import InputError
 from scumble.core.prior import Card, Prior
-from scumble.passport import versions
+from scumble.editing.checks import check_words
+from scumble.editing.passport import versions
+from scumble.measuring.tasks import SEED, Tasks, scene_tasks
 from scumble.scenes import Split
-from scumble.tasks import SEED, Tasks, scene_tasks
 
 VERSIONS = ("python", "torch", "diffusers", "transformers")
 

@@ -1,4 +1,7 @@
-"""The command line: parse, call, save."""
+"""The command line: parse, call, show. One file per command.
+
+Not here: anything that another surface would need, such as sheets, recipes, estimates (`pictures`, `editing`).
+"""
 
 from __future__ import annotations
 

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scumble.cli import options, sheets, values
+from scumble.cli import options, values
 from scumble.cli.results import default
-from scumble.cli.sheets import RAMP, Cell
 from scumble.cli.voice import Voice
 from scumble.core.errors import InputError
+from scumble.pictures import sheets
+from scumble.pictures.sheets import RAMP, Cell
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from scumble.attention.maps import Maps
-    from scumble.canvas import Fit
     from scumble.core.prior import Prior
-    from scumble.files import Picture
+    from scumble.pictures.canvas import Fit
+    from scumble.pictures.reading import Picture
 
 EXAMPLES = (
     'scumble attention in.png --prompt "a red circle"',
@@ -54,16 +55,17 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Draw a heat map over the picture for every word of a prompt."""
-    from scumble import api, files
-    from scumble.checks import check_seed, check_words
+    from scumble import api
+    from scumble.editing.checks import check_seed, check_words
+    from scumble.pictures import reading, writing
 
     voice, out = Voice(quiet), out or default(picture, "attention")
     words = word or list(dict.fromkeys(re.findall(r"\w+", prompt)))
     if not words:
         raise InputError('prompt: empty; say what the picture shows, such as --prompt "a red circle"')
     check_seed(seed)
-    image = files.read(picture)
-    files.check_output(out, [picture], overwrite=overwrite)
+    image = reading.read(picture)
+    writing.check_output(out, [picture], overwrite=overwrite)
     with voice.waiting(f"loading {model}"):
         prior = api.load(
             model, device=device, dtype=dtype, revision=revision, offline=offline, lora=lora or (),
@@ -74,7 +76,7 @@ def command(
     voice.say(f"model {prior.card.id}: {prior.card.domain}")
     check_words(prior.card, [prompt], force)
     cells = heat_maps(prior, image, prompt, words, seed=seed, size=size)
-    files.save(sheets.sheet(cells, title=prompt), out)
+    writing.save(sheets.sheet(cells, title=prompt), out)
     typer.echo(out)
 
 
@@ -91,9 +93,9 @@ def heat_maps(
 
     Raises InputError for a word that is not in the prompt.
     """
-    from scumble.canvas import Fit, to_canvas
     from scumble.core.noise import Noise
     from scumble.loops.observe import observe
+    from scumble.pictures.canvas import Fit, to_canvas
 
     fit = Fit.of(picture.size, size or prior.card.size, prior.card.multiple)
     width, height = fit.canvas
@@ -108,7 +110,7 @@ def heat_maps(
 def _cell(maps: Maps, word: str, picture: Picture, fit: Fit) -> Cell:
     """A word's map from its least to its greatest value."""
     from scumble.attention.maps import resized
-    from scumble.canvas import upright
+    from scumble.pictures.canvas import upright
 
     heat = resized(maps[word], fit.canvas[::-1]).cpu()
     least, most = float(heat.min()), float(heat.max())

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from scumble.checks import check_settings, method_class, nearest
 from scumble.cli import values
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, nearest
+from scumble.editing.checks import check_settings, method_class
 
 EDITS = "method", "target", "seed", "keep"  # what of an edit can be swept besides its method's parameters
 Axes = Mapping[str, Sequence[object]]

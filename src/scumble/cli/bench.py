@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scumble.bench.contestants import Contestant
     from scumble.bench.run import Bench
     from scumble.bench.stages import Stages
-    from scumble.tasks import Tasks
+    from scumble.measuring.tasks import Tasks
 
 SCENES_EXAMPLES = (
     "scumble bench scenes --method dds --method sdedit:strength=0.5 --n 600 --seeds 3 -o runs/test",
@@ -72,7 +72,7 @@ def scenes(
     from scumble import api
     from scumble.bench.run import Bench
     from scumble.bench.stages import Stages, framing
-    from scumble.tasks import folder_tasks, scene_tasks
+    from scumble.measuring.tasks import folder_tasks, scene_tasks
 
     bench = Bench(out=out, seeds=seeds, batch=batch, back=back)
     listed = folder_tasks(data, n) if data else None
@@ -143,9 +143,8 @@ def draw(path: Path, bench: Bench, contestants: Sequence[Contestant], tasks: Tas
     """The contact sheet of the first edits: source, true edit, every method."""
     from PIL import Image
 
-    from scumble import files
     from scumble.bench.contact import tiles
-    from scumble.cli import sheets
+    from scumble.pictures import sheets, writing
 
     rows = tiles(bench, contestants, tasks)
     cells = [sheets.Cell(Image.fromarray(t.pixels), t.lines, t.good) for row in rows for t in row]
@@ -153,4 +152,4 @@ def draw(path: Path, bench: Bench, contestants: Sequence[Contestant], tasks: Tas
         f"{tasks.world['world']}, first edits: the source, the true edit, and what every method made of it"
     )
     note = "Framed: found, done and kept (docs/bench.md)."
-    files.save(sheets.sheet(cells, columns=len(rows[0]), title=title, note=note), path)
+    writing.save(sheets.sheet(cells, columns=len(rows[0]), title=title, note=note), path)

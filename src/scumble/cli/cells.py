@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scumble.cli import sheets
 from scumble.cli.axes import Variant
 from scumble.cli.recipe import check, differences, passport_of
 from scumble.cli.voice import Voice, perform
 from scumble.core.errors import InputError
+from scumble.pictures import sheets
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from scumble.plan import Plan, Shared
+    from scumble.editing.plan import Plan, Shared
 
 PANEL = 200, 400  # pixels of a picture's long side on the sheet, at least and at most
 
@@ -32,9 +32,9 @@ class Ruler:
         """Distance in 8-bit steps over the whole picture, direction over the part that the prompts describe; None
         where the model knows no words.
         """
-        from scumble.canvas import to_canvas
-        from scumble.machine import limits
-        from scumble.measures import distance, margin
+        from scumble.core.machine import limits
+        from scumble.measuring.measures import distance, margin
+        from scumble.pictures.canvas import to_canvas
 
         rgb = picture.convert("RGB")
         measured: dict[str, float | None] = {"distance": distance(plan.picture.rgb, rgb), "direction": None}
@@ -110,7 +110,7 @@ class Cell:
         """Make and save the cell unless `passport` says that it is made, and measure it unless it is measured."""
         from PIL import Image
 
-        from scumble import files
+        from scumble.pictures import writing
 
         if passport is None:
             try:
@@ -119,12 +119,12 @@ class Cell:
                 return Made(self.variant, self._record({"error": str(error)}), None)
             assert edit.picture is not None
             picture, passport = edit.picture, edit.provenance
-            files.save(picture, self.path, passport)
+            writing.save(picture, self.path, passport)
         else:
             picture = Image.open(self.path)
         if set(passport.get("measures") or ()) != {"distance", "direction"}:
             passport = {**passport, "measures": ruler.measure(self.plan, picture)}
-            files.save(picture, self.path, passport)
+            writing.save(picture, self.path, passport)
         told = {
             "file": str(self.path),
             "changed": passport["layer"]["changed"],
@@ -141,7 +141,7 @@ class Cell:
 
 def framed(made: Sequence[Made]) -> list[bool]:
     """Which cells no other cell of the same target beats."""
-    from scumble.measures import pareto
+    from scumble.measuring.measures import pareto
 
     marks = [False] * len(made)
     for target in {cell.told["target"] for cell in made}:

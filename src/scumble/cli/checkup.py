@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from scumble.cli.sheets import Cell, sheet
 from scumble.cli.voice import Voice, perform
+from scumble.pictures.sheets import Cell, sheet
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from scumble.core.prior import Prior
     from scumble.core.request import Edit
-    from scumble.plan import Plan
+    from scumble.editing.plan import Plan
 
     Found = tuple[bool, str, Image.Image | None]  # whether a check passed, its figures, the picture it made
 
@@ -60,7 +60,7 @@ class Patient:
     def edit(self, method: str, target: str, **settings: object) -> tuple[Plan, Edit]:
         """An edit of the picture by a method, all of it the model's own; without words where it reads none."""
         from scumble import api
-        from scumble.checks import DomainWarning
+        from scumble.editing.checks import DomainWarning
 
         words: dict[str, Any] = {"source": SOURCE, "target": target} if self.reads else {}
         with warnings.catch_warnings():
@@ -74,10 +74,10 @@ class Patient:
         """The picture through the codec and back."""
         import torch
 
-        from scumble.canvas import Fit, to_canvas
-        from scumble.checks import CODEC_FLOOR
         from scumble.core.pixels import psnr, to_pixels
-        from scumble.files import read
+        from scumble.editing.checks import CODEC_FLOOR
+        from scumble.pictures.canvas import Fit, to_canvas
+        from scumble.pictures.reading import read
 
         picture = read(self.picture)
         image = to_canvas(picture, Fit.of(picture.size, self.prior.card.size, self.prior.card.multiple))
@@ -129,9 +129,10 @@ class Patient:
 
 def examine(model: str, out: Path, voice: Voice, **loading: Any) -> int:
     """Examine a model, write the sheet, say what was found; 0 if all checks passed, else 1."""
-    from scumble import api, files
+    from scumble import api
+    from scumble.pictures import writing
 
-    files.check_output(out, overwrite=True)
+    writing.check_output(out, overwrite=True)
     with voice.waiting(f"loading {model}"):
         prior = api.load(model, **loading)
     patient, findings = Patient(prior, voice), []
@@ -143,15 +144,16 @@ def examine(model: str, out: Path, voice: Voice, **loading: Any) -> int:
         if finding.picture is not None:
             words = [finding.name, "PASS" if finding.passed else "FAIL", finding.figures]
             cells.append(Cell(finding.picture, words, mark=not finding.passed))
-    files.save(sheet(cells, columns=len(cells), title=f"scumble doctor: {prior.card.id}"), out)
+    writing.save(sheet(cells, columns=len(cells), title=f"scumble doctor: {prior.card.id}"), out)
     typer.echo(f"\nto paste into an issue, with {out}:\n\n{report(prior, findings)}")
     return 0 if all(finding.passed for finding in findings) else 1
 
 
 def report(prior: Prior, findings: list[Finding]) -> str:
     """All that somebody else needs to know, without a path."""
-    from scumble import __version__, machine
-    from scumble.passport import placeless, versions
+    from scumble import __version__
+    from scumble.core import machine
+    from scumble.editing.passport import placeless, versions
 
     card, loaded = prior.card, dict(getattr(prior, "loaded", {}))
     device = str(loaded.get("device", "cpu"))

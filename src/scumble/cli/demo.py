@@ -32,15 +32,15 @@ def run(folder: Path, model: str, settings: Sequence[str], voice: Voice) -> None
     """Write before.png, after.png, after.compare.png and after.film.gif into `folder`."""
     from PIL import Image
 
-    from scumble import files
+    from scumble.pictures import writing
     from scumble.scenes.render import render
     from scumble.scenes.world import Scene, Thing
 
     make_folder(folder)
     before, after = folder / "before.png", folder / "after.png"
-    files.check_output(before)
+    writing.check_output(before)
     scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
-    files.save(Image.fromarray(render(scene, SIZE)), before)
+    writing.save(Image.fromarray(render(scene, SIZE)), before)
 
     plan = prepare(voice, before, model, source=SOURCE, target=TARGET, settings=values.settings(settings))
     delivery, film = Delivery(after, extras=("compare", "film"), overwrite=True), Film(plan)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scumble.cli import estimate, options, results, sheets, values
+from scumble.cli import estimate, options, results, values
 from scumble.cli.results import Delivery, Film, advice, record, summary
-from scumble.cli.sheets import Cell
 from scumble.cli.voice import Voice, perform, prepare
+from scumble.pictures import sheets
+from scumble.pictures.sheets import Cell
 
 if TYPE_CHECKING:
-    from scumble.plan import Plan, Shared
+    from scumble.editing.plan import Plan, Shared
 
 EXAMPLES = (
     'scumble edit in.png --source "a red circle" --change red=blue',
@@ -107,9 +108,10 @@ def run(
     **what: Any,
 ) -> None:
     """Check everything, load, edit, save. Raises InputError before any work is done where that can be."""
-    from scumble import api, files
+    from scumble import api
+    from scumble.pictures import reading, writing
 
-    image = files.read(picture)
+    image = reading.read(picture)
     what["method"] = what["method"] or api.usual_method(what["model"])
     paths, sheet = delivery.paths(picture, what["method"], targets, seeds)
     delivery.check([*paths, *sheet], image, [picture, what["mask"]])
@@ -128,7 +130,7 @@ def run(
     cells = [make(plan, path, delivery, voice, shared) for plan, path in zip(plans, paths, strict=True)]
     for path in sheet:
         start = Cell(sheets.panel(image.rgb, 200, 400), ["input", what["source"]])
-        files.save(sheets.sheet([start, *cells]), path)
+        writing.save(sheets.sheet([start, *cells]), path)
         delivery.tell([path])
 
 

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from scumble.cli.voice import Voice
     from scumble.core.request import Step
-    from scumble.plan import Plan
+    from scumble.editing.plan import Plan
 
 TRIED = 2  # steps
 
@@ -51,7 +51,7 @@ def estimate(plan: Plan, edits: int, voice: Voice, as_json: bool) -> None:
 
 def measure(plan: Plan, edits: int = 1) -> dict[str, Any]:
     """Try the first steps of an edit and draw the line on: the first step bears what comes before it, too."""
-    from scumble import machine
+    from scumble.core import machine
     from scumble.core.request import Cancelled
 
     clock, evaluations, steps = [time.perf_counter()], [0], 0

@@ -48,11 +48,12 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Turn a picture into the chain of noise that leads to it, for any number of edits (--given inversion=FILE)."""
-    from scumble import artifacts, files
+    from scumble import artifacts
+    from scumble.pictures import reading
 
     voice, out = Voice(quiet), out or picture.with_suffix(".inv")
     check_method(method, source)
-    image = files.read(picture)
+    image = reading.read(picture)
     artifacts.check_output(out)
     if out.exists() and not overwrite:
         raise InputError(f"{out}: exists already; --overwrite replaces it")
@@ -77,7 +78,7 @@ def command(
 
 def check_method(name: str, source: str) -> None:
     """Raises InputError for a method that has no first half of its own, or lacks the prompt it needs."""
-    from scumble.checks import check_prompts, method_class, method_names
+    from scumble.editing.checks import check_prompts, method_class, method_names
 
     kind = method_class(name)
     if not hasattr(kind, "prepare"):

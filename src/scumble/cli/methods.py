@@ -22,7 +22,7 @@ def command(
 
 def overview() -> None:
     """One line per method."""
-    from scumble.checks import method_class, method_names
+    from scumble.editing.checks import method_class, method_names
 
     papers = {name: method_class(name).paper for name in method_names()}
     table([(name, f"{paper.title} (arXiv {paper.arxiv})") for name, paper in papers.items()])
@@ -34,7 +34,7 @@ def overview() -> None:
 
 def show(name: str) -> None:
     """All that a method's class says about itself. Raises InputError for an unknown one."""
-    from scumble.checks import method_class
+    from scumble.editing.checks import method_class
 
     kind = method_class(name)
     typer.echo(f"{name}: {kind.paper.title} (arXiv {kind.paper.arxiv})\n")

@@ -20,7 +20,7 @@ def command(
 
 def overview() -> None:
     """The built-in models, and how to name others."""
-    from scumble.checks import A_REAL_CHECKPOINT
+    from scumble.editing.checks import A_REAL_CHECKPOINT
     from scumble.priors import load
 
     installed = load.models()

@@ -37,10 +37,10 @@ PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
 
 def passport_of(path: Path) -> dict[str, Any]:
     """A picture's passport; empty where the file has none, or is no picture."""
-    from scumble import files
+    from scumble.pictures import reading
 
     try:
-        return files.read_passport(path) or {}
+        return reading.read_passport(path) or {}
     except InputError:
         return {}
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scumble.cli import options, recipe, sheets, values
+from scumble.cli import options, recipe, values
 from scumble.cli.recipe import Passport
 from scumble.cli.voice import Voice, perform, prepare
 from scumble.core.errors import InputError
+from scumble.pictures import sheets
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from scumble.core.prior import Prior
-    from scumble.files import Picture
+    from scumble.pictures.reading import Picture
 
 EXAMPLES = ("scumble replay out.png", "scumble replay in.sweep/guidance-3.png --input in.png -o again.png")
 
@@ -74,21 +75,22 @@ def command(
     of 255 counts as equal. A larger difference is reported with what is not as it was; the exit code is 0, for the
     picture could be made.
     """
-    from scumble import artifacts, files
+    from scumble import artifacts
+    from scumble.pictures import reading, writing
 
     voice = Voice(quiet)
     told = read(picture, force)
-    image = files.read(find(told["input"], "input", picture, source))
+    image = reading.read(find(told["input"], "input", picture, source))
     same(image.sha256, told["input"], "input", image.name, picture)
     drawn = told["mask"] and find(told["mask"], "mask", picture, mask)
     if drawn:
-        same(files.read_mask(drawn, image.size).sha256, told["mask"], "mask", drawn, picture)
+        same(reading.read_mask(drawn, image.size).sha256, told["mask"], "mask", drawn, picture)
     prepared = artifacts.given(given or [])
     check_given({name: artifacts.digest(each) for name, each in prepared.items()}, told["given"], picture)
     what = recipe.asked(told) | {"method": named(told["method"], method), "mask": drawn, "given": prepared}
     if out:
         check_output(out, image)
-    before = files.read(picture).rgb
+    before = reading.read(picture).rgb
     if before.size != image.size:
         raise InputError(f"{picture}: it is not of the input's size, so it was changed since it was made")
     loading = {
@@ -103,7 +105,7 @@ def command(
     edit = perform(plan, voice)
     assert edit.picture is not None
     if out:
-        files.save(edit.picture, out, {**edit.provenance, "settings": told["settings"]})
+        writing.save(edit.picture, out, {**edit.provenance, "settings": told["settings"]})
     report = compare(before, as_saved(edit.picture, picture)) | {
         "file": str(picture),
         "again": str(out) if out else None,
@@ -118,9 +120,10 @@ def command(
 
 def read(picture: Path, force: bool) -> Passport:
     """The passport, checked. Raises InputError where it is missing, damaged or, unless `force`, of a later scumble."""
-    from scumble import __version__, files
+    from scumble import __version__
+    from scumble.pictures import reading
 
-    told = files.read_passport(picture)
+    told = reading.read_passport(picture)
     if told is None:
         raise InputError(
             f"{picture}: it does not say how it was made; it is no result of scumble, was made with --no-metadata, or "
@@ -192,13 +195,13 @@ def named(told: str, given: str | None) -> str:
 
 def check_output(out: Path, image: Picture) -> None:
     """Raises InputError for a name that cannot be written, or is taken."""
-    from scumble import files
+    from scumble.pictures import writing
 
     if out.exists():
         raise InputError(
             f"{out}: there is such a file already, and replay overwrites nothing; choose another name"
         )
-    files.check_output(out, alpha=image.alpha is not None, size=image.size)
+    writing.check_output(out, alpha=image.alpha is not None, size=image.size)
 
 
 def load(
@@ -236,13 +239,13 @@ def as_saved(picture: Image.Image, like: Path) -> Image.Image:
     """The picture as it reads after being saved in the format of a file: what JPEG rounds is no difference."""
     from PIL import Image
 
-    from scumble import files
+    from scumble.pictures import reading, writing
 
     with Image.open(like) as image:
         suffix = {"WEBP": ".webp", "PNG": ".png"}.get(image.format or "", ".jpg")
     with TemporaryDirectory() as folder:
-        files.save(picture, Path(folder) / f"again{suffix}")
-        return files.read(Path(folder) / f"again{suffix}").rgb
+        writing.save(picture, Path(folder) / f"again{suffix}")
+        return reading.read(Path(folder) / f"again{suffix}").rgb
 
 
 def compare(before: Image.Image, after: Image.Image) -> dict[str, Any]:

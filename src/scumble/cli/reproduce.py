@@ -14,10 +14,10 @@ from scumble.core.errors import InputError
 
 if TYPE_CHECKING:
     from scumble.core.prior import Card
+    from scumble.measuring.tasks import Tasks
     from scumble.reproduce.experiment import Experiment, Verdict
     from scumble.reproduce.material import Material
     from scumble.reproduce.run import Run
-    from scumble.tasks import Tasks
 
 DDS_EXAMPLES = (
     "scumble reproduce dds -o runs/dds",
@@ -71,11 +71,11 @@ def dds(
         raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
     voice = Voice(quiet)
     from scumble import api
-    from scumble.checks import check_seed
+    from scumble.editing.checks import check_seed
+    from scumble.measuring.tasks import folder_tasks
     from scumble.reproduce.drawing import check_matplotlib
     from scumble.reproduce.figures import chosen
     from scumble.reproduce.run import Run
-    from scumble.tasks import folder_tasks
 
     experiments = chosen(figure or (), n=n, steps=steps)
     check_matplotlib()
@@ -122,8 +122,7 @@ def perform(run: Run, experiments: Sequence[Experiment], voice: Voice) -> None:
 def _sheet(run: Run, experiments: Sequence[Experiment], verdicts: Sequence[Verdict]) -> Path:
     from PIL import Image
 
-    from scumble import files
-    from scumble.cli import sheets
+    from scumble.pictures import sheets, writing
 
     cells = [
         sheets.Cell(
@@ -135,14 +134,14 @@ def _sheet(run: Run, experiments: Sequence[Experiment], verdicts: Sequence[Verdi
     ]
     path = run.out / "sheet.png"
     title = f"The experiments of the DDS paper on {run.material.prior.card.id}"
-    files.save(sheets.sheet(cells, title=title, note="Framed: the claim does not hold here."), path)
+    writing.save(sheets.sheet(cells, title=title, note="Framed: the claim does not hold here."), path)
     return path
 
 
 def _guidance(card: Card, given: float | None) -> float:
     """The user's, the card's or the paper's. Raises InputError for a model without text, or a value out of range."""
     from scumble.api import choose
-    from scumble.checks import check_model
+    from scumble.editing.checks import check_model
     from scumble.methods.dds import DDS
 
     check_model(card, "reproduce dds", DDS.needs, "a target")

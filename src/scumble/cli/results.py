@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from scumble.core.request import Edit, Step
-    from scumble.files import Picture
-    from scumble.plan import Plan
+    from scumble.editing.plan import Plan
+    from scumble.pictures.reading import Picture
 
 FRAMES = 40  # of a film, at most
 LITTLE, MUCH = 0.005, 0.8  # shares of what may change that call for advice
@@ -58,17 +58,17 @@ class Delivery:
 
     def check(self, paths: Sequence[Path], picture: Picture, inputs: Sequence[Path | None]) -> None:
         """Raises InputError for what could not be written; warns where the format is not exact."""
-        from scumble import files
+        from scumble.pictures import reading, writing
 
         if len(paths) > 1:
             check_folder(paths[0].parent)
-            if paths[0].parent.suffix.lower() in files.FORMATS:
+            if paths[0].parent.suffix.lower() in reading.FORMATS:
                 raise InputError(f"{paths[0].parent}: several results go to a folder; name one with -o")
         for path in paths if paths[0].parent.is_dir() or len(paths) == 1 else ():
             alpha = picture.alpha is not None
-            files.check_output(path, inputs, alpha=alpha, size=picture.size, overwrite=self.overwrite)
+            writing.check_output(path, inputs, alpha=alpha, size=picture.size, overwrite=self.overwrite)
             for beside in self.beside(path):
-                files.check_output(beside, inputs, overwrite=self.overwrite, also=[".gif"])
+                writing.check_output(beside, inputs, overwrite=self.overwrite, also=[".gif"])
         if paths[0].suffix.lower() in (".jpg", ".jpeg"):
             warnings.warn(
                 f"{paths[0]}: JPEG rounds every pixel anew, so that what was kept is not exactly the input's; "
@@ -78,18 +78,17 @@ class Delivery:
 
     def save(self, path: Path, edit: Edit, plan: Plan, film: Film | None = None) -> None:
         """Write a result, complete or not at all, and then what stands beside it."""
-        from scumble import files
-        from scumble.cli import sheets
+        from scumble.pictures import sheets, writing
 
         assert edit.picture is not None
         assert edit.layer is not None
-        files.save(edit.picture, path, edit.provenance if self.metadata else None)
+        writing.save(edit.picture, path, edit.provenance if self.metadata else None)
         for extra, beside in zip(self.extras, self.beside(path), strict=True):
             if extra == "layer":
-                files.save(edit.layer, beside)
+                writing.save(edit.layer, beside)
             elif extra == "compare":
                 words = (str(plan.request.source or ""), str(plan.request.target or ""))
-                files.save(sheets.compare(plan.picture.rgb, edit.picture, *words), beside)
+                writing.save(sheets.compare(plan.picture.rgb, edit.picture, *words), beside)
             elif film:
                 sheets.film(film.frames, beside)
 
@@ -164,14 +163,14 @@ class Film:
 
     @staticmethod
     def _small(picture: Image.Image) -> Image.Image:
-        from scumble.cli.sheets import panel
+        from scumble.pictures.sheets import panel
 
         return panel(picture, 256, 512)
 
 
 def record(path: Path, edit: Edit, plan: Plan) -> dict[str, Any]:
     """What --json says of a result; memory in bytes, `changed` as a share of the picture."""
-    from scumble import machine
+    from scumble.core import machine
 
     passport: dict[str, Any] = dict(edit.provenance)
     return {
@@ -188,7 +187,7 @@ def record(path: Path, edit: Edit, plan: Plan) -> dict[str, Any]:
 
 def summary(told: Mapping[str, Any]) -> str:
     """What an edit cost and did."""
-    from scumble.cli.sheets import percent
+    from scumble.pictures.sheets import percent
 
     return (
         f"{told['file']}: {told['seconds']:.1f} s, {told['evaluations']} evaluations of the network, peak memory "

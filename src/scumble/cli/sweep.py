@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scumble.cli import options, results, sheets, values
+from scumble.cli import options, results, values
 from scumble.cli.axes import Variant, axes, columns, variants
 from scumble.cli.cells import Cell, Made, Ruler, framed
 from scumble.cli.recipe import passport_of
 from scumble.cli.voice import Voice, prepare
 from scumble.core.errors import InputError, MachineError
+from scumble.pictures import sheets
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from scumble.plan import Plan, Shared
+    from scumble.editing.plan import Plan, Shared
 
 EXAMPLES = (
     'scumble sweep in.png --source "a red circle" --target "a blue circle" --over guidance=2.5,4 --over steps=12,24',
@@ -127,10 +128,11 @@ def run(
     **loading: Any,
 ) -> None:
     """Check every cell, load once, make what is not made yet, draw the sheet. Raises InputError before any work."""
-    from scumble import __version__, api, files
+    from scumble import __version__, api
+    from scumble.pictures import reading, writing
 
     results.check_folder(folder)
-    image, sheet = files.read(picture), folder / "sheet.png"
+    image, sheet = reading.read(picture), folder / "sheet.png"
     first = prepare(voice, image, mask=mask, **loading, **variants[0].edit)
     rest = [api.plan(image, model=first.prior, mask=mask, **variant.edit) for variant in variants[1:]]
     cells = [Cell(v, plan, folder / v.file) for v, plan in zip(variants, [first, *rest], strict=True)]
@@ -145,7 +147,7 @@ def run(
         typer.echo(f"{finished} of {len(cells)} cells are finished; the same command goes on there", err=True)
         raise
     marks = framed(made)
-    files.save(
+    writing.save(
         draw(made, marks, image.rgb, columns, first),
         sheet,
         {"scumble": __version__, "sheet": [c.path.name for c in cells]},

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from scumble.core.request import Edit, OnStep, Step
-    from scumble.plan import Plan, Shared
+    from scumble.editing.plan import Plan, Shared
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,4 @@
-"""The nouns of the library: schedules, predictions, priors, noise, requests. Knows torch and nothing else."""
+"""The nouns of the library: schedules, predictions, priors, noise, requests, errors, the machine.
+
+Not here: anything that knows a model, a method or another room of the library. Torch and numpy only.
+"""

@@ -1,5 +1,8 @@
 """The two errors that are nobody's bug: bad input, and a machine that cannot."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class InputError(ValueError):
     """The input cannot be used. The message names the input, what is wrong with it and what to do."""
@@ -7,3 +10,9 @@ class InputError(ValueError):
 
 class MachineError(RuntimeError):
     """Memory, network or disk did not suffice. The message says what was wanted, what was there, what to do."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """ " (did you mean 'steps'?)", or nothing."""
+    close = get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,5 +1,6 @@
-"""From a picture to an Inversion, and on from there: the kinds there are, and what every editor does with any of
-them. Which inversion and which editor are two choices, not one.
+"""From a picture to an Inversion and on from there. Which inversion and which editor are two independent choices.
+
+Not here: the file format (`artifacts`), and methods (`methods`).
 """
 
 from scumble.inversions.editing import begin, prepare, replay, resample, told

@@ -5,8 +5,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
+from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Prior, guide

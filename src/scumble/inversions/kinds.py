@@ -7,11 +7,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from scumble.artifacts.inversion import Inversion
+from scumble.artifacts.origin import digests
 from scumble.core.errors import InputError
 from scumble.core.grids import upward
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
-from scumble.core.origin import digests
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, guide
 from scumble.core.request import Watch

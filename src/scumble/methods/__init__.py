@@ -1,4 +1,7 @@
-"""The methods, one paper per file. `METHODS` names them; nothing is imported until asked for."""
+"""The methods, one paper per file. `METHODS` names them; nothing is imported until asked for.
+
+Not here: loops, scores or models. No method imports another; what several share is in a module with a `_`.
+"""
 
 from difflib import get_close_matches
 from importlib import import_module

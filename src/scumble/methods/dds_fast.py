@@ -6,7 +6,7 @@ from typing import ClassVar, cast
 
 import torch
 
-from scumble.core.bank import SourceBank, fill
+from scumble.artifacts.bank import SourceBank, fill
 from scumble.core.errors import InputError
 from scumble.core.grids import pairs
 from scumble.core.job import Job

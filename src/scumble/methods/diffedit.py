@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Prior, guide, guide_branches

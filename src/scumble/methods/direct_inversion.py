@@ -5,7 +5,7 @@ from typing import ClassVar, cast
 
 import torch
 
-from scumble.core.inversion import Inversion
+from scumble.artifacts.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, guide_branches

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
+from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate

@@ -10,12 +10,12 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from scumble.artifacts.inversion import Inversion
 from scumble.attention.inject import Edits
 from scumble.attention.maps import Record
 from scumble.attention.masks import concept_mask, guidance_mask
 from scumble.core.control import Row
 from scumble.core.errors import InputError
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Panel, Prior, Text, guide

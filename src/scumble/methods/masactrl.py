@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 
+from scumble.artifacts.inversion import Inversion
 from scumble.attention.blend import places
 from scumble.attention.foreground import Foreground
 from scumble.attention.inject import Borrow, Edits, Follow, Window
@@ -15,7 +16,6 @@ from scumble.attention.maps import Record
 from scumble.attention.words import read_regions
 from scumble.core.control import Row, Site
 from scumble.core.errors import InputError
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prior import Prior, Text
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate

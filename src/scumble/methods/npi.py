@@ -5,7 +5,7 @@ from typing import ClassVar, cast
 
 import torch
 
-from scumble.core.inversion import Inversion
+from scumble.artifacts.inversion import Inversion
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.inversions import NPIInverter, prepare, resample, told

@@ -5,8 +5,8 @@ from typing import ClassVar, cast
 
 import torch
 
+from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
-from scumble.core.inversion import Inversion
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.inversions import NullTextInverter, prepare, resample, told

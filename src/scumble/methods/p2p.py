@@ -10,13 +10,13 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from scumble.artifacts.inversion import Inversion
 from scumble.attention.blend import LocalBlend, places
 from scumble.attention.inject import Borrow, Edits, Inject, Window
 from scumble.attention.maps import Record
 from scumble.attention.words import Kind, align, factors, read_factors, read_regions, read_windows
 from scumble.core.control import Row
 from scumble.core.errors import InputError
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, Text

@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from scumble.artifacts.direction import Direction
+from scumble.artifacts.inversion import Inversion
 from scumble.attention.compare import Compare
 from scumble.core.control import Row
-from scumble.core.direction import Direction
 from scumble.core.errors import InputError
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, NullText, Prior, Text, ask, guided
@@ -123,7 +123,7 @@ class Pix2PixZero:
             return source, job.text(job.target)
         if not isinstance(given, Direction):
             raise InputError(
-                f"direction: {type(given).__name__} is none; give a scumble.core.direction.Direction"
+                f"direction: {type(given).__name__} is none; give a scumble.artifacts.direction.Direction"
             )
         caption = job.text(job.source)
         return source, replace(caption, tokens=caption.tokens + given.tokens(job.prior).to(caption.tokens))

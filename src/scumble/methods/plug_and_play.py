@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
+from scumble.artifacts.inversion import Inversion
 from scumble.attention.inject import Borrow, Edits, Follow, Window
 from scumble.attention.maps import Record
-from scumble.core.inversion import Inversion
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate

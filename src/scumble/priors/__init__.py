@@ -1,1 +1,4 @@
-"""The diffusion models: the only inference code that knows the libraries they come from."""
+"""The models: the only code of inference that knows diffusers and transformers. One file per family; `load` finds them.
+
+Not here: methods, loops, prompts. Only `editing`, surfaces and tests load a prior.
+"""

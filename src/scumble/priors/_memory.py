@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from scumble import machine
+from scumble.core import machine
 from scumble.core.errors import InputError, MachineError
 
 MEMORY: Mapping[str, str] = {  # the cheapest in time first

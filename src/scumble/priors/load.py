@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
-from importlib import resources
 from pathlib import Path
 
 from scumble.core.errors import InputError, MachineError
 from scumble.core.prior import Card, Prior
+from scumble.priors._find import BUILTIN, builtin, find, is_id
 from scumble.priors._folder import Folder
 from scumble.priors._hub import Download, fetch, survey
 from scumble.priors._single_file import SingleFile
 from scumble.priors._vocabulary import vocabulary
-
-BUILTIN = ("scenes",)
 
 
 def load_prior(
@@ -100,7 +96,7 @@ def obtain(model: str, *, revision: str | None = None, to: Path | None = None) -
 
     Of a single file that is CLIP's vocabulary. Errors are those of `load_prior`.
     """
-    if to is not None and not _is_id(model):
+    if to is not None and not is_id(model):
         raise InputError(f"model '{model}': only a model of the hub is fetched to a folder; leave --to out")
     folder = fetch(model, revision=revision, to=to) if to else find(model, revision=revision)
     folder.check()
@@ -128,53 +124,12 @@ def usual_method(model: str) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def find(model: str, *, revision: str | None = None, offline: bool = False) -> Folder:
-    """The checkpoint called `model`, fetched from the hub if that is what the name means.
-
-    A built-in name first, then what starts like a path or exists, then owner/name on the hub. Raises
-    InputError or MachineError.
-    """
-    if revision is not None and not _is_id(model):
-        raise InputError(f"revision: only a model of the hub has revisions, and '{model}' is none")
-    if model in BUILTIN:
-        if not builtin(model).is_dir():
-            remedy = f"make them with `scumble train prior {model}`"
-            raise InputError(f"model '{model}': its weights are not in this installation; {remedy}.")
-        return Folder(builtin(model), model, model)
-    if _is_path(model):
-        if Path(model).expanduser().is_file():
-            return SingleFile.read(model, offline=offline)
-        return Folder.open(model)
-    if _is_id(model):
-        return fetch(model, revision=revision, offline=offline)
-    near = get_close_matches(model, BUILTIN, n=1)
-    hint = (
-        f"did you mean '{near[0]}'?"
-        if near
-        else f"known: {', '.join(BUILTIN)}, a folder, or a hub id (owner/name)."
-    )
-    raise InputError(f"model '{model}': there is no such built-in model, folder or hub id; {hint}")
-
-
 def outstanding(model: str, *, revision: str | None = None, offline: bool = False) -> Download | None:
     """What would be downloaded before `model` is loaded, None for nothing; only its configs are fetched.
 
     Errors are those of `find`.
     """
-    if model in BUILTIN or not _is_id(model):
+    if model in BUILTIN or not is_id(model):
         return None
     _, download = survey(model, revision=revision, offline=offline)
     return download if download and download.missing else None
-
-
-def _is_path(model: str) -> bool:
-    return model.startswith(("/", ".", "~")) or bool(model and Path(model).exists())
-
-
-def _is_id(model: str) -> bool:
-    return not _is_path(model) and bool(re.fullmatch(r"[\w.-]+/[\w.-]+", model))
-
-
-def builtin(name: str) -> Path:
-    """Where the package keeps a built-in model."""
-    return Path(str(resources.files("scumble.priors"))) / "builtin" / name

@@ -24,6 +24,7 @@ from scumble.core.prior import Card, Text
 from scumble.core.types import Image, Latent, Time
 from scumble.priors._attention import Bridge, installed
 from scumble.priors._card import differentiable, latent_card, read_card
+from scumble.priors._find import find
 from scumble.priors._folder import SCOPE, Folder, refuse_unet
 from scumble.priors._lora import LoRA
 from scumble.priors._memory import Desk, explained
@@ -76,8 +77,6 @@ class StableDiffusionPrior:
         `device` auto: cuda, else mps, else cpu. `dtype` auto: float16 on cuda, else float32. Raises
         InputError for a checkpoint that is absent, incomplete, pickled or of another family.
         """
-        from scumble.priors.load import find
-
         folder = find(str(id_or_path), revision=revision, offline=offline)
         return cls.from_folder(folder, device=device, dtype=dtype)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -130,7 +130,3 @@ def curve(rows: Sequence[Row], x: str, y: str) -> tuple[Floats, Floats, Floats]:
 def rows_of_guidance(guidance: float) -> int:
     """Of one guided prediction."""
     return 1 if guidance == 1 else 2
-
-
-Tell = Callable[[int], None]
-"""Told after every call of the network: how many rows were asked so far."""

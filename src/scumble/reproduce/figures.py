@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from scumble.checks import nearest
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, nearest
 from scumble.reproduce.choices import Guidance, Optimizers, Regularised
 from scumble.reproduce.descents import Identity, Long, SDSAgainstDDS
 from scumble.reproduce.experiment import Experiment

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scumble.canvas import upright
-from scumble.checks import check_words
 from scumble.core.errors import InputError
 from scumble.core.job import Counted
 from scumble.core.noise import Noise
@@ -21,21 +19,25 @@ from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, Text
 from scumble.core.request import Score
 from scumble.core.types import Image, Latent, Mask, Time
-from scumble.judge import Known, judge
+from scumble.editing.checks import check_words
 from scumble.loops.optimizers import Optimizer
-from scumble.measures import margin
+from scumble.measuring.judge import Known, judge
+from scumble.measuring.measures import margin
+from scumble.measuring.tasks import Placed, Task, Tasks, scene_tasks
 from scumble.methods.dds import DDS
-from scumble.reproduce.experiment import Tell
+from scumble.pictures.canvas import upright
 from scumble.reproduce.measure import outside, sharpness
 from scumble.reproduce.paths import follow
 from scumble.scenes import Split, edits, generator, random_scene, short_caption
 from scumble.scores.dds import DDSScore
 from scumble.scores.sds import SDSScore
-from scumble.tasks import Placed, Task, Tasks, scene_tasks
 
 SEED = 300  # of this stream of edits: no other measurement reads it
 KINDS = ("recolour", "reshape", "retexture", "background")
 """What is edited: appearances, which the paper is about."""
+
+Tell = Callable[[int], None]
+"""Told after every call of the network: how many rows were asked so far."""
 
 
 def scenes(split: Split, n: int, side: int) -> tuple[Tasks, list[str]]:
@@ -238,7 +240,7 @@ class Material:
         ]
 
     def directions(self, x: Latent) -> list[float]:
-        """How much better each target explains the edit than its source does (`scumble.measures.margin`), less the
+        """How much better each target explains the edit than its source does (`measuring.measures.margin`), less the
         same of the picture that was edited.
         """
         after, before = self.images(x), self.images(self.z)

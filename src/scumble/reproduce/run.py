@@ -12,16 +12,16 @@ from typing import Any
 import torch
 
 import scumble
-from scumble import files
 from scumble.core.errors import InputError
+from scumble.core.machine import limits
 from scumble.core.prior import Prior
-from scumble.machine import limits
-from scumble.passport import plain, versions
+from scumble.editing.passport import plain, versions
+from scumble.measuring.tasks import Tasks
+from scumble.pictures import writing
 from scumble.reproduce import drawing, tables
 from scumble.reproduce.experiment import Experiment, Verdict
 from scumble.reproduce.figures import FIGURES
 from scumble.reproduce.material import Material
-from scumble.tasks import Tasks
 
 VERSIONS = ("python", "torch")  # that a figure is not mixed across
 REPORT = "report.md"
@@ -97,7 +97,7 @@ class Run:
         if not self.file(name, ".png").exists():
             told = {"figure": name, **self.settings(experiment), "versions": versions()}
             passport = {**told, "verdict": verdict.sentence}
-            files.save(drawing.render(experiment, measured), self.file(name, ".png"), passport)
+            writing.save(drawing.render(experiment, measured), self.file(name, ".png"), passport)
         return verdict
 
     def _measure(self, experiment: Experiment) -> None:

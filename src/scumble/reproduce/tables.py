@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scumble import files
+from scumble.core.atomic import atomic
 from scumble.core.errors import InputError
 from scumble.reproduce.experiment import Measured, Row
 
@@ -24,7 +24,7 @@ def write(measured: Measured, table: Path, pictures: Path) -> None:
     writer.writeheader()
     writer.writerows({key: _said(value) for key, value in row.items()} for row in measured.rows)
     write_text(table, text.getvalue())
-    with files.atomic(pictures) as temporary, temporary.open("wb") as file:
+    with atomic(pictures) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **measured.pictures)  # pyright: ignore[reportArgumentType]
 
 
@@ -48,7 +48,7 @@ def rows(table: Path) -> list[Row]:
 
 def write_text(path: Path, text: str) -> None:
     """A text file, whole or not at all."""
-    with files.atomic(path) as temporary:
+    with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

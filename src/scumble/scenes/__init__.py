@@ -1,4 +1,7 @@
-"""The scenes world: pictures, captions and edits with exact ground truth, from nothing but numpy."""
+"""The scenes world: pictures, captions and edits with exact ground truth, from nothing but numpy.
+
+Not here: models, and the scores of an edit (`measuring`).
+"""
 
 from .edits import KINDS, SceneEdit, edits, random_edit
 from .grammar import WORDS, Constraints, caption, full_caption, read, short_caption, unknown_words

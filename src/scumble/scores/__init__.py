@@ -1,1 +1,4 @@
-"""Gradient fields over clean latents. A score is a gradient per element, in units of eps, not a loss."""
+"""Gradient fields over clean latents, one per paper: what a descent follows.
+
+Not here: the descent (`loops`), and the published values of its parameters (`methods`).
+"""

@@ -32,7 +32,7 @@ TARGET: Row = ("target", "text")
 FAINT = 1e-3  # in units of eps: of a gradient or a difference of this size most is rounding
 
 Bank = Callable[[float], Sequence[tuple[Latent, Latent]]]
-"""A time -> the draws of noise there and what is predicted for the source under each (`core.bank.SourceBank.at`)."""
+"""A time -> the draws of noise there and what is predicted for the source under each (`SourceBank.at`)."""
 
 
 class SplitScore:

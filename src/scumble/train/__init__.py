@@ -1,1 +1,4 @@
-"""Training recipes: the built-in prior, from nothing but the scenes generator."""
+"""How the built-in priors are trained: data, codec, denoiser, gates, card. May import diffusers.
+
+Not here: anything that an edit needs.
+"""

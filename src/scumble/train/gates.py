@@ -20,9 +20,9 @@ from scumble.core.noise import Noise
 from scumble.core.pixels import Pixels, psnr, to_images, to_pixels
 from scumble.core.prior import Prior, guide
 from scumble.core.request import EditRequest
-from scumble.judge import Judged, Known, judge
 from scumble.loops.ddim import ddim
 from scumble.loops.invert import invert
+from scumble.measuring.judge import Judged, Known, judge
 from scumble.methods.dds import DDS
 from scumble.scenes import SceneEdit, edits, full_caption, read, render, scenes
 from scumble.scenes.reader import read_picture

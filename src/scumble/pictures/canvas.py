@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from scumble.files import Mask, Picture
+from scumble.pictures.reading import Mask, Picture
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scumble import files
-from scumble.canvas import Fit, mask_to_canvas, to_canvas
-from scumble.checks import nearest
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, nearest
 from scumble.core.pixels import Pixels
 from scumble.core.prior import Card
 from scumble.core.types import Image
-from scumble.judge import Known
+from scumble.measuring.judge import Known
+from scumble.pictures import reading
+from scumble.pictures.canvas import Fit, mask_to_canvas, to_canvas
 from scumble.scenes import SceneEdit, Split, edits
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Placed:
 
     def put(self, pixels: Pixels) -> Image:
         """A picture of the source's size on the canvas, (1, 3, H, W)."""
-        return to_canvas(files.read(pixels, self.task.id), self.fit)
+        return to_canvas(reading.read(pixels, self.task.id), self.fit)
 
     def mask(self) -> Tensor:
         """The true mask on the canvas, (1, 1, H, W)."""
@@ -168,12 +167,12 @@ def _entry(line: str, where: str) -> dict[str, Any]:
 
 def _check_pictures(folder: Path, entry: Mapping[str, str]) -> Iterator[str]:
     """The digests of an edit's pictures."""
-    picture = files.read(folder / entry["image"])
+    picture = reading.read(folder / entry["image"])
     yield picture.sha256
     if "mask" in entry:
-        yield files.read_mask(folder / entry["mask"], picture.size).sha256
+        yield reading.read_mask(folder / entry["mask"], picture.size).sha256
     if "truth" in entry:
-        truth = files.read(folder / entry["truth"])
+        truth = reading.read(folder / entry["truth"])
         if truth.size != picture.size:
             ours, its = ("x".join(map(str, size)) for size in (truth.size, picture.size))
             raise InputError(
@@ -195,12 +194,12 @@ def _listed(folder: Path, entry: Mapping[str, str], name: str, index: int) -> Ta
 
 def _read(folder: Path, entry: Mapping[str, str]) -> Known:
     """What is known of a listed edit; without a mask, what the truth leaves alone is what has to stay."""
-    picture = files.read(folder / entry["image"])
+    picture = reading.read(folder / entry["image"])
     source = np.asarray(picture.rgb)
-    truth = np.asarray(files.read(folder / entry["truth"]).rgb) if "truth" in entry else None
+    truth = np.asarray(reading.read(folder / entry["truth"]).rgb) if "truth" in entry else None
     masks = ()
     if "mask" in entry:
-        masks = (np.asarray(files.read_mask(folder / entry["mask"], picture.size).values) > 0,)
+        masks = (np.asarray(reading.read_mask(folder / entry["mask"], picture.size).values) > 0,)
     elif truth is not None:
         masks = ((truth != source).any(-1),)
     return Known(source=source, truths=() if truth is None else (truth,), masks=masks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def _module(device: str) -> Any:
 
 
 @contextmanager
-def limits(device: str = "cpu") -> Iterator[None]:
+def limits(device: str = "cpu") -> Generator[None]:
     """Inside, running out of memory is a MachineError. A model's own, which know more remedies, pass through."""
     try:
         yield

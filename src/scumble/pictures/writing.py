@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from scumble.core.errors import InputError, MachineError
-from scumble.files.reading import FORMATS, IMAGE_DESCRIPTION, PASSPORT
+from scumble.core.atomic import atomic, temporary
+from scumble.core.errors import InputError
+from scumble.pictures.reading import FORMATS, IMAGE_DESCRIPTION, PASSPORT
 
 LONGEST = {"PNG": 2**31 - 1, "JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the formats hold
 
@@ -53,8 +53,8 @@ def check_output(
             raise InputError(f"{path.parent}: no such folder; make it first")
         if path.exists() and not os.access(path, os.W_OK):
             raise InputError(f"{path}: cannot be written (the file is read-only)")
-        _temporary(path).touch(exist_ok=False)
-        _temporary(path).unlink()
+        temporary(path).touch(exist_ok=False)
+        temporary(path).unlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -78,27 +78,5 @@ def save(image: Image.Image, path: Path, passport: Mapping[str, Any] | None = No
             exif = Image.Exif()
             exif[IMAGE_DESCRIPTION] = text
             options["exif"] = exif
-    with atomic(path) as temporary:
-        image.save(temporary, kind, **options)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, put in its place if the block ends well, removed if it does not.
-
-    Raises MachineError where the disk is full or fails.
-    """
-    temporary = _temporary(path)
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:  # Pillow's have no strerror
-        raise MachineError(
-            f"{path}: it could not be written ({error.strerror or error}); is there room left on the disk?"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    with atomic(path) as part:
+        image.save(part, kind, **options)

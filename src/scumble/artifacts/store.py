@@ -13,17 +13,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scumble.core.atomic import atomic
 from scumble.core.errors import InputError
-from scumble.files import atomic
 
 if TYPE_CHECKING:
     from scumble.core.request import Artifact
 
 VERSION = 1
 ARTIFACTS: dict[str, str] = {
-    "bank": "scumble.core.bank:SourceBank",
-    "direction": "scumble.core.direction:Direction",
-    "inversion": "scumble.core.inversion:Inversion",
+    "bank": "scumble.artifacts.bank:SourceBank",
+    "direction": "scumble.artifacts.direction:Direction",
+    "inversion": "scumble.artifacts.inversion:Inversion",
 }
 """What may be given to an edit: its name in `EditRequest.given` -> "module:Class"."""
 
@@ -91,7 +91,7 @@ def given(named: Iterable[str]) -> dict[str, object]:
 
 
 def _direction(text: str) -> Artifact:
-    from scumble.core.direction import Direction
+    from scumble.artifacts.direction import Direction
 
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(parts):
@@ -102,7 +102,7 @@ def _direction(text: str) -> Artifact:
 
 def _bank(text: str) -> tuple[str, ...]:
     """The sentences of a file, of all .txt files of a folder, or a few plain ones around a word."""
-    from scumble.core.direction import TEMPLATES
+    from scumble.artifacts.direction import TEMPLATES
 
     path = Path(text)
     if not path.exists():

@@ -7,11 +7,10 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,9 +161,3 @@ def check_codec(prior: Prior, image: Tensor, name: str) -> Tensor:
             stacklevel=3,
         )
     return again
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """ " (did you mean 'steps'?)", or nothing."""
-    close = get_close_matches(name, sorted(names), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from scumble.artifacts.origin import check_origin, restoring
 from scumble.core.errors import InputError
-from scumble.core.origin import check_origin, restoring
 from scumble.core.prior import Card, NullText, Text
 from scumble.core.types import Image, Latent, Pair, Time
 

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from scumble.artifacts import digest
-from scumble.checks import check_prompts, check_seed, check_words
 from scumble.core.errors import InputError
-from scumble.passport import placeless, plain, versions
+from scumble.editing.checks import check_prompts, check_seed, check_words
+from scumble.editing.passport import placeless, plain, versions
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from scumble.canvas import Box, Fit
     from scumble.core.prior import Prior
     from scumble.core.request import Edit, EditRequest, Method, OnStep
-    from scumble.files import Mask, Picture
     from scumble.forms.lut import LUT
-    from scumble.layer import Keep, Layer
+    from scumble.pictures.canvas import Box, Fit
+    from scumble.pictures.layer import Keep, Layer
+    from scumble.pictures.reading import Mask, Picture
 
 Origin = str  # "user", "card" or "method"
 
@@ -86,8 +86,8 @@ class Plan:
 
     def __call__(self, on_step: OnStep | None = None, shared: Shared | None = None) -> Edit:
         """Makes the edit; it takes from `shared`, and leaves there, what edits of one picture ask alike."""
-        from scumble.canvas import finish
-        from scumble.machine import limits
+        from scumble.core.machine import limits
+        from scumble.pictures.canvas import finish
 
         started, lut = time.perf_counter(), self._lut()
         keys = {} if shared is None else self._shares()
@@ -145,7 +145,7 @@ class Plan:
 
     def layer(self, raw: Tensor) -> Layer:
         """What a canvas image (1, 3, H, W) lays over the picture, at the picture's size, inside the mask."""
-        from scumble.layer import lift, opaque
+        from scumble.pictures.layer import lift, opaque
 
         keep = self.manner.keep
         if keep == "none":
@@ -167,7 +167,7 @@ class Plan:
         import numpy as np
         from PIL import Image
 
-        from scumble.layer import Layer
+        from scumble.pictures.layer import Layer
 
         after = lut.recolour(theta, self.part.rgb)
         opacity = (np.asarray(after) != np.asarray(self.part.rgb)).any(axis=2).astype(np.uint8) * 255
@@ -181,7 +181,7 @@ class Plan:
 
     def show(self, image: Tensor) -> Image.Image:
         """A canvas image (1, 3, H, W), such as a step's preview, as the finished picture would be."""
-        from scumble.canvas import finish
+        from scumble.pictures.canvas import finish
 
         return finish(self.layer(image).over(self.picture.rgb), self.picture)
 

@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scumble.cli import lettering
-from scumble.cli.lettering import line_height
 from scumble.core.errors import InputError
+from scumble.pictures import lettering
+from scumble.pictures.lettering import line_height
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,7 @@ def film(frames: Sequence[Image.Image], path: Path) -> None:
     Raises:
         InputError: another suffix.
     """
-    from scumble import files
+    from scumble.core.atomic import atomic
 
     kind = FILMS.get(path.suffix.lower())
     if kind is None:
@@ -92,7 +92,7 @@ def film(frames: Sequence[Image.Image], path: Path) -> None:
     first, *others = [_flat(panel(frame, 256, 512)) for frame in frames]
     durations = [REST, *[TICK] * (len(others) - 1), REST] if others else REST
     options: dict[str, Any] = {"optimize": True} if kind == "GIF" else {}
-    with files.atomic(path) as temporary:
+    with atomic(path) as temporary:
         first.save(
             temporary, kind, save_all=True, append_images=others, duration=durations, loop=0, **options
         )

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from scumble.artifacts.origin import check_origin, digests, restoring
 from scumble.core.errors import InputError
 from scumble.core.job import Job
-from scumble.core.origin import check_origin, digests, restoring
 from scumble.core.prior import Card
 from scumble.core.types import Image, Latent
 

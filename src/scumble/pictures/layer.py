@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from scumble.canvas import Box, Fit, upright
-from scumble.files import Picture
+from scumble.pictures.canvas import Box, Fit, upright
+from scumble.pictures.reading import Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
