@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+GRADIENT = 2e-4  # of a gradient's largest value; ten times the 2e-5 by which float32 was measured to differ
 ROOT = Path(os.environ.get("SCUMBLE_GOLDENS") or Path(__file__).parents[1] / "goldens")
 
 
@@ -77,6 +78,10 @@ class Case:
         found += [10 * stated[key] for key in (name, f"{name}_max_abs") if key in stated]
         assert found, f"{self.path.name} states no tolerance for {name}"
         return max(found)
+
+    def gradient(self, name: str) -> float:
+        """The bound for a gradient: relative to its size, for what float32 loses grows with it."""
+        return max(self.tolerance(name), GRADIENT * float(self[name].abs().max()))
 
     def all_compared(self) -> None:
         """Fails where a check has passed over something the authors' code put out."""

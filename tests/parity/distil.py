@@ -13,11 +13,13 @@ from scumble.methods.cds import CDS
 from scumble.methods.ids import IDS
 from scumble.methods.pds import PDS
 from scumble.scores import cds
+from scumble.scores.branches import Branches
 from scumble.scores.cds import CDSScore
+from scumble.scores.ids import IDSScore
 from scumble.scores.pds import PDSScore, posterior
 
 from .case import Case, same
-from .models import listen, tiny_sd
+from .models import From, listen, tiny_sd
 
 
 def texts(case: Case, prior: Any, rows: int) -> dict[str, Any]:
@@ -34,16 +36,21 @@ def texts(case: Case, prior: Any, rows: int) -> dict[str, Any]:
     return found
 
 
-def request(case: Case, draws: list[Tensor]) -> EditRequest:
-    """The case's prompts, and the draws in the order they were made."""
-    return EditRequest(
-        image=torch.zeros(len(draws[1]), 3, 128, 128),
+def follow(
+    case: Case, method: Any, prior: Any, draws: list[list[Tensor]], states: Tensor, z: Tensor
+) -> Tensor:
+    """The method's states from the first recorded one on, from source latents z, with each step's draws."""
+    prior.encode = lambda image, noise=None: z
+    request = EditRequest(
+        image=torch.zeros(len(z), 3, 128, 128),
         source=case.prompts("source"),
         target=case.prompts("target"),
         negative=case.prompts("negative", "negative_prompt", "null"),
-        noise=Tape(draws),
+        noise=Tape(draw for step in draws for draw in step),
+        given={"parametrization": From(states[0])},
         keep=("trajectory",),
     )
+    return torch.stack([states[0], *method(prior, request).kept["trajectory"]])
 
 
 @torch.no_grad()
@@ -61,25 +68,24 @@ def check_pds(case: Case) -> None:
         theirs = torch.tensor(stated, dtype=torch.float64).reshape(2, -1).expand_as(ours)
         torch.testing.assert_close(ours, theirs, atol=0, rtol=1e-4)
     score = PDSScore(prior, reference=z, **rows, guidance=guidance, stride=stride, released=True)
-    case.close("grad", torch.stack([score(x[k], t[k], Tape([noise[k]])) for k in range(n)]))
+    error = case.gradient("grad")
+    case.close("grad", torch.stack([score(x[k], t[k], Tape([noise[k]])) for k in range(n)]), error)
     both = [score.branches(*score.branches.noised(x[k], t[k], Tape([noise[k]])), t[k]) for k in range(n)]
-    error = 10 * case.json["verified"]["max_abs_diff_eps_pred_float32"]
+    off = 10 * case.json["verified"]["max_abs_diff_eps_pred_float32"]
     for i, name in enumerate(("source", "target")):
-        case.close(f"eps_pred_{name}", torch.stack([pair[i].eps for pair in both]), error)
+        case.close(f"eps_pred_{name}", torch.stack([pair[i].eps for pair in both]), off)
     count = x[0].numel() if hyper["reduction"] == "mean" else 1
     grads = case["grad"]
     case.close("loss", 0.5 * (grads**2).sum((1, 2, 3, 4)) / count / b)
-    case.close("dloss_dx", grads / count / b, case.tolerance("grad") / count / b)
+    case.close("dloss_dx", grads / count / b, error / count / b)
 
     rate = re.search(r"([\d.]+)\*grad", hyper["update_between_evaluations"])
     if rate:
-        prior.encode = lambda image, noise=None: z
-        draws = [draw for step in zip(t, noise, strict=True) for draw in step]
         settings = {"t_low": int(t.min()), "t_high": int(t.max()) + 1, "guidance": guidance, "stride": stride}
         method = PDS(steps=n, rate=float(rate[1]), compat="authors", **settings)
-        path = method(prior, request(case, draws)).kept["trajectory"]
+        path = follow(case, method, prior, list(zip(t, noise, strict=True)), x, z)
         bound = 10 * case.json["verified"]["max_abs_diff_of_next_x_target_from_update"]
-        case.close("x_target", torch.stack([z, *path[:-1]]), max(bound, case.tolerance("grad")))
+        case.close("x_target", path[:-1], max(bound, error))
 
 
 def settings(case: Case, shape: torch.Size) -> tuple[dict[str, Any], float]:
@@ -92,78 +98,38 @@ def settings(case: Case, shape: torch.Size) -> tuple[dict[str, Any], float]:
     return shared | times, gain
 
 
-def check_trajectory(case: Case, z: Tensor, lr: float) -> None:
-    """Our path from the start, and one step from every recorded state."""
-    case.close("z", z)
-    off = (case["z"][:-1] - lr * case["grad_total"] - case["z"][1:]).abs().max()
-    assert float(off) <= 10 * case.json["tolerance"]["single_step_max_abs"]
-
-
-@torch.no_grad()
-def check_ids(case: Case) -> None:
-    prior, hyper, z_source = tiny_sd(case), case.hyper, case["z_source"]
-    assert not hyper["cut_loss"]
-    b, N = len(z_source), hyper["fpr_steps"]
-    shared, gain = settings(case, z_source.shape)
-    texts(case, prior, b)
-    prior.encode = lambda image, noise=None: z_source
-    calls = listen(prior)
-    draws = [draw for step in zip(case["t"], case["eps"], strict=True) for draw in step]
-    rate = hyper["fpr_scale_lambda"] / z_source[0].numel() ** 0.5
-    method = IDS(inner_steps=N, inner_rate=rate, **shared)
-    path = method(prior, request(case, draws)).kept["trajectory"]
-    check_trajectory(case, torch.stack([z_source, *path]), hyper["lr"])
-
-    found: dict[str, list[Tensor]] = {}
-    w, schedule = hyper["guidance_scale"], prior.schedule
-    for k, t in enumerate(case["t"]):
-        *inner, (x, out) = calls[k * (N + 1) : (k + 1) * (N + 1)]
-        starts = torch.stack([x_t[-b:].detach() for x_t, _ in inner])
-        null, text = torch.stack([said.detach() for _, said in inner]).unflatten(1, (2, b)).unbind(1)
-        cleans = [
-            schedule.predict(x_t, t, eps=eps).x0
-            for x_t, eps in zip(starts, null + w * (text - null), strict=True)
-        ]
-        null, text = out.unflatten(0, (2, 2, b))
-        source, target = null + w * (text - null)
-        star = x[:b]
-        for name, value in {
-            "fpr_z_t": starts,
-            "fpr_z0": torch.stack(cleans),
-            "fpr_norm": (z_source - torch.stack(cleans)).flatten(1).norm(dim=1),
-            "z_t_star": star,
-            "eps_star": schedule.predict(star, t, x0=z_source).eps,
-            "eps_pred_source": source,
-            "eps_pred_target": target,
-            "grad_dds": gain * (target - source),
-            "grad_total": gain * (target - source),
-        }.items():
-            found.setdefault(name, []).append(value)
-    error = case.tolerance("grad_dds") / gain
-    for name, values in found.items():
-        case.close(name, torch.stack(values), error if name.startswith("eps_pred") else None)
-
-
-@torch.no_grad()
-def check_cds(case: Case) -> None:
-    prior, hyper, z = tiny_sd(case), case.hyper, case["z"]
-    assert hyper["cut_loss"]
+def contrast(case: Case, gain: float) -> dict[str, Any]:
+    """The contrastive term of the case, as `CDSScore` and `IDSScore` take it; none where the case has none."""
+    hyper = case.hyper
+    if not hyper["cut_loss"]:
+        return {}
     assert hyper["diagonal_fill"] == cds.SAME_PLACE
-    n, b = z[1:].shape[:2]
-    shared, gain = settings(case, z.shape)
-    rows, sizes = texts(case, prior, b), hyper["patch_sizes"]
-    places = case["patch_ids"].flatten(1, 2)  # (iterations, layers and sizes, slots)
-    draws = [
-        [t, eps, *(ids[ids >= 0][None].long() for ids in drawn)]
-        for t, eps, drawn in zip(case["t"], case["eps"], places, strict=True)
-    ]
-    looks = {"contrast": hyper["w_cut"] / gain, "patches": hyper["n_patches"]}
-    looks |= {"temperature": hyper["nce_temperature"]}
+    looks = {"contrast": hyper["w_cut"] / gain, "sizes": tuple(hyper["patch_sizes"])}
+    return looks | {"patches": hyper["n_patches"], "temperature": hyper["nce_temperature"]}
 
-    calls = listen(prior)
-    sides = {"reference": case["z_source"], "guidance": hyper["guidance_scale"], **rows}
-    score = CDSScore(prior, sizes=sizes, **looks, **sides)
-    dds = CDSScore(prior, sizes=sizes, **{**looks, "contrast": 0.0}, **sides)
+
+def drawn(case: Case) -> list[list[Tensor]]:
+    """What each step drew: its time, its noise, and the places compared in every layer, size by size."""
+    steps = [[t, eps] for t, eps in zip(case["t"], case["eps"], strict=True)]
+    if "patch_ids" in case:
+        for step, places in zip(steps, case["patch_ids"].flatten(1, 2), strict=True):
+            step += [ids[ids >= 0][None].long() for ids in places]
+    return steps
+
+
+def check_gradients(case: Case, Score: Any, looks: dict[str, Any], gain: float, **sides: Any) -> None:
+    """The gradient at every recorded state: of the prompts, of the contrastive term, and of both."""
+    z, draws = case["z"], drawn(case)
+
+    def gradients(**looks: Any) -> Tensor:
+        score = Score(**sides, **looks)
+        return gain * torch.stack([score(z[k], t, Tape(rest)) for k, (t, *rest) in enumerate(draws)])
+
+    plain = gradients(**{**looks, "contrast": 0.0})
+    case.close("grad_dds", plain, case.gradient("grad_dds"))
+    if not looks:
+        case.close("grad_total", plain, case.gradient("grad_total"))
+        return
     losses: list[Tensor] = []
 
     def watched(*given: Any) -> Tensor:
@@ -172,25 +138,83 @@ def check_cds(case: Case) -> None:
 
     patch_nce = cds.patch_nce
     with patch.object(cds, "patch_nce", watched):
-        totals = torch.stack([score(z[k], t, Tape(drawn)) for k, (t, *drawn) in enumerate(draws)])
-    w = hyper["guidance_scale"]
-    said = [
-        [torch.cat([first, last]).detach() for (_, first), (_, last) in [calls[2 * k : 2 * k + 2]]]
-        for k in range(n)
-    ]
-    null_s, null_t, source, target = torch.stack([s[0] for s in said]).unflatten(1, (4, b)).unbind(1)
-    error = case.tolerance("grad_dds") / gain
-    case.close("eps_pred_source", null_s + w * (source - null_s), error)
-    case.close("eps_pred_target", null_t + w * (target - null_t), error)
-    plain = torch.stack([dds(z[k], t, Tape(drawn)) for k, (t, *drawn) in enumerate(draws)])
-    case.close("grad_dds", gain * plain)
-    case.close("grad_cut", gain * (totals - plain))
-    case.close("grad_total", gain * totals)
-    layers = torch.stack(losses).reshape(n, -1, len(sizes), b).sum((2, 3))
+        total = gradients(**looks)
+    case.close("grad_cut", total - plain, case.gradient("grad_cut"))
+    case.close("grad_total", total, case.gradient("grad_total"))
+    layers = torch.stack(losses).reshape(len(draws), -1, len(looks["sizes"]), z.shape[1]).sum((2, 3))
     case.close("cut_loss_layer", layers)
     case.close("cut_loss", layers.sum(1), case.tolerance("cut_loss_layer") * layers.shape[1])
 
-    prior.encode = lambda image, noise=None: case["z_source"]
-    method = CDS(patch_sizes=",".join(map(str, sizes)), **looks, **shared)
-    path = method(prior, request(case, [draw for step in draws for draw in step])).kept["trajectory"]
-    check_trajectory(case, torch.stack([case["z_source"], *path]), hyper["lr"])
+
+def check_path(case: Case, method: Any, prior: Any) -> None:
+    """The method's states from the first recorded one on, and one step from each of them."""
+    z, lr = case["z"], case.hyper["lr"]
+    case.close("z", follow(case, method, prior, drawn(case), z, case["z_source"]))
+    off = (z[:-1] - lr * case["grad_total"] - z[1:]).abs().max()
+    assert float(off) <= 10 * case.json["tolerance"]["single_step_max_abs"]
+
+
+def named(looks: dict[str, Any]) -> dict[str, Any]:
+    """The contrastive term as the methods take it."""
+    if not looks:
+        return {}
+    rest = {name: value for name, value in looks.items() if name != "sizes"}
+    return rest | {"patch_sizes": ",".join(map(str, looks["sizes"]))}
+
+
+@torch.no_grad()
+def check_ids(case: Case) -> None:
+    prior, hyper, z, z_source = tiny_sd(case), case.hyper, case["z"], case["z_source"]
+    b, N = len(z_source), hyper["fpr_steps"]
+    shared, gain = settings(case, z_source.shape)
+    w, looks = hyper["guidance_scale"], contrast(case, gain)
+    inner = hyper["fpr_scale_lambda"] / z_source[0].numel() ** 0.5
+    sides = {"reference": z_source, "guidance": w, **texts(case, prior, b)}
+    check_gradients(case, IDSScore, looks, gain, prior=prior, repeats=N, rate=inner, **sides)
+
+    calls = listen(prior)
+    score = IDSScore(prior, repeats=N, rate=inner, **sides)
+    found: dict[str, list[Tensor]] = {}
+    for k, (t, *rest) in enumerate(drawn(case)):
+        calls.clear()
+        score(z[k], t, Tape(rest))
+        *corrections, (x, out) = calls
+        starts = torch.stack([x_t[-b:].detach() for x_t, _ in corrections])
+        null, text = torch.stack([said.detach() for _, said in corrections]).unflatten(1, (2, b)).unbind(1)
+        cleans = [
+            prior.schedule.predict(x_t, t, eps=eps).x0
+            for x_t, eps in zip(starts, null + w * (text - null), strict=True)
+        ]
+        null, text = out.unflatten(0, (2, 2, b))
+        source, target = null + w * (text - null)
+        for name, value in {
+            "fpr_z_t": starts,
+            "fpr_z0": torch.stack(cleans),
+            "fpr_norm": (z_source - torch.stack(cleans)).flatten(1).norm(dim=1),
+            "z_t_star": x[:b],
+            "eps_star": prior.schedule.predict(x[:b], t, x0=z_source).eps,
+            "eps_pred_source": source,
+            "eps_pred_target": target,
+        }.items():
+            found.setdefault(name, []).append(value)
+    error = case.gradient("grad_dds") / gain
+    for name, values in found.items():
+        case.close(name, torch.stack(values), error if name.startswith("eps_pred") else None)
+    check_path(case, IDS(inner_steps=N, inner_rate=inner, **named(looks), **shared), prior)
+
+
+@torch.no_grad()
+def check_cds(case: Case) -> None:
+    prior, hyper, z = tiny_sd(case), case.hyper, case["z"]
+    assert hyper["cut_loss"]
+    shared, gain = settings(case, z.shape)
+    looks = contrast(case, gain)
+    sides = {"reference": case["z_source"], "guidance": hyper["guidance_scale"]}
+    sides |= texts(case, prior, z.shape[1])
+    check_gradients(case, CDSScore, looks, gain, prior=prior, **sides)
+    branches = Branches(prior, **sides)
+    both = [branches(*branches.noised(z[k], t, Tape([eps])), t) for k, (t, eps, *_) in enumerate(drawn(case))]
+    for i, name in enumerate(("source", "target")):
+        predicted = torch.stack([pair[i].eps for pair in both])
+        case.close(f"eps_pred_{name}", predicted, case.gradient("grad_dds") / gain)
+    check_path(case, CDS(**named(looks), **shared), prior)

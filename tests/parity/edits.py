@@ -15,7 +15,7 @@ from scumble.scores.dds import DDSScore
 from scumble.scores.sds import SDSScore
 
 from .case import Case, same
-from .models import listen, tiny_ddpm, tiny_sd
+from .models import From, listen, tiny_ddpm, tiny_sd
 
 
 def _picture(pixels: Tensor) -> Tensor:
@@ -74,10 +74,11 @@ def _distil(case: Case, Method: Any, Score: Any) -> None:
         negative=case.prompts("negative", "negative_prompt", "null"),
         mask=mask,
         noise=Tape(draw for step in zip(t, eps, strict=True) for draw in step),
+        given={"parametrization": From(z[0])},
         keep=("trajectory",),
     )
     edit = method(prior, request)
-    case.close("z", torch.stack([case["z_source"], *edit.kept["trajectory"]]))
+    case.close("z", torch.stack([z[0], *edit.kept["trajectory"]]))
     if "final_image" in case:
         pixels = ((edit.raw / 2 + 0.5).clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1)
         case.close("final_image", pixels.reshape(case["final_image"].shape), 1)
@@ -90,10 +91,10 @@ def _distil(case: Case, Method: Any, Score: Any) -> None:
     score = Score(prior, **texts, **settings)
     grads = torch.stack([score(z[k], t[k], Tape([eps[k]])) for k in range(n)])
     grads = grads if mask is None else mask * grads
-    error = case.tolerance("param_grad")
-    case.close("param_grad", gain * grads)
+    error = case.gradient("param_grad")
+    case.close("param_grad", gain * grads, error)
     steps = z[:-1] - hyper["lr"] * gain * grads
-    allowed = 10 * case.json["tolerance"]["single_step_max_abs"]
+    allowed = max(10 * case.json["tolerance"]["single_step_max_abs"], hyper["lr"] * error)
     assert float((steps - z[1:]).abs().max()) <= allowed
     losses, squares = (z[:-1] * grads).sum((1, 2, 3, 4)) / (H * W), (grads**2).mean((1, 2, 3, 4))
     case.close("surrogate_loss", losses, error / gain * float(z.abs().sum((1, 2, 3, 4)).max()) / (H * W))
@@ -112,11 +113,12 @@ def _pds_repo(case: Case) -> None:
     case.unused("noise_prev", "x_source", "emb_source")
     t, noise = case["t"], case["noise"]
     grads = torch.stack([score(x[k], t[k], Tape([noise[k]])) for k in range(n)])
-    case.close("grad", grads)
+    error = case.gradient("grad")
+    case.close("grad", grads, error)
     count = x[0].numel() if hyper["reduction"] == "mean" else 1
     losses = 0.5 * (grads**2).sum((1, 2, 3, 4)) / count / b
     case.close("loss", losses)
-    case.close("dloss_dx", grads / count / b, case.tolerance("grad") / count / b)
+    case.close("dloss_dx", grads / count / b, error / count / b)
 
 
 def check_sdedit(case: Case) -> None:

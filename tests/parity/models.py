@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from scumble.core.grids import respace
 from scumble.core.prediction import Prediction
 from scumble.core.schedule import Schedule
+from scumble.loops.descend import Itself
 from scumble.priors.pixel import Network, PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
@@ -67,6 +68,17 @@ def raw(schedule: Schedule, p: Prediction, at: Tensor) -> Tensor:
         alpha, sigma = (c.to(p.eps) for c in schedule.at(at))
         return alpha * p.eps - sigma * p.x0
     return p.eps if schedule.prediction == "eps" else p.x0
+
+
+@dataclass(frozen=True)
+class From(Itself):
+    """The latent moves, from `latent` on: a descent may start elsewhere than at its source."""
+
+    latent: Tensor
+
+    def start(self, x: Tensor) -> Tensor:
+        assert x.shape == self.latent.shape
+        return self.latent
 
 
 def listen(prior: Any) -> list[tuple[Tensor, Tensor]]:

@@ -1,16 +1,22 @@
 """IDS: where the source's prediction points back at the source, and what follows from it."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.request import EditRequest
+from scumble.methods.cds import CDS
 from scumble.methods.dds import DDS
 from scumble.methods.ids import IDS
+from scumble.priors.stable_diffusion import StableDiffusionPrior
 from scumble.scores.dds import DDSScore
 from scumble.scores.ids import IDSScore
+from tests.conformance import tiny
 
-from .common import finite, gaussian, mean, picture
+from .common import finite, gaussian, mean, normal, picture
 
 FIXED_POINTS = ["gradient", "forward"]
 
@@ -84,3 +90,25 @@ def test_the_forward_variant_needs_no_gradient(monkeypatch: pytest.MonkeyPatch) 
     assert edit.evaluations == 3 * (2 * 3 + 4)
     with pytest.raises(TypeError):
         IDS(steps=3)(prior, request)
+
+
+def test_with_the_contrastive_term_it_is_cds_under_the_corrected_noise(tmp_path: Path) -> None:
+    prior = StableDiffusionPrior.from_pretrained(tiny.save(tmp_path / "tiny"), device="cpu", dtype="float32")
+    request = EditRequest(image=normal(1, 3, 16, 16).float() / 3, source="a cat", target="a tiger")
+    looks = {"contrast": 60.0, "patches": 5, "patch_sizes": "1,2", "temperature": 0.2}
+    edits = {
+        "cds": CDS(steps=2, **looks),
+        "uncorrected": IDS(steps=2, inner_steps=0, **looks),
+        "corrected": IDS(steps=2, inner_steps=2, **looks),
+        "without": IDS(steps=2, inner_steps=2),
+    }
+    latents = {name: method(prior, request).latent for name, method in edits.items()}
+    torch.testing.assert_close(latents["uncorrected"], latents["cds"], atol=1e-4, rtol=0)
+    assert float((latents["corrected"] - latents["cds"]).abs().max()) > 1e-3
+    assert float((latents["corrected"] - latents["without"]).abs().max()) > 1e-3
+
+
+def test_the_contrastive_term_needs_attention() -> None:
+    request = EditRequest(image=picture(1, 4, 4), source="red", target="blue")
+    with pytest.raises(InputError, match="contrast: it needs a model with control.*leave it at 0"):
+        IDS(steps=1, contrast=1.0)(finite(), request)

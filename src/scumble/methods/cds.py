@@ -5,16 +5,15 @@ from typing import ClassVar
 
 import torch
 
-from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
-from scumble.methods._distillation import Distillation
+from scumble.methods._contrast import Contrastive
 from scumble.scores.cds import CDSScore
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDS(Distillation):
+class CDS(Contrastive):
     """DDS with a contrastive loss between the source's and the edit's self-attention features."""
 
     paper: ClassVar[Paper] = Paper(
@@ -43,24 +42,6 @@ class CDS(Distillation):
         try_=60.0,
         help="weight of the contrastive loss, per element: higher keeps more",
     )
-    patches: int = param(256, ge=1, try_=2, help="places compared in every layer, drawn anew in every step")
-    patch_sizes: str = param("1,2", try_="1", help="sides of the patches compared, in features")
-    temperature: float = param(0.07, gt=0, try_=0.5, help="of the contrast: lower looks at the nearest alone")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._sizes()
-
-    def _sizes(self) -> tuple[int, ...]:
-        try:
-            sizes = tuple(int(size) for size in self.patch_sizes.split(","))
-        except ValueError:
-            sizes = ()
-        if not sizes or min(sizes) < 1:
-            raise InputError(
-                f"patch_sizes: {self.patch_sizes!r}; give whole numbers from 1 on, such as '1,2'"
-            )
-        return sizes
 
     @torch.no_grad()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
@@ -71,9 +52,6 @@ class CDS(Distillation):
             reference=z,
             **job.texts(),
             guidance=self.guidance,
-            contrast=self.contrast,
-            patches=self.patches,
-            sizes=self._sizes(),
-            temperature=self.temperature,
+            **self.looks(),
         )
         return self.follow(score, job.spread(z), job)

@@ -5,15 +5,16 @@ from typing import ClassVar
 
 import torch
 
+from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
-from scumble.methods._distillation import Distillation
+from scumble.methods._contrast import Contrastive
 from scumble.scores.ids import IDSScore
 
 
 @dataclass(frozen=True, kw_only=True)
-class IDS(Distillation):
+class IDS(Contrastive):
     """DDS whose noise is corrected at every step until the source's prediction points back at the source."""
 
     paper: ClassVar[Paper] = Paper(
@@ -29,12 +30,13 @@ class IDS(Distillation):
         departures=(
             "The inner rate is per element: the paper's 1 on latents of 4x64x64 is 1/128, and does not shrink on "
             "larger ones. The inner norm is taken picture by picture.",
+            "The contrastive term that the code can add has CDS's weight, per element: the code's 3 is 6.144.",
             "fixed_point='forward' seeks the same fixed point without a gradient, by putting the prediction in "
             "the noise's place.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True)
-    identity: ClassVar[bool] = True  # equal prompts leave the picture as it is
+    identity: ClassVar[bool] = True  # equal prompts leave the picture as it is, where there is no contrast
 
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
     inner_steps: int = param(3, ge=0, try_=1, help="corrections of the noise in every step: the paper's N")
@@ -51,6 +53,10 @@ class IDS(Distillation):
     @torch.no_grad()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
+        if self.contrast and "control" not in prior.card.capabilities:
+            raise InputError(
+                f"contrast: it needs a model with control, which {prior.card.id!r} does not have; leave it at 0"
+            )
         z = job.encode()
         score = IDSScore(
             job.prior,
@@ -60,5 +66,6 @@ class IDS(Distillation):
             repeats=self.inner_steps,
             rate=self.inner_rate,
             forward=self.fixed_point == "forward",
+            **self.looks(),
         )
         return self.follow(score, job.spread(z), job)

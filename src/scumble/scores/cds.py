@@ -46,9 +46,12 @@ class CDSScore:
         self._sizes = tuple(sizes)
 
     def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
+        return self.under(noise.like(x), x, t, noise)
+
+    def under(self, eps: Latent, x: Latent, t: Time, noise: Noise) -> Latent:
+        """The score where source and edit are noised with eps; `noise` draws the places compared."""
         branches = self.branches
         schedule, n = branches.prior.schedule, len(branches.reference)
-        eps = noise.like(x)
         at_t = {"source": schedule.mix(branches.reference, eps[:n], t[:n]), "target": schedule.mix(x, eps, t)}
         of_source, of_target = Features(SOURCE), Features(TARGET)
         with branches.prior.control(of_source):

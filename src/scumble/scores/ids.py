@@ -2,9 +2,11 @@
 
 DDS takes the source's prediction for what the network gets wrong about any picture. That holds only as far as
 the prediction points back at the source, which at high noise it does not. IDS first moves the noised source to
-where it does (fixed-point regularization), and measures there.
+where it does (fixed-point regularization), and measures there. The authors' code can add the contrastive term of
+CDS, under the noise that the source was moved to.
 """
 
+from collections.abc import Sequence
 from typing import Unpack
 
 import torch
@@ -14,6 +16,7 @@ from scumble.core.noise import Noise
 from scumble.core.prior import Prior
 from scumble.core.types import Latent, Time
 from scumble.scores.branches import Branches, Sides, Source
+from scumble.scores.cds import CDSScore
 
 
 class IDSScore:
@@ -23,6 +26,9 @@ class IDSScore:
     latent, the norm a picture's own; then eps = (x_t - alpha ref) / sigma stands for the noise drawn. With
     `forward` instead x_t <- alpha ref + sigma eps(x_t, source): the same fixed points, without a gradient.
     2 repeats + 4 evaluations; `repeats` backward passes, none with `forward`.
+
+    With `contrast` > 0 the score at that eps is `CDSScore`'s, which `patches`, `sizes` and `temperature` belong
+    to: one more pass backward, and the prior needs attention.
     """
 
     def __init__(
@@ -32,9 +38,18 @@ class IDSScore:
         repeats: int = 3,
         rate: float = 1 / 128,
         forward: bool = False,
+        contrast: float = 0.0,
+        patches: int = 256,
+        sizes: Sequence[int] = (1, 2),
+        temperature: float = 0.07,
         **sides: Unpack[Sides],
     ):
         self.branches = Branches(prior, **sides)
+        self._contrasted = (
+            CDSScore(prior, contrast=contrast, patches=patches, sizes=sizes, temperature=temperature, **sides)
+            if contrast
+            else None
+        )
         self._repeats, self._rate, self._forward = repeats, rate, forward
 
     def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
@@ -44,6 +59,8 @@ class IDSScore:
         for _ in range(self._repeats):
             source_t = self._drawn(source_t, t[:n])
         eps = schedule.predict(source_t, t[:n], x0=reference).eps
+        if self._contrasted is not None:
+            return self._contrasted.under(eps.expand_as(x), x, t, noise)
         # Mixed anew, so that equal prompts see equal states to the last bit.
         states = schedule.mix(reference, eps, t[:n]), schedule.mix(x, eps.expand_as(x), t)
         source, target = self.branches(*states, t)
