@@ -22,9 +22,10 @@ from typing import Any
 import torch
 
 import scumble
+from scumble.core.guidance import guide, guide_branches
 from scumble.core.job import Job
 from scumble.core.pixels import Pixels, psnr, to_images, to_pixels
-from scumble.core.prior import Prior, guide, guide_branches
+from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
 from scumble.inversions import (
     DDIMInverter,

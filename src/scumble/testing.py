@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
-from scumble.core.prior import Prior, ask, guide
+from scumble.core.prior import Prior, ask
 from scumble.core.request import Cancelled, Edit, EditRequest, Step
 
 SEEDS = 8  # tried before a field is said to change nothing: what hangs on where an edit goes may wait for its case

@@ -16,8 +16,9 @@ from scumble.attention.blend import LocalBlend
 from scumble.attention.inject import Borrow, Inject, Window
 from scumble.attention.words import Alignment, align, factors
 from scumble.core.control import Now, Row, Site
+from scumble.core.guidance import guide
 from scumble.core.noise import Tape
-from scumble.core.prior import Text, guide
+from scumble.core.prior import Text
 from scumble.core.request import EditRequest
 from scumble.inversions import DDIMInverter, off_the_chain, prepare
 from scumble.loops.ddim import ddim

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from scumble.core.grids import pairs, upward
+from scumble.core.guidance import guide
 from scumble.core.noise import Tape
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Denoiser, clamped, guide
+from scumble.core.prior import Denoiser, clamped
 from scumble.loops.ddim import ddim
 from scumble.loops.ddpm import ddpm
 from scumble.loops.invert import invert

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scumble.core.guidance import guide_branches
 from scumble.core.noise import Tape
-from scumble.core.prior import guide_branches
 from scumble.core.request import EditRequest
 from scumble.methods.diffedit import DiffEdit, difference, threshold
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from scumble.artifacts.inversion import Inversion
 from scumble.core.grids import upward
+from scumble.core.guidance import guide
 from scumble.core.job import Job
-from scumble.core.prior import guide
 from scumble.core.request import EditRequest
 from scumble.inversions import DDIMInverter, off_the_chain
 from scumble.methods.sdedit import SDEdit

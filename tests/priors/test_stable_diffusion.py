@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scumble.core.errors import InputError
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
-from scumble.core.prior import Text, guide
+from scumble.core.prior import Text
 from scumble.loops.ddim import ddim
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 from scumble.testing import check_prior

@@ -14,9 +14,9 @@ from scumble import artifacts
 from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
 from scumble.core.grids import upward
+from scumble.core.guidance import guide, guide_branches
 from scumble.core.job import Job
 from scumble.core.noise import Noise
-from scumble.core.prior import guide, guide_branches
 from scumble.core.request import EditRequest
 from scumble.inversions import KINDS, DDIMInverter, begin, replay
 from scumble.loops.ddim import ddim

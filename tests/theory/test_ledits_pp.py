@@ -7,9 +7,9 @@ import torch
 
 from scumble.attention.masks import at_least, concept_mask, guidance_mask, smoothed
 from scumble.core.errors import InputError
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
-from scumble.core.prior import guide
 from scumble.core.schedule import Schedule
 from scumble.core.text import Text
 from scumble.loops.ddim import ddim

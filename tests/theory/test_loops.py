@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from scumble.core.grids import upward
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
-from scumble.core.prior import guide
 from scumble.core.schedule import Schedule
 from scumble.loops.ddim import ddim
 from scumble.loops.ddpm import ddpm

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from scumble.core.errors import InputError
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
-from scumble.core.prior import Card, guide
+from scumble.core.prior import Card
 from scumble.core.request import EditRequest
 from scumble.loops.ddim import ddim
 from scumble.methods.p2p import P2P

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from scumble.core.errors import InputError
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
-from scumble.core.prior import guide
 from scumble.core.request import EditRequest
 from scumble.loops.ddim import ddim
 from scumble.methods.plug_and_play import PlugAndPlay

@@ -12,6 +12,11 @@ from scumble.core.types import Time
 Row = tuple[str, Literal["null", "text"]]
 """A named row of a batched call: the role ("source", "target", ...) and the side of guidance it stands on."""
 
+SOURCE: Row = ("source", "text")
+TARGET: Row = ("target", "text")
+SOURCE_NULL: Row = ("source", "null")
+TARGET_NULL: Row = ("target", "null")
+
 Kind = Literal["self", "cross", "self_out", "resnet", "mid"]
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from scumble.core.control import AttentionControl
 from scumble.core.errors import InputError
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Card, Denoiser, Prior, Text, guide
+from scumble.core.prior import Card, Denoiser, Prior, Text
 from scumble.core.request import Edit, EditRequest, Method, OnStep, Step, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Image, Latent, Mask, Time
@@ -160,8 +161,7 @@ class Job:
         return prompt
 
     def guide(self, w: float) -> Denoiser:
-        """The guided denoiser of the target prompts; the plain one of a prior without text."""
-        w = w if "text" in self.prior.card.capabilities else 1
+        """The guided denoiser of the target prompts."""
         return guide(self.prior, self.text(self.target), self.text(self.negative), w)
 
     def mask(self, z: Latent) -> Mask | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scumble.core.types import Coef, Latent
+from scumble.core.types import Coef, Latent, Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Prediction:
     eps: Latent
     var: Tensor | None = None
 
-    def toward(self, other: "Prediction", w: float | Coef) -> "Prediction":
+    def toward(self, other: "Prediction", w: float | Coef | Mask) -> "Prediction":
         """self + w (other - self), per element; `var` is the other's. w may leave [0, 1]."""
         return Prediction(
             self.x0 + w * (other.x0 - self.x0), self.eps + w * (other.eps - self.eps), other.var

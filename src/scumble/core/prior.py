@@ -1,10 +1,9 @@
-"""What a diffusion model is to us, and the pure combinations of its predictions."""
+"""What a diffusion model is to us, and the batched call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,7 +13,10 @@ from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.schedule import Schedule
 from scumble.core.text import Text as Text  # part of the seam, so it is had from here, too
-from scumble.core.types import Coef, Image, Latent, Time
+from scumble.core.types import Image, Latent, Time
+
+Guidance = Literal["free", "embedded", "none"]
+"""How a model is guided: see `core.guidance`."""
 
 
 def _nothing() -> dict[str, Mapping[str, object]]:
@@ -27,7 +29,9 @@ class Card:
 
     `domain`: one sentence on what it can draw. `words`: the only words it knows, None if open. `size`: canvas
     pixels of the long side; both canvas sides are multiples of `multiple`. `recommended`: method name ->
-    field -> value. `method`: what edits with it where none is named. `capabilities`: of "text", "gradient", "control".
+    field -> value. `method`: the one that edits if none is named. `capabilities`: of "text", "gradient", "control".
+    `guidance`: whether it is guided by a null row, by an input of its own (then `Prior.embed` sets
+    `Text.extra["guidance"]` to 1), or not at all.
     """
 
     id: str
@@ -40,6 +44,7 @@ class Card:
     method: str = "dds"
     recommended: Mapping[str, Mapping[str, object]] = field(default_factory=_nothing)
     capabilities: frozenset[str] = frozenset({"text", "gradient"})
+    guidance: Guidance = "free"
 
 
 @runtime_checkable
@@ -116,7 +121,7 @@ class Panel:
 
 
 def _stack(t: Time, sizes: Sequence[int]) -> Tensor:
-    """The times of stacked rows; where a row holds one picture that all others share, its time is theirs."""
+    """The times of stacked rows. Rows that share one picture use its time."""
     return torch.cat([t[:size] for size in sizes])
 
 
@@ -130,66 +135,6 @@ def ask(
     """
     panel = Panel({row: text for row, (_, text) in rows.items()})
     return panel.ask(prior, {row: x for row, (x, _) in rows.items()}, t, at)
-
-
-def guided(p: Mapping[Row, Prediction], role: str, w: float | Coef) -> Prediction:
-    """null + w (text - null) of one role's rows; the text alone where no null was asked."""
-    text = p[role, "text"]
-    return p[role, "null"].toward(text, w) if (role, "null") in p else text
-
-
-def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denoiser:
-    """Classifier-free guidance: null + w (text - null) (Ho & Salimans 2022; w = 1 means none and costs one
-    evaluation).
-
-    w is a number or (b,), one per row. A negative prompt is just another null.
-    """
-    on_null: Row = ("target", "null")
-    on_text: Row = ("target", "text")
-    if not isinstance(w, Tensor) and w == 1:
-        alone = Panel({on_text: text})
-        return lambda x_t, t, at=None: alone.ask(prior, {on_text: x_t}, t, at)[on_text]
-    fixed = Panel({on_null: null, on_text: text}) if isinstance(null, Text) else None
-
-    def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
-        panel = fixed or Panel({on_null: null(t) if callable(null) else null, on_text: text})
-        p = panel.ask(prior, {on_null: x_t, on_text: x_t}, t, at)
-        weight = w.to(x_t).reshape(-1, 1, 1, 1) if isinstance(w, Tensor) else w
-        return p[on_null].toward(p[on_text], weight)
-
-    return denoise
-
-
-def guide_branches(
-    prior: Prior, texts: Mapping[str, Text], nulls: Mapping[str, NullText], w: float
-) -> Denoiser:
-    """Guidance on several branches in one call: x_t holds the rows of each role, one below the other.
-
-    `texts` and `nulls` have a role's rows each, by role ("source", "target", ...); a role without a null is not
-    guided. A control sees the rows by name: the nulls of all roles, then their texts; at w = 1 the texts
-    alone.
-    """
-    on_text: dict[Row, Text] = {(role, "text"): text for role, text in texts.items()}
-
-    def panel(t: Time) -> Panel:
-        on_null: dict[Row, Text] = {}
-        if w != 1:
-            on_null = {(role, "null"): null(t) if callable(null) else null for role, null in nulls.items()}
-        return Panel(on_null | on_text)
-
-    changing = w != 1 and any(callable(null) for null in nulls.values())
-    fixed = None if changing else panel(torch.empty(0))
-    ends = dict(zip(texts, accumulate(len(text) for text in texts.values()), strict=True))
-
-    def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
-        x = {role: x_t[end - len(texts[role]) : end] for role, end in ends.items()}
-        rows: dict[Row, Latent] = {(role, "text"): x[role] for role in texts}
-        rows |= {(role, "null"): x[role] for role in texts}
-        p = (fixed or panel(t)).ask(prior, rows, t, at)
-        parts = [guided(p, role, w) for role in texts]
-        return Prediction(torch.cat([part.x0 for part in parts]), torch.cat([part.eps for part in parts]))
-
-    return denoise
 
 
 def clamped(denoise: Denoiser, schedule: Schedule) -> Denoiser:

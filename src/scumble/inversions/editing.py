@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
+from scumble.core.guidance import guide
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Denoiser, Prior, guide
+from scumble.core.prior import Denoiser, Prior
 from scumble.core.request import Each, Edit, EditRequest, Method, OnStep, Watch, param
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent

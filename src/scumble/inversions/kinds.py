@@ -11,9 +11,10 @@ from scumble.artifacts.inversion import Inversion
 from scumble.artifacts.origin import digests
 from scumble.core.errors import InputError
 from scumble.core.grids import upward
+from scumble.core.guidance import guide
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Denoiser, guide
+from scumble.core.prior import Denoiser
 from scumble.core.request import Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair, Time

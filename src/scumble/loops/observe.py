@@ -6,13 +6,11 @@ import torch
 
 from scumble.attention.inject import Edits
 from scumble.attention.maps import Maps, Record
-from scumble.core.control import Row
+from scumble.core.control import SOURCE
 from scumble.core.noise import Noise
 from scumble.core.prior import Prior, Text, ask
 from scumble.core.request import Watch
 from scumble.core.types import Latent
-
-LOOKED_AT: Row = ("source", "text")
 
 
 @torch.no_grad()
@@ -24,11 +22,11 @@ def observe(
     At each level z is noised afresh, and the network is asked once. Raises InputError for a prior without
     cross attention.
     """
-    record = Record((LOOKED_AT,))
+    record = Record((SOURCE,))
     with prior.control(Edits(maps=[record])):
         for k, t in enumerate(times, 1):
             x_t = prior.schedule.mix(z, noise.like(z), t)
-            p = ask(prior, {LOOKED_AT: (x_t, text)}, prior.schedule.time(t, len(z)))
+            p = ask(prior, {SOURCE: (x_t, text)}, prior.schedule.time(t, len(z)))
             if on_step is not None:
-                on_step(k, len(times), t, x_t, p[LOOKED_AT].x0)
-    return record.maps(LOOKED_AT, text)
+                on_step(k, len(times), t, x_t, p[SOURCE].x0)
+    return record.maps(SOURCE, text)

@@ -7,9 +7,10 @@ import torch
 
 from scumble.attention.inject import Edits
 from scumble.attention.maps import Record
+from scumble.core.guidance import guide_branches
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Text, guide_branches
+from scumble.core.prior import Text
 from scumble.core.request import Each
 from scumble.core.types import Latent
 from scumble.inversions import Inverter, begin, replay

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
+from scumble.core.guidance import guide, guide_branches
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Denoiser, Prior, guide, guide_branches
+from scumble.core.prior import Denoiser, Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, Watch, param, validate
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Mask

@@ -6,9 +6,10 @@ from typing import ClassVar, cast
 import torch
 
 from scumble.artifacts.inversion import Inversion
+from scumble.core.guidance import guide_branches
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Prior, guide_branches
+from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent
 from scumble.inversions import DirectInverter, begin, prepare, replay, told

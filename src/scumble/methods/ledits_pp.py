@@ -16,9 +16,10 @@ from scumble.attention.maps import Record
 from scumble.attention.masks import concept_mask, guidance_mask
 from scumble.core.control import Row
 from scumble.core.errors import InputError
+from scumble.core.guidance import guide
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Denoiser, Panel, Prior, Text, guide
+from scumble.core.prior import Denoiser, Panel, Prior, Text
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Mask, Pair, Time

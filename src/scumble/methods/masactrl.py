@@ -14,7 +14,7 @@ from scumble.attention.foreground import Foreground
 from scumble.attention.inject import Borrow, Edits, Follow, Window
 from scumble.attention.maps import Record
 from scumble.attention.words import read_regions
-from scumble.core.control import Row, Site
+from scumble.core.control import SOURCE, SOURCE_NULL, TARGET, TARGET_NULL, Site
 from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.prior import Prior, Text
@@ -22,9 +22,7 @@ from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param,
 from scumble.inversions import KINDS, Inverter, prepare
 from scumble.methods._branches import kept, side_by_side
 
-SOURCE: Row = ("source", "text")
-TARGET: Row = ("target", "text")
-FOLLOWS: tuple[Follow, ...] = ((("target", "null"), ("source", "null")), (TARGET, SOURCE))
+FOLLOWS: tuple[Follow, ...] = ((TARGET_NULL, SOURCE_NULL), (TARGET, SOURCE))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from scumble.attention.blend import LocalBlend, places
 from scumble.attention.inject import Borrow, Edits, Inject, Window
 from scumble.attention.maps import Record
 from scumble.attention.words import Kind, align, factors, read_factors, read_regions, read_windows
-from scumble.core.control import Row
+from scumble.core.control import SOURCE, TARGET
 from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
@@ -24,9 +24,6 @@ from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param,
 from scumble.core.types import Latent, Pair
 from scumble.inversions import KINDS, Inverter, prepare
 from scumble.methods._branches import kept, side_by_side
-
-SOURCE: Row = ("source", "text")
-TARGET: Row = ("target", "text")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,26 +4,23 @@ looked.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from scumble.artifacts.direction import Direction
 from scumble.artifacts.inversion import Inversion
 from scumble.attention.compare import Compare
 from scumble.core.control import Row
 from scumble.core.errors import InputError
+from scumble.core.guidance import Branch, branch
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Denoiser, NullText, Prior, Text, ask, guided
+from scumble.core.prior import Denoiser, Prior, Text, ask
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent, Time
 from scumble.inversions import RegularisedInverter, begin, prepare, replay
 from scumble.loops.regularise import Regularisation
-
-Side = Literal["null", "text"]
-SIDES: tuple[Side, ...] = ("null", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +135,14 @@ class Pix2PixZero:
             job.prior.schedule,
         )
         caption, edited = (
-            Branch(job.prior, role, text, inversion.null(job.text(prompts, len(text))), self.guidance)
+            branch(job.prior.card, role, text, inversion.null(job.text(prompts, len(text))), self.guidance)
             for role, text in {"source": source, "target": target}.items()
         )
 
         def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
-            of_source = caption(dict.fromkeys(caption.sides, x_t[:n]), t[:n])
-            moved = self._toward(compare, edited, x_t[n:], t[n:])
-            of_target = edited(moved, t[n:])
+            of_source = _said(job.prior, caption, dict.fromkeys(caption.rows, x_t[:n]), t[:n])
+            moved = self._toward(job.prior, compare, edited, x_t[n:], t[n:])
+            of_target = _said(job.prior, edited, moved, t[n:])
             if self.compat:  # guided eps of both states, in a step from the first
                 of_target = schedule.predict(next(iter(moved.values())), t[n:], eps=of_target.eps)
             return Prediction(
@@ -154,32 +151,22 @@ class Pix2PixZero:
 
         return denoise
 
-    def _toward(self, compare: Compare, branch: "Branch", x: Latent, t: Time) -> dict[Side, Latent]:
-        """The state by side of guidance after a gradient step towards the source's maps: one and the same for
-        both, or, as published, one for each.
+    def _toward(
+        self, prior: Prior, compare: Compare, branch: Branch, x: Latent, t: Time
+    ) -> dict[Row, Latent]:
+        """The state of each row after a gradient step towards the source's maps: the same for both rows, or,
+        as published, one for each.
         """
         with torch.enable_grad():
-            leaves: dict[Side, Latent] = {side: x.detach().requires_grad_() for side in branch.sides}
+            leaves: dict[Row, Latent] = {row: x.detach().requires_grad_() for row in branch.rows}
             compare.measure()
-            branch(leaves, t)
+            _said(prior, branch, leaves, t)
             grads = torch.autograd.grad(compare.loss().sum(), list(leaves.values()))
         grads = grads if self.compat else [torch.stack(grads).sum(0)] * len(grads)
-        return {
-            side: x - self.attention_guidance * grad for side, grad in zip(branch.sides, grads, strict=True)
-        }
+        return {row: x - self.attention_guidance * grad for row, grad in zip(branch.rows, grads, strict=True)}
 
 
-class Branch:
-    """The guided prediction of one role's rows, whose states may differ between the sides of guidance."""
-
-    def __init__(self, prior: Prior, role: str, text: Text, null: NullText, w: float):
-        self.sides: tuple[Side, ...] = SIDES if w != 1 else ("text",)
-        self._prior, self._role, self._text, self._null, self._w = prior, role, text, null, w
-
-    def __call__(self, x: Mapping[Side, Latent], t: Time) -> Prediction:
-        null = self._null(t) if callable(self._null) else self._null
-        texts = {"null": null, "text": self._text}
-        rows: dict[Row, tuple[Tensor, Text]] = {
-            (self._role, side): (x[side], texts[side]) for side in self.sides
-        }
-        return guided(ask(self._prior, rows, t), self._role, self._w)
+def _said(prior: Prior, branch: Branch, x: Mapping[Row, Latent], t: Time) -> Prediction:
+    """The guided prediction of a branch whose rows may be in different states."""
+    texts = branch.texts(t)
+    return branch.combine(ask(prior, {row: (x[row], texts[row]) for row in branch.rows}, t))

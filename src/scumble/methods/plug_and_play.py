@@ -10,16 +10,14 @@ import torch
 from scumble.artifacts.inversion import Inversion
 from scumble.attention.inject import Borrow, Edits, Follow, Window
 from scumble.attention.maps import Record
+from scumble.core.control import SOURCE, TARGET, TARGET_NULL
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.inversions import DDIMInverter, prepare
 from scumble.methods._branches import kept, side_by_side
 
-FOLLOWS: tuple[Follow, ...] = (
-    (("target", "null"), ("source", "text")),
-    (("target", "text"), ("source", "text")),
-)
+FOLLOWS: tuple[Follow, ...] = ((TARGET_NULL, SOURCE), (TARGET, SOURCE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ class PlugAndPlay:
         job = Job(self, prior, request, on_step)
         # The source's branch is asked without a prompt, whatever its chain was made with.
         texts = {"source": job.text(("",), job.sources), "target": job.text(job.target)}
-        seen = Record((("source", "text"), ("target", "text")))
+        seen = Record((SOURCE, TARGET))
         control = self._control(prior, [seen] if "attention" in request.keep else [])
         inverter = DDIMInverter(steps=self.steps)
         source, target = side_by_side(job, texts, inverter, self.guidance, control, shown=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
-from scumble.core.prior import guide
 from scumble.core.request import param
 from scumble.loops.ddim import ddim
 from scumble.reproduce import drawing

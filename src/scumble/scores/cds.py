@@ -12,14 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scumble.core.control import Now, Row, Site
+from scumble.core.control import SOURCE, TARGET, Now, Row, Site
 from scumble.core.noise import Noise
 from scumble.core.prior import Prior
 from scumble.core.types import Latent, Time
 from scumble.scores.branches import Branches, Sides
 
-SOURCE: Row = ("source", "text")
-TARGET: Row = ("target", "text")
 SAME_PLACE = -10.0  # a place's likeness to itself, where it is looked up among the others: none
 
 
@@ -50,18 +48,19 @@ class CDSScore:
 
     def under(self, eps: Latent, x: Latent, t: Time, noise: Noise) -> Latent:
         """The score where source and edit are noised with eps; `noise` draws the places compared."""
-        branches = self.branches
+        branches, guided = self.branches, self.branches.guided
         schedule, n = branches.prior.schedule, len(branches.reference)
         at_t = {"source": schedule.mix(branches.reference, eps[:n], t[:n]), "target": schedule.mix(x, eps, t)}
         of_source, of_target = Features(SOURCE), Features(TARGET)
         with branches.prior.control(of_source):
-            p = branches.ask(at_t, t, tuple(row for row in branches.rows if row != TARGET))
+            p = guided.ask(at_t, t, rows=[row for row in guided.rows if row != TARGET])
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             with branches.prior.control(of_target):
-                p |= branches.ask({"target": schedule.mix(leaf, eps, t)}, t, (TARGET,))
+                p |= guided.ask({"target": schedule.mix(leaf, eps, t)}, t, rows=[TARGET])
             (structure,) = torch.autograd.grad(self._loss(of_source, of_target, x, noise), leaf)
-        delta = branches.guided(p, "target").eps.detach() - branches.guided(p, "source").eps
+        target, source = (guided.branches[role].combine(p) for role in ("target", "source"))
+        delta = target.eps.detach() - source.eps
         return delta + self._contrast * structure
 
     def _loss(self, of_source: "Features", of_target: "Features", x: Latent, noise: Noise) -> Tensor:

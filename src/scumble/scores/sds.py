@@ -1,7 +1,8 @@
 """Score Distillation Sampling (Poole et al. 2022, arXiv:2209.14988, eq. 3)."""
 
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
-from scumble.core.prior import Panel, Prior, Row, Text, guided
+from scumble.core.prior import Prior, Text
 from scumble.core.types import Latent, Time
 from scumble.scores.weights import powers
 
@@ -19,15 +20,10 @@ class SDSScore:
         alpha_exp: float = 0.0,
         sigma_exp: float = 0.0,
     ):
-        rows: dict[Row, Text] = {("target", "null"): null, ("target", "text"): target}
-        if guidance == 1:
-            del rows["target", "null"]
-        self._prior, self._panel, self._rows = prior, Panel(rows), tuple(rows)
-        self._guidance, self._weigh = guidance, powers(alpha_exp, sigma_exp)
+        self._schedule, self._denoise = prior.schedule, guide(prior, target, null, guidance)
+        self._weigh = powers(alpha_exp, sigma_exp)
 
     def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
-        schedule = self._prior.schedule
         eps = noise.like(x)
-        x_t = schedule.mix(x, eps, t)
-        p = self._panel.ask(self._prior, dict.fromkeys(self._rows, x_t), t)
-        return self._weigh(schedule, t).edit.to(x) * (guided(p, "target", self._guidance).eps - eps)
+        p = self._denoise(self._schedule.mix(x, eps, t), t, None)
+        return self._weigh(self._schedule, t).edit.to(x) * (p.eps - eps)

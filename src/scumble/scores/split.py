@@ -22,13 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scumble.core.control import SOURCE, TARGET
 from scumble.core.noise import Noise
-from scumble.core.prior import Panel, Prior, Row, Text
+from scumble.core.prior import Panel, Prior, Text
 from scumble.core.types import Latent, Mask, Time
 from scumble.scores.branches import Source
 
-SOURCE: Row = ("source", "text")
-TARGET: Row = ("target", "text")
 FAINT = 1e-3  # in units of eps: of a gradient or a difference of this size most is rounding
 
 Bank = Callable[[float], Sequence[tuple[Latent, Latent]]]

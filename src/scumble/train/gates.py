@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from scumble.core.grids import upward
+from scumble.core.guidance import guide
 from scumble.core.noise import Noise
 from scumble.core.pixels import Pixels, psnr, to_images, to_pixels
-from scumble.core.prior import Prior, guide
+from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
 from scumble.loops.ddim import ddim
 from scumble.loops.invert import invert

@@ -1,0 +1,227 @@
+"""Guidance: the one place that turns (text, null, w) into rows of a network call, and answers into a prediction.
+
+A model says in `Card.guidance` how it is guided:
+
+| kind | rows asked | w |
+|---|---|---|
+| "free" | null and text; at w = 1 the text alone | null + w (text - null) (Ho & Salimans 2022, arXiv:2207.12598) |
+| "embedded" | text | in `Text.extra["guidance"]` (b,): the network was distilled to take it as an input |
+| "none" | text | must be 1 |
+
+A model without text is asked its one row, whatever w. Combinations of other rows are functions over what `ask`
+returns: `chained`, `composed`, `rescaled`; `within` limits guidance to an interval of times.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from scumble.core.control import Row
+from scumble.core.errors import InputError
+from scumble.core.prediction import Prediction
+from scumble.core.prior import Card, Denoiser, NullText, Panel, Prior
+from scumble.core.schedule import Schedule
+from scumble.core.text import Text
+from scumble.core.types import Coef, Latent, Mask, Time
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """One guided role of a call: the rows it asks, and what their answers say together. `branch` makes one.
+
+    `null` is None where no null row is asked; `w` is a number or (b,), one per row.
+    """
+
+    role: str
+    text: Text
+    null: NullText | None
+    w: float | Tensor
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The null row, where one is asked, then the text row."""
+        text: Row = (self.role, "text")
+        return (text,) if self.null is None else ((self.role, "null"), text)
+
+    def texts(self, t: Time) -> dict[Row, Text]:
+        """The text of every row at times t."""
+        texts: dict[Row, Text] = {(self.role, "text"): self.text}
+        if self.null is not None:
+            texts[self.role, "null"] = self.null(t) if callable(self.null) else self.null
+        return texts
+
+    def combine(self, p: Mapping[Row, Prediction]) -> Prediction:
+        """null + w (text - null) of this role's rows; the text alone where no null was asked."""
+        text = p[self.role, "text"]
+        if self.null is None:
+            return text
+        w = self.w.to(text.eps).reshape(-1, 1, 1, 1) if isinstance(self.w, Tensor) else self.w
+        return p[self.role, "null"].toward(text, w)
+
+
+def branch(card: Card, role: str, text: Text, null: NullText | None, w: float | Tensor) -> Branch:
+    """The branch of a role on a model with this card. `null` None: the role is not guided.
+
+    Raises InputError where the model cannot be guided as asked: w other than 1, or a null text of its own
+    (a negative prompt, null-text inversion), on a model whose guidance has no null row.
+    """
+    if null is None or "text" not in card.capabilities:
+        return Branch(role, _embedded(card, text, 1.0), None, 1.0)
+    if card.guidance != "free":
+        _refuse(card, null, w)
+        return Branch(role, _embedded(card, text, w), None, w)
+    alone = not isinstance(w, Tensor) and w == 1
+    return Branch(role, text, None if alone else null, w)
+
+
+def _embedded(card: Card, text: Text, w: float | Tensor) -> Text:
+    if card.guidance != "embedded":
+        return text
+    weights = torch.as_tensor(w, dtype=torch.float32).to(text.tokens.device).expand(len(text))
+    return replace(text, extra={**text.extra, "guidance": weights})
+
+
+def _refuse(card: Card, null: NullText, w: float | Tensor) -> None:
+    if card.guidance == "none" and bool(torch.as_tensor(w != 1).any()):
+        raise InputError(f"guidance: {w}; model {card.id!r} was trained to run without it: set guidance to 1")
+    if callable(null) or any(null.prompts):
+        which = "a tuned null text" if callable(null) else repr(next(filter(None, null.prompts)))
+        raise InputError(
+            f"negative: {which}; model {card.id!r} reads the target prompt alone, so nothing can stand in for "
+            "the empty one: leave it out, or take another method"
+        )
+
+
+class Guided:
+    """Several branches asked in one call: the null rows of all roles first, then their text rows."""
+
+    def __init__(self, prior: Prior, branches: Sequence[Branch]):
+        self._prior = prior
+        self.branches = {branch.role: branch for branch in branches}
+        rows = [row for branch in branches for row in branch.rows]
+        self.rows = tuple(sorted(rows, key=lambda row: row[1]))  # "null" before "text"; stable
+        self._changing = any(callable(branch.null) for branch in branches)
+        self._panels: dict[tuple[Row, ...], Panel] = {}
+
+    def ask(
+        self, x: Mapping[str, Tensor], t: Time, at: Time | None = None, *, rows: Sequence[Row] | None = None
+    ) -> dict[Row, Prediction]:
+        """One network call: the state of each role at times t -> what is said about each row (default: all)."""
+        rows = self.rows if rows is None else tuple(rows)
+        return self._panel(rows, t).ask(self._prior, {row: x[row[0]] for row in rows}, t, at)
+
+    def __call__(self, x: Mapping[str, Tensor], t: Time, at: Time | None = None) -> dict[str, Prediction]:
+        """One network call: the state of each role at times t -> the guided prediction of each role."""
+        p = self.ask(x, t, at)
+        return {role: branch.combine(p) for role, branch in self.branches.items()}
+
+    def _panel(self, rows: tuple[Row, ...], t: Time) -> Panel:
+        if rows in self._panels and not self._changing:
+            return self._panels[rows]
+        texts: dict[Row, Text] = {}
+        for one in self.branches.values():
+            texts |= one.texts(t)
+        self._panels[rows] = Panel({row: texts[row] for row in rows})
+        return self._panels[rows]
+
+
+def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denoiser:
+    """The guided denoiser of one branch, whose rows a control sees as "target".
+
+    w is a number or (b,), one per row; a negative prompt is just another null. Raises InputError as `branch` does.
+    """
+    guided = Guided(prior, [branch(prior.card, "target", text, null, w)])
+    return lambda x_t, t, at=None: guided({"target": x_t}, t, at)["target"]
+
+
+def guide_branches(
+    prior: Prior, texts: Mapping[str, Text], nulls: Mapping[str, NullText], w: float
+) -> Denoiser:
+    """Guidance on several branches in one call: x_t holds the rows of each role, one below the other.
+
+    `texts` and `nulls` have a role's rows each, by role ("source", "target", ...); a role without a null is not
+    guided. A control sees the rows by name.
+    """
+    guided = Guided(
+        prior, [branch(prior.card, role, text, nulls.get(role), w) for role, text in texts.items()]
+    )
+    ends = dict(zip(texts, accumulate(len(text) for text in texts.values()), strict=True))
+
+    def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
+        parts = guided(
+            {role: x_t[end - len(texts[role]) : end] for role, end in ends.items()}, t, at
+        ).values()
+        return Prediction(torch.cat([part.x0 for part in parts]), torch.cat([part.eps for part in parts]))
+
+    return denoise
+
+
+# Other combinations of rows
+
+
+def chained(p: Mapping[Row, Prediction], rows: Sequence[Row], weights: Sequence[float | Coef]) -> Prediction:
+    """p[r_0] + sum over k of w_k (p[r_k] - p[r_(k-1)]): each row leads on from the one before.
+
+    Of three rows (nothing; picture; picture and text) it is the guidance of InstructPix2Pix (Brooks et al. 2023,
+    arXiv:2211.09800, eq. 3), of (null; text) classifier-free guidance. `weights`: one for each row but the first.
+    """
+    found = total = p[rows[0]]
+    for row, w in zip(rows[1:], weights, strict=True):
+        step = found.toward(p[row], w)
+        total = Prediction(total.x0 + (step.x0 - found.x0), total.eps + (step.eps - found.eps), step.var)
+        found = p[row]
+    return total
+
+
+def composed(
+    p: Mapping[Row, Prediction], null: Row, weights: Mapping[Row, float | Coef | Mask]
+) -> Prediction:
+    """p[null] + sum over rows of w (p[row] - p[null]): several prompts at once (Liu et al. 2022,
+    arXiv:2206.01714, eq. 11). A weight below 0 leads away; a weight may be a mask (b, 1, h, w).
+    """
+    total = p[null]
+    for row, w in weights.items():
+        step = p[null].toward(p[row], w)
+        total = Prediction(total.x0 + (step.x0 - p[null].x0), total.eps + (step.eps - p[null].eps), total.var)
+    return total
+
+
+def rescaled(
+    schedule: Schedule, x_t: Latent, at: Time, guided: Prediction, text: Prediction, share: float
+) -> Prediction:
+    """Guidance whose output has the spread that the text's own has, picture by picture, by a `share` in [0, 1]
+    (Lin et al. 2023, arXiv:2305.08891, eq. 14-16). What is rescaled is what the network outputs (eps, v, ...).
+    """
+    output = schedule.prediction
+    said, own = (_output(schedule, p, at) for p in (guided, text))
+    gain = own.flatten(1).std(1) / said.flatten(1).std(1).clamp(min=torch.finfo(said.dtype).tiny)
+    scaled = said * (1 + share * (gain.reshape(-1, 1, 1, 1) - 1))
+    return schedule.predict(x_t, at, **{output: scaled}, var=guided.var)
+
+
+def _output(schedule: Schedule, p: Prediction, at: Time) -> Latent:
+    alpha, sigma = (c.to(p.eps) for c in schedule.at(at))
+    outputs: dict[str, Callable[[], Latent]] = {
+        "eps": lambda: p.eps,
+        "x0": lambda: p.x0,
+        "v": lambda: alpha * p.eps - sigma * p.x0,
+        "flow": lambda: p.eps - p.x0,
+    }
+    return outputs[schedule.prediction]()
+
+
+def within(guided: Denoiser, plain: Denoiser, low: float, high: float) -> Denoiser:
+    """`guided` at the times low..high, both included, `plain` at all others: guidance in a limited interval
+    (Kynkäänniemi et al. 2024, arXiv:2404.07724). A call costs what the one it takes costs.
+    """
+
+    def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
+        inside = (low <= t) & (t <= high)
+        if bool(inside.all()) or not bool(inside.any()):
+            return (guided if bool(inside.all()) else plain)(x_t, t, at)
+        return plain(x_t, t, at).toward(guided(x_t, t, at), inside.to(x_t).reshape(-1, 1, 1, 1))
+
+    return denoise
