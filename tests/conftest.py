@@ -8,9 +8,20 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import tests.typecheck  # isort: skip  # shapes are checked at run time; before scumble is imported  # noqa: F401
 
+from collections.abc import Iterator
+
+import jaxtyping
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+
+@pytest.fixture(autouse=True)
+def shapes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Annotations are checked at run time (`tests.typecheck`), except in tests marked `unchecked`."""
+    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("unchecked") is not None)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

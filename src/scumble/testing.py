@@ -137,28 +137,40 @@ def check_method(
     wide: bool = True,
     dtype: torch.dtype = torch.float64,
     atol: float = 1e-9,
+    every_field: bool = True,
 ) -> None:
     """Seeds, batches, reports, cancelling, settings, and no trace. `settings` make the method short enough to
     test.
+
+    `every_field`: `check_fields`, too. It costs an edit or two per field: once, on the cheapest prior, is enough.
     """
     method = Method(**(settings or {}))
-    has_text = "text" in prior.card.capabilities
-    source, target = (source, target) if has_text else ("", "")
+    request = _requests(prior, source, target, wide, dtype)
+    _check_settings(method)
+    with no_trace(prior):
+        edit = _check_reports(method, prior, request())
+        _check_batch(method, prior, request, edit, atol)
+        _check_cancelling(method, prior, request())
+        if getattr(Method, "identity", False):
+            same = request(source=request().target)
+            z = prior.encode(same.image)  # pyright: ignore[reportArgumentType]
+            _near(method(prior, same).latent, z, atol, "equal prompts leave the picture as it is")
+    if every_field:
+        check_fields(method, prior, source=source, target=target, wide=wide, dtype=dtype)
+
+
+def _requests(
+    prior: Prior, source: str, target: str, wide: bool, dtype: torch.dtype
+) -> Callable[..., EditRequest]:
+    """request(b, **changes): b pictures to edit from source to target, or without prompts where none are read."""
+    if "text" not in prior.card.capabilities:
+        source = target = ""
 
     def request(b: int = 1, **changes: object) -> EditRequest:
         image = picture(prior, b, wide=wide, dtype=dtype)
         return EditRequest(**{"image": image, "source": source, "target": target, "seed": 5, **changes})  # pyright: ignore[reportArgumentType]
 
-    _check_settings(method)
-    with no_trace(prior):
-        _check_reports(method, prior, request(), atol)
-        _check_batch(method, prior, request, atol)
-        _check_cancelling(method, prior, request())
-        if getattr(Method, "identity", False):
-            same = request(source=target)
-            z = prior.encode(same.image)  # pyright: ignore[reportArgumentType]
-            _near(method(prior, same).latent, z, atol, "equal prompts leave the picture as it is")
-    _check_fields(method, prior, request, has_text)
+    return request
 
 
 def _check_settings(method: Any) -> None:
@@ -168,7 +180,7 @@ def _check_settings(method: Any) -> None:
         assert f.metadata.get("help"), f"{f.name} has a line of help"
 
 
-def _check_reports(method: Any, prior: Prior, request: EditRequest, atol: float) -> None:
+def _check_reports(method: Any, prior: Prior, request: EditRequest) -> Edit:
     steps: list[Step] = []
     before = {f.name: getattr(request, f.name) for f in fields(request)}
     image = None if request.image is None else request.image.clone()
@@ -184,20 +196,18 @@ def _check_reports(method: Any, prior: Prior, request: EditRequest, atol: float)
         assert getattr(request, name) is value, f"the request's {name} is as it was"
     assert image is None or torch.equal(request.image, image), "the input picture is as it was"  # pyright: ignore[reportArgumentType]
     _near(method(prior, request).latent, edit.latent, 0, "the same seed gives the same result")
+    return edit
 
 
-def _check_batch(method: Any, prior: Prior, request: Callable[..., EditRequest], atol: float) -> None:
-    """Picture i of a batch is edited as it would be alone with seed + i."""
+def _check_batch(
+    method: Any, prior: Prior, request: Callable[..., EditRequest], first: Edit, atol: float
+) -> None:
+    """Picture i of a batch is edited as it would be alone with seed + i; `first`: picture 0 alone."""
     batch = request(2)
     together = method(prior, batch).latent
-    for i in range(2):
-        alone = replace(batch, image=batch.image[i : i + 1], seed=batch.seed + i)  # pyright: ignore[reportOptionalSubscript]
-        _near(
-            method(prior, alone).latent,
-            together[i : i + 1],
-            atol,
-            f"picture {i} does not depend on the batch",
-        )
+    second = replace(batch, image=batch.image[1:], seed=batch.seed + 1)  # pyright: ignore[reportOptionalSubscript]
+    for i, alone in enumerate((first, method(prior, second))):
+        _near(alone.latent, together[i : i + 1], atol, f"picture {i} does not depend on the batch")
 
 
 def _check_cancelling(method: Any, prior: Prior, request: EditRequest) -> None:
@@ -211,8 +221,26 @@ def _check_cancelling(method: Any, prior: Prior, request: EditRequest) -> None:
     raise AssertionError("a method lets Cancelled through")
 
 
-def _check_fields(method: Any, prior: Prior, request: Callable[..., EditRequest], has_text: bool) -> None:
-    """Changing any field changes some edit; `try` and `needs` of its metadata say how."""
+def check_fields(
+    method: Any,
+    prior: Prior,
+    *,
+    source: str = "a",
+    target: str = "b",
+    wide: bool = True,
+    dtype: torch.dtype = torch.float64,
+) -> None:
+    """Changing any field of the method changes some edit; `try` and `needs` of its metadata say how."""
+    request, has_text = _requests(prior, source, target, wide, dtype), "text" in prior.card.capabilities
+    known: dict[tuple[Any, bool, int], list[Tensor]] = {}
+
+    def path(method: Any, request: EditRequest) -> list[Tensor]:
+        """Fields share the edits that they are compared with."""
+        key = method, request.mask is None, request.seed
+        if key not in known:
+            known[key] = _path(method, prior, request)
+        return known[key]
+
     for f in fields(method):
         needs = f.metadata.get("needs")
         if f.name == "guidance" and not has_text:
@@ -229,7 +257,7 @@ def _check_fields(method: Any, prior: Prior, request: Callable[..., EditRequest]
         assert f.metadata["try"] != getattr(base, f.name), f"{f.name}: the value to try is the one it has"
         changed = replace(base, **{f.name: f.metadata["try"]})
         seeds = (replace(asked, seed=asked.seed + i) for i in range(SEEDS))
-        assert any(_differ(_path(base, prior, each), _path(changed, prior, each)) for each in seeds), (
+        assert any(_differ(path(base, each), _path(changed, prior, each)) for each in seeds), (
             f"{f.name} changes nothing"
         )
 

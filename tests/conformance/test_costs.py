@@ -59,7 +59,11 @@ def closed_form() -> GaussianPrior:
     return GaussianPrior({"": a, "a": a, "b": b}, 0.5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.unchecked
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if get(name).needs.control else ()) for name in METHODS],
+)
 def test_an_edit_takes_as_many_evaluations_as_its_page_says(name: str, network: StableDiffusionPrior) -> None:
     kind = get(name)
     prior: Prior = network if kind.needs.control else closed_form()
