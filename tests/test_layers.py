@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"core"},
     "scores": {"attention", "core"},
     "loops": {"attention", "core"},
-    "tuning": {"attention", "core"},
+    "tuning": {"loops", "attention", "core"},
     "forms": {"loops", "core"},
     "inversions": {"tuning", "loops", "attention", "artifacts", "core"},
     "methods": {"inversions", "tuning", "loops", "scores", "attention", "artifacts", "core"},

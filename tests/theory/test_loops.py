@@ -102,7 +102,9 @@ def test_shift_moves_the_mean_and_each_the_state() -> None:
     moves = schedule.grid(5)
     plain = ddpm(denoise, x, moves[:1], schedule, noise=Noise(3))
     _, _, std = schedule.posterior(*moves[0])
-    moved = ddpm(denoise, x, moves[:1], schedule, noise=Noise(3), shift=lambda mean, var, x_t, t: mean + var)
+    moved = ddpm(
+        denoise, x, moves[:1], schedule, noise=Noise(3), shift=lambda mean, var, x_t, p, t: mean + var
+    )
     torch.testing.assert_close(moved - plain, (std**2).expand_as(x))
     forced = ddim(denoise, x, moves, schedule, each=lambda x_s, p, t, s: x if s == -1 else x_s)
     torch.testing.assert_close(forced, x)

@@ -213,6 +213,22 @@ def _output(schedule: Schedule, p: Prediction, at: Time) -> Latent:
     return outputs[schedule.prediction]()
 
 
+def steered(
+    denoise: Denoiser, schedule: Schedule, gradient: Callable[[Latent, Prediction, Time], Latent]
+) -> Denoiser:
+    """eps - sigma gradient(x_t, p, t), gradient = d/dx_t log p(y | x_t): gradient guidance in the form that moves
+    the score, for deterministic steps and flows as well (Dhariwal & Nichol 2021, arXiv:2105.05233, Algorithm 2).
+    Start below pure noise, where eps says nothing about x0 (`Schedule.predict`).
+    """
+
+    def steer(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
+        p, level = denoise(x_t, t, at), t if at is None else at
+        eps = p.eps - schedule.at(level)[1].to(x_t) * gradient(x_t, p, t)
+        return schedule.predict(x_t, level, eps=eps, var=p.var)
+
+    return steer
+
+
 def within(guided: Denoiser, plain: Denoiser, low: float, high: float) -> Denoiser:
     """`guided` at the times low..high, both included, `plain` at all others: guidance in a limited interval
     (Kynkäänniemi et al. 2024, arXiv:2404.07724). A call costs what the one it takes costs.

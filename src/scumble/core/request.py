@@ -113,8 +113,11 @@ Watch = Callable[[int, int, float, Latent, Latent], None]
 Each = Callable[[Latent, Prediction, float, float], Latent]
 """After a step from t to s: (x_s, p, t, s) -> x_s. Pastes, blends, filters and teacher forcing go here."""
 
-Shift = Callable[[Latent, Tensor, Latent, Time], Latent]
-"""Gradient guidance: (mean, var, x_t, t) -> mean of the step, before its noise is added."""
+Shift = Callable[[Latent, Tensor, Latent, Prediction, Time], Latent]
+"""Gradient guidance: (mean, var, x_t, p, t) -> mean of the step, before its noise is added; p is the prediction at
+x_t (Dhariwal & Nichol 2021, arXiv:2105.05233, Algorithm 1). Deterministic steps have no variance: guide their score
+(`core.guidance.steered`).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

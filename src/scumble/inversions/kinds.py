@@ -19,7 +19,7 @@ from scumble.core.request import Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair, Time
 from scumble.loops.ddim import ddim
-from scumble.loops.dpm import posterior
+from scumble.loops.dpm import dpm
 from scumble.loops.invert import Told, invert
 from scumble.loops.regularise import Regularisation, regularised
 from scumble.tuning.null_text import Tuning, tune_null_text
@@ -200,18 +200,19 @@ class EditFriendlyInverter(_OnGrid):
     order: int = 1
 
     def __call__(self, job: Job, total: int) -> Inversion:
-        schedule, rows, watch = job.prior.schedule, job.sources, job.watch(0, total)
+        schedule = job.prior.schedule
         pairs, z = self.pairs(job.prior.schedule), _clean(job)
         noised = [schedule.mix(z, job.noise.like(z), t) for t, _ in reversed(pairs)]
         states = torch.stack([*reversed(noised), z])
-        denoise = self._denoiser(job)
         added: list[Tensor] = []
-        before: tuple[float, Latent] | None = None
-        for k, (t, s) in enumerate(pairs):
-            p = denoise(states[k], schedule.time(t, rows), None)
-            added.append(states[k + 1] - posterior(schedule, states[k], p.x0, (t, s), before)[0])
-            before = (t, p.x0) if self.order == 2 else None
-            watch(k + 1, len(pairs), t, states[k], p.x0)
+
+        def onward(mean: Latent, p: Prediction, t: float, s: float) -> Latent:
+            """What the step lacks is its noise map; the next one starts from the level drawn."""
+            added.append(states[len(added) + 1] - mean)
+            return states[len(added)]
+
+        denoise, order = self._denoiser(job), self.order
+        dpm(denoise, states[0], pairs, schedule, order=order, each=onward, on_step=job.watch(0, total))
         return described(
             job, kind="edit_friendly", pairs=tuple(pairs), trajectory=states, noises=torch.stack(added),
             order=self.order, settings=asdict(self) | {"negative": [*job.negative]},

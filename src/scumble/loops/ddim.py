@@ -5,11 +5,13 @@ Down the grid it samples; up the grid it inverts (see `invert`); on a rectified 
 
 from collections.abc import Sequence
 
+from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.prior import Denoiser
 from scumble.core.request import Each, Shift, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair
+from scumble.loops import steps
 
 
 def ddim(
@@ -24,21 +26,26 @@ def ddim(
     each: Each | None = None,
     on_step: Watch | None = None,
 ) -> Latent:
-    """x at the level of the first t -> x at the level of the last s. eta > 0 draws from `noise`, after the
-    network.
+    """x at the level of the first t -> x at the level of the last s.
+
+    eta > 0 draws from `noise`, after the network. Raises InputError for a `shift` at eta = 0, which would do
+    nothing: it moves the mean by the variance of the fresh noise.
     """
     if eta and noise is None:
         raise TypeError("ddim() with eta > 0 needs noise")
-    for k, (t, s) in enumerate(pairs, 1):
-        now = schedule.time(t, len(x))
-        p = denoise(x, now, None)
-        kept, fresh = schedule.ddim(t, s, eta)
-        x_s = schedule.at(s)[0].to(x) * p.x0 + kept.to(x) * p.eps
-        if shift is not None:
-            x_s = shift(x_s, fresh**2, x, now)
-        if noise is not None and float(fresh) > 0:
-            x_s = x_s + fresh.to(x) * noise.like(x)
-        x = x_s if each is None else each(x_s, p, t, s)
-        if on_step is not None:
-            on_step(k, len(pairs), t, x, p.x0)
-    return x
+    if shift is not None and not eta:
+        raise InputError(
+            "eta: 0; gradient guidance that shifts the mean is scaled by the step's variance, which is 0: take "
+            "eta > 0, or guide the score instead (scumble.core.guidance.steered)"
+        )
+    return steps.fold(
+        lambda x_t, t, s: denoise(x_t, schedule.time(t, len(x_t)), None),
+        x,
+        pairs,
+        schedule,
+        lambda p, x_t, t, s, before: steps.ddim(p, x_t, t, s, schedule, eta=eta),
+        noise=noise,
+        shift=shift,
+        each=each,
+        on_step=on_step,
+    )

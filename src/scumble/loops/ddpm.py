@@ -7,6 +7,7 @@ from scumble.core.prior import Denoiser
 from scumble.core.request import Each, Shift, Watch
 from scumble.core.schedule import Schedule, Variance
 from scumble.core.types import Latent, Pair
+from scumble.loops import steps
 
 
 def ddpm(
@@ -25,18 +26,14 @@ def ddpm(
 
     Draws from `noise` after the network, except in a step to the clean level, which adds none.
     """
-    above: float | None = None
-    for k, (t, s) in enumerate(pairs, 1):
-        now = schedule.time(t, len(x))
-        p = denoise(x, now, None)
-        c_x0, c_xt, std = schedule.posterior(t, s, kind, p.var, above=above)
-        x_s = c_x0.to(x) * p.x0 + c_xt.to(x) * x
-        if shift is not None:
-            x_s = shift(x_s, std**2, x, now)
-        if s != schedule.clean:
-            x_s = x_s + std.to(x) * noise.like(x)
-        x = x_s if each is None else each(x_s, p, t, s)
-        above = t
-        if on_step is not None:
-            on_step(k, len(pairs), t, x, p.x0)
-    return x
+    return steps.fold(
+        lambda x_t, t, s: denoise(x_t, schedule.time(t, len(x_t)), None),
+        x,
+        pairs,
+        schedule,
+        lambda p, x_t, t, s, before: steps.ddpm(p, x_t, t, s, schedule, kind=kind, before=before),
+        noise=noise,
+        shift=shift,
+        each=each,
+        on_step=on_step,
+    )

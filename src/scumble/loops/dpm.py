@@ -1,18 +1,16 @@
 """SDE-DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095, appendix B): DDPM's posterior, and its second-order form.
 
-Order 1 is the step of `ddpm` with the small variance, and DDIM's with eta = 1. Order 2 continues the line through
-the last two clean predictions, over the log of the signal-to-noise ratio.
+Order 1 is the step of `ddpm` with the small variance, and DDIM's with eta = 1.
 """
 
 from collections.abc import Sequence
-
-from torch import Tensor
 
 from scumble.core.noise import Noise
 from scumble.core.prior import Denoiser
 from scumble.core.request import Each, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair
+from scumble.loops import steps
 
 
 def dpm(
@@ -28,34 +26,16 @@ def dpm(
 ) -> Latent:
     """x at the level of the first t -> x at the level of the last s.
 
-    Draws from `noise` after the network, except in a step to the clean level; without one `each` adds what there
-    is to add.
+    Draws from `noise` after the network, except in a step to the clean level. Without one only the mean counts,
+    and `each` may add noise of its own (edit-friendly inversion).
     """
-    before: tuple[float, Latent] | None = None
-    for k, (t, s) in enumerate(pairs, 1):
-        p = denoise(x, schedule.time(t, len(x)), None)
-        x_s, std = posterior(schedule, x, p.x0, (t, s), before)
-        if noise is not None and s != schedule.clean:
-            x_s = x_s + std.to(x) * noise.like(x)
-        before = (t, p.x0) if order == 2 else None
-        x = x_s if each is None else each(x_s, p, t, s)
-        if on_step is not None:
-            on_step(k, len(pairs), t, x, p.x0)
-    return x
-
-
-def posterior(
-    schedule: Schedule, x: Latent, x0: Latent, pair: Pair, before: tuple[float, Latent] | None
-) -> tuple[Latent, Tensor]:
-    """(mean, std) of a step from x; `before`: the level above and what was predicted there, for order 2.
-
-    A step to the clean level is of order 1: its log ratio is infinite.
-    """
-    t, s = pair
-    c_x0, c_xt, std = schedule.posterior(t, s)
-    if before is not None and s != schedule.clean:
-        above, x0_above = before
-        ratios = [schedule.at(level) for level in (above, t, s)]
-        log_above, log_t, log_s = [(alpha / sigma).log() for alpha, sigma in ratios]
-        x0 = x0 + ((log_s - log_t) / (log_t - log_above) / 2).to(x) * (x0 - x0_above)
-    return c_x0.to(x) * x0 + c_xt.to(x) * x, std
+    return steps.fold(
+        lambda x_t, t, s: denoise(x_t, schedule.time(t, len(x_t)), None),
+        x,
+        pairs,
+        schedule,
+        lambda p, x_t, t, s, before: steps.dpm(p, x_t, t, s, schedule, order=order, before=before),
+        noise=noise,
+        each=each,
+        on_step=on_step,
+    )

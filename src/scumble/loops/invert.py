@@ -9,10 +9,12 @@ null-text inversion, arXiv:2211.09794), which is the time the step back down wil
 from collections.abc import Sequence
 from typing import Literal
 
+from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser
 from scumble.core.request import Each, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair
+from scumble.loops import steps
 
 Told = Literal["source", "target"]
 
@@ -30,18 +32,26 @@ def invert(
 ) -> Latent:
     """x at the level of the first t -> x at the level of the last s; pairs go up (`grids.upward`).
 
-    Deterministic; do not clamp, and invert without guidance, or the way back will not return. `refine`
+    Deterministic. Do not clamp, and invert without guidance: otherwise the way back does not return. `refine`
     repeats each move with the eps at where it led, told s: a fixed point of that is the exact inverse of the
     step back down (Pan et al. 2023, arXiv:2309.04907; Garibi et al. 2024, arXiv:2403.14602).
     """
-    for k, (t, s) in enumerate(pairs, 1):
-        stands, goes = schedule.time(t, len(x)), schedule.time(s, len(x))
-        p = denoise(x, goes if told == "target" else stands, stands)
-        x_s = schedule.mix(p.x0, p.eps, goes)
+
+    def predict(x_t: Latent, t: float, s: float) -> Prediction:
+        stands, goes = schedule.time(t, len(x_t)), schedule.time(s, len(x_t))
+        p = denoise(x_t, goes if told == "target" else stands, stands)
         for _ in range(refine):
-            p = schedule.predict(x, stands, eps=denoise(x_s, goes, None).eps)
-            x_s = schedule.mix(p.x0, p.eps, goes)
-        x = x_s if each is None else each(x_s, p, t, s)
-        if on_step is not None:
-            on_step(k, len(pairs), s, x, p.x0)
-    return x
+            p = schedule.predict(
+                x_t, stands, eps=denoise(steps.ddim(p, x_t, t, s, schedule).mean, goes, None).eps
+            )
+        return p
+
+    return steps.fold(
+        predict,
+        x,
+        pairs,
+        schedule,
+        lambda p, x_t, t, s, before: steps.ddim(p, x_t, t, s, schedule),
+        each=each,
+        on_step=on_step,
+    )

@@ -15,6 +15,7 @@ from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param,
 from scumble.core.types import Latent
 from scumble.inversions import EditFriendlyInverter, prepare, resample
 from scumble.loops.descend import check_finite
+from scumble.loops.steps import ddim
 from scumble.scores.branches import Branches
 
 
@@ -97,12 +98,13 @@ class EditFriendly:
         for k, (t, s) in enumerate(pairs, 1):
             x_t, x_s = levels[t], levels.get(s, source)
             of_source, of_target = both(x_t, x, schedule.time(t, len(x)))
-            alpha, kept = schedule.at(s)[0].to(x), schedule.ddim(t, s, eta)[0].to(x)
-            added = x_s - (alpha * of_source.x0 + kept * of_source.eps)  # the noise map, times its spread
+            added = (
+                x_s - ddim(of_source, x_t, t, s, schedule, eta=eta).mean
+            )  # the noise map, times its spread
             maps.append(added)
             if self.compat == "authors" and k == len(pairs):
                 added = torch.zeros_like(added)
-            goal = alpha * of_target.x0 + kept * of_target.eps + added
+            goal = ddim(of_target, x, t, s, schedule, eta=eta).mean + added
             check_finite(goal, "EditFriendly", f"step {k} of {len(pairs)}, at time {t:g}")
             held = x_s + schedule.carry(x - x_t, t, s)
             x = goal if mask is None else held + mask * (goal - held)

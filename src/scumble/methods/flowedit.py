@@ -9,10 +9,12 @@ import torch
 from scumble.core.errors import InputError
 from scumble.core.grids import pairs
 from scumble.core.job import Job
+from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair
+from scumble.loops import steps
 from scumble.loops.ddim import ddim
 from scumble.loops.descend import check_finite
 from scumble.scores.branches import Branches
@@ -104,7 +106,7 @@ class FlowEdit:
                 of_source, of_target = both(x_t, x_t + y, now)
                 x0 = x0 + (of_target.x0 - of_source.x0) / self.n_avg
                 eps = eps + (of_target.eps - of_source.eps) / self.n_avg
-            y_s = schedule.mix(x0, eps, s)
+            y_s = steps.ddim(Prediction(x0, eps), y, t, s, schedule).mean
             check_finite(y_s, "FlowEdit", f"step {k} of {n}, at time {t:g}")
             held = schedule.carry(y, t, s)
             y = y_s if mask is None else held + mask * (y_s - held)

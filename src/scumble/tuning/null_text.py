@@ -4,7 +4,7 @@ until guided sampling keeps to the chain of an unguided inversion.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, Text
 from scumble.core.request import Watch
 from scumble.core.types import Latent, Pair
+from scumble.loops import steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,30 +61,43 @@ def tune_null_text(
     """
     x, found, losses = trajectory[0], list[Tensor](), list[Tensor]()
     path = [x]
-    for k, (t, s) in enumerate(pairs):
+    schedule = prior.schedule
+
+    def predict(x_t: Latent, t: float, s: float) -> Prediction:
+        """Guided by the null text that is found for the move."""
+        k, now = len(found), schedule.time(t, len(x_t))
         with torch.no_grad():
-            aim = prior.predict(x, prior.schedule.time(t, len(x)), text)
-        move = partial(_move, prior, x, (t, s), aim, null, guidance)
+            aim = prior.predict(x_t, now, text)
+
+        def guided(tokens: Tensor) -> Prediction:
+            return prior.predict(x_t, now, replace(null, tokens=tokens)).toward(aim, guidance)
+
+        def move(tokens: Tensor) -> Latent:
+            return steps.ddim(guided(tokens), x_t, t, s, schedule).mean
+
         share = k / 50 if tuning.published else k / len(pairs)
-        tokens, lost = _descend(move, null.tokens, trajectory[k + 1], share, tuning)
-        with torch.no_grad():
-            x = move(tokens)
-        null = replace(null, tokens=tokens)
+        start = found[-1] if found else null.tokens
+        tokens, lost = _descend(move, start, trajectory[k + 1], share, tuning)
         found.append(tokens)
         losses.append(lost)
-        path.append(x)
-        if on_step is not None:
-            on_step(k + 1, len(pairs), t, x, x)
+        with torch.no_grad():
+            return guided(tokens)
+
+    def keep(x_s: Latent, *_: Any) -> Latent:
+        path.append(x_s)
+        return x_s
+
+    with torch.no_grad():
+        steps.fold(
+            predict,
+            x,
+            pairs,
+            schedule,
+            lambda p, x_t, t, s, before: steps.ddim(p, x_t, t, s, schedule),
+            each=keep,
+            on_step=on_step,
+        )
     return Tuned(torch.stack(found), torch.stack(path), torch.stack(losses))
-
-
-def _move(
-    prior: Prior, x: Latent, pair: Pair, aim: Prediction, null: Text, w: float, tokens: Tensor
-) -> Latent:
-    """The guided DDIM step of x from t to s with these tokens for the null text."""
-    t, s = pair
-    p = prior.predict(x, prior.schedule.time(t, len(x)), replace(null, tokens=tokens)).toward(aim, w)
-    return prior.schedule.mix(p.x0, p.eps, s)
 
 
 def _descend(
