@@ -1,27 +1,29 @@
-"""What every test shares: few threads, no network, small helpers for pictures."""
+"""What every test shares: one thread, no network, small helpers for pictures."""
 
 import os
 
-# Before torch is imported: the networks here are tiny, and a forgotten hub id must fail, not download.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch is imported: the networks here are tiny, `make test` runs two processes, and a forgotten hub id must
+# fail, not download.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import tests.typecheck  # isort: skip  # shapes are checked at run time; before scumble is imported  # noqa: F401
+from tests import typecheck  # isort: skip  # shapes are checked at run time; before scumble is imported
 
-from collections.abc import Iterator
+import functools
 
-import jaxtyping
 import numpy as np
 import pytest
+import typer.main
 from PIL import Image, ImageDraw
+
+typer.main.get_command = functools.cache(
+    typer.main.get_command
+)  # a command line is parsed anew, not built anew
 
 
 @pytest.fixture(autouse=True)
-def shapes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Annotations are checked at run time (`tests.typecheck`), except in tests marked `unchecked`."""
-    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("unchecked") is not None)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+def annotations_are_checked() -> None:
+    typecheck.again()
 
 
 @pytest.fixture

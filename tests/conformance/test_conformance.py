@@ -1,8 +1,7 @@
 """All methods on the exact priors and on a tiny network; all priors but the trained ones.
 
-Every law holds on every prior, but two are proven where they are cheapest. That each field of a method changes
-its result: on the Gaussians, and on the network for methods that look into one. That shapes are as annotated,
-which makes exact priors five times slower: on the finite priors; on the network, the golden cases do.
+That each field of a method changes its result is shown where it is cheapest: on the Gaussians, and on the network
+for methods that look into one.
 """
 
 from pathlib import Path
@@ -93,7 +92,6 @@ def test_the_latent_prior_conforms(tiny_sd: StableDiffusionPrior) -> None:
     check_prior(tiny_sd, dtype=torch.float32, atol=2e-4)
 
 
-@pytest.mark.unchecked
 @pytest.mark.parametrize("prior", ["gaussian", "gaussian-flow"])
 @pytest.mark.parametrize("name", ON_EXACT)
 def test_methods_conform_on_gaussians(name: str, prior: str) -> None:
@@ -108,7 +106,6 @@ def test_methods_conform_on_finite_priors(name: str, prior: str) -> None:
     check_method(get(name), EXACT[prior](), settings=settings, every_field=False)
 
 
-@pytest.mark.unchecked
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_conform_on_a_network(name: str, tiny_sd: StableDiffusionPrior) -> None:
     settings, network = SHORT.get(name, {"steps": 4}), {"dtype": torch.float32, "atol": 2e-4}
@@ -116,13 +113,13 @@ def test_methods_conform_on_a_network(name: str, tiny_sd: StableDiffusionPrior) 
 
 
 @pytest.mark.slow
-@pytest.mark.unchecked
 @pytest.mark.parametrize("name", LOOKS_INSIDE)
 def test_every_field_matters_on_a_network(name: str, tiny_sd: StableDiffusionPrior) -> None:
     method = get(name)(**SHORT.get(name, {"steps": 4}))
     check_fields(method, tiny_sd, dtype=torch.float32)
 
 
+@pytest.mark.slow
 def test_sdedit_conforms_without_text() -> None:
     prior = PixelPrior.from_pretrained(TINY_DDPM)
     check_method(get("sdedit"), prior, settings={"steps": 10}, dtype=torch.float32, atol=2e-3)

@@ -59,7 +59,6 @@ def closed_form() -> GaussianPrior:
     return GaussianPrior({"": a, "a": a, "b": b}, 0.5)
 
 
-@pytest.mark.unchecked
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow if get(name).needs.control else ()) for name in METHODS],
