@@ -24,6 +24,7 @@ def blocks(page: Path) -> Iterator[str]:
         yield "\n" * text.count("\n", 0, found.start(1)) + found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["concepts", "engine", "add-a-method", "scenes"])
 def test_code_blocks_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     page = ROOT / "docs" / f"{name}.md"
@@ -35,6 +36,7 @@ def test_code_blocks_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         test()
 
 
+@pytest.mark.slow
 def test_commands_parse() -> None:
     from typer.main import get_command
 

@@ -22,6 +22,7 @@ def bench(*arguments: object) -> int:
     return cli.run(["bench", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_scenes_and_report(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "out"
     line = ["scenes", *METHODS, "--model", model, "--split", "validation", "--n", 3, "--seeds", 2, "-o", out]
@@ -80,6 +81,7 @@ def test_diffedit_finds_nothing_to_change_in_a_noop(
     assert "1 of 3 edits refused, which is no success; the first: mask: empty" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_your_own_pictures(
     model: Path, tmp_path: Path, circle: Image.Image, capsys: pytest.CaptureFixture[str]
 ):
@@ -148,6 +150,7 @@ def test_bad_input_costs_one_line(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_exact_score_and_the_network_on_the_same_edits(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

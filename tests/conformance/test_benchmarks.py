@@ -9,6 +9,8 @@ import pytest
 
 from . import tiny
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = {
     "machinery": "--steps 2 --rounds 1 --rows 1 2 --pictures 1 2 --methods dds --model {model}",

@@ -9,6 +9,8 @@ from PIL import Image
 
 from . import tiny
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WRITTEN = {
     "neural_field": {"source.png": 16, "edited.png": 16, "edited_large.png": 64},

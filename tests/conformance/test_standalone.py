@@ -33,6 +33,7 @@ def test_the_page_is_the_library(prediction: str, tmp_path: Path) -> None:
     torch.testing.assert_close(ours.latent, theirs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_page_runs_by_itself_and_does_not_know_the_library(tmp_path: Path) -> None:
     assert "import scumble" not in PAGE.read_text()
     assert "from scumble" not in PAGE.read_text()

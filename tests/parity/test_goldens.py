@@ -41,13 +41,28 @@ CHECKS = {
     "sdedit": check_sdedit,
     "sds": check_sds,
 }
+# Not in the quick lane, which has at least one case of every kind of loop.
+SLOW = (
+    "cds/", "dds/batch2", "dds/notebook_vpred", "dds_ef/", "diffedit/", "direct_inversion/", "edit_friendly/", "ids/",
+    "ledits_pp/", "masactrl/", "null_text/", "pds/", "pix2pix_zero/edit", "plug_and_play/", "prompt_to_prompt/re",
+)  # fmt: skip
+
+
+def name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+CASES = [
+    pytest.param(path, id=name(path), marks=pytest.mark.slow if name(path).startswith(SLOW) else ())
+    for path in find()
+]
 
 
 def test_there_are_cases() -> None:
     assert find(), f"no golden cases under {ROOT}"
 
 
-@pytest.mark.parametrize("path", find(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", CASES)
 def test_golden(path: Path) -> None:
     case = Case(path)
     check = CHECKS.get(case.method)

@@ -50,6 +50,7 @@ def draws(seed: int, *counts: int) -> list[Tensor]:
     return [draw for call in calls for draw in call.split(1)]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_diffedit_is_the_pipeline(prior: StableDiffusionPrior, image: Tensor) -> None:
     from diffusers import DDIMInverseScheduler, DDIMScheduler

@@ -249,6 +249,7 @@ def test_other_families(folder: Path, part: str, why: str):
 # The hub's cache
 
 
+@pytest.mark.slow
 def test_a_cached_hub_id_needs_no_network_no_remote_code_and_no_pipelines(pristine: Path, tmp_path: Path):
     repository = tmp_path / "models--owner--name"
     shutil.copytree(pristine, repository / "snapshots" / ("0" * 40))

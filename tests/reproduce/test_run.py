@@ -23,6 +23,7 @@ def folder(run: Run) -> set[str]:
     return {path.name for path in run.out.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_made(name: str, run: Run) -> None:
     experiment = small(FIGURES[name])
@@ -154,6 +155,7 @@ def reproduce(*arguments: object) -> int:
     return cli.run(["reproduce", "dds", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_the_command(loaded: AnyPrompt, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["--figure", "identity", "--n", 2, "--steps", 3, "--split", "validation", "-o", tmp_path / "out"]
     assert reproduce(*line, "--dry-run") == 0
@@ -185,6 +187,7 @@ def data(folder: Path, circle: Image.Image, **others: Image.Image) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_your_own_pictures(
     loaded: AnyPrompt, tmp_path: Path, circle: Image.Image, capsys: pytest.CaptureFixture[str]
 ) -> None:

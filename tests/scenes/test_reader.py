@@ -40,6 +40,7 @@ def degrade(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return np.clip(np.rint(picture + rng.normal(0, 4, picture.shape)), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "size", "things"),
     [
@@ -63,6 +64,7 @@ def test_two_thousand_clean_renders_are_read_rightly():
     assert share >= 0.995, wrong
 
 
+@pytest.mark.slow
 def test_blurred_and_noisy_pictures_are_read_rightly():
     share, wrong = share_right(60, 128, seed=8, degraded=True)
     assert share >= 0.97, wrong

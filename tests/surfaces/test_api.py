@@ -177,6 +177,7 @@ def test_paper_leaves_the_cards_values_out(checkpoint: Callable[..., Path], circ
     assert edit.provenance["paper"] is True
 
 
+@pytest.mark.slow
 def test_as_lut_moves_no_pixel(model: scumble.Prior, photo: Image.Image) -> None:
     image = photo.resize((600, 400), Image.Resampling.NEAREST)  # in blocks of 10, larger than the canvas
     what = {"model": model, "form": "lut", "settings": {"steps": 3, "rate": 5.0}}

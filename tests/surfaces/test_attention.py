@@ -18,6 +18,7 @@ from tests.priors.conftest import pristine  # noqa: F401
 from tests.surfaces.test_cli import refused  # noqa: F401
 
 
+@pytest.mark.slow
 def test_every_word_is_drawn_once(
     png: Path,
     checkpoint: Callable[..., Path],

@@ -173,6 +173,7 @@ def test_bad_outputs(png: Path, tmp_path: Path, refused: Refused, monkeypatch: p
 # Interrupted, and our own faults -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
 def test_ctrl_c_is_130_and_writes_nothing(png: Path, checkpoint: Callable[..., Path]) -> None:
     arguments = ["edit", png, *WORDS, "--model", checkpoint(), "--set", "steps=1000000"]
@@ -256,6 +257,7 @@ def test_formats_in_and_out(suffix: str, png: Path, checkpoint: Callable[..., Pa
         assert image.getexif().get(0x0112, 1) == 1
 
 
+@pytest.mark.slow
 def test_demo_and_the_line_it_ends_with(
     checkpoint: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -375,6 +377,7 @@ def test_a_photograph_is_warned_about(
     assert "cannot even copy this picture" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_make_demos_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scumble", "demo"]

@@ -52,6 +52,7 @@ def here() -> set[str]:
 # Results -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_results_are_numbered_and_nothing_is_overwritten(run: Run) -> None:
     assert [run()[1] for _ in range(3)] == ["circle.dds.png\n", "circle.dds-2.png\n", "circle.dds-3.png\n"]
     before = Path("circle.dds.png").read_bytes()
@@ -84,6 +85,7 @@ def test_what_stands_beside_a_result(run: Run) -> None:
     assert "other.film.gif: there is such a file already" in err
 
 
+@pytest.mark.slow
 def test_several_targets_and_seeds_go_to_a_folder(run: Run) -> None:
     words = ["--source", "a red circle", "--target", "a blue circle", "--target", "a star!"]
     code, out, err = run("--seed", "0-1", "--seed", 7, words=words)
@@ -147,6 +149,7 @@ def test_places_and_comments_are_dropped_and_the_profile_is_kept(suffix: str, ru
 # What is said, and where ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stdout_holds_paths_and_stderr_the_rest(run: Run) -> None:
     code, out, err = run(steps=20)
     assert (code, out) == (0, "circle.dds.png\n")
@@ -311,6 +314,7 @@ def test_peak_and_free_memory() -> None:
     assert machine.peak() >= 64e6
 
 
+@pytest.mark.slow
 def test_the_peak_is_not_that_of_the_process_which_started_this_one() -> None:
     kept = bytearray(400_000_000)
     kept[::4096] = b"x" * len(kept[::4096])
@@ -360,6 +364,7 @@ def test_every_help_ends_with_two_examples(name: str, command: Any) -> None:
             command.make_context(name, shlex.split(line)[len(name.split()) :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["edit", "demo", "methods", "models"])
 def test_examples_run(
     name: str,

@@ -34,6 +34,7 @@ def findings(model: scumble.Prior) -> dict[str, checkup.Finding]:
     return {finding.name: finding for finding in checkup.Patient(model, Voice(quiet=True)).findings()}
 
 
+@pytest.mark.slow
 def test_every_check_gives_figures_and_a_picture(findings: dict[str, checkup.Finding]):
     assert list(findings) == NAMES
     for finding in findings.values():
@@ -103,6 +104,7 @@ def test_a_pixel_model_is_spared_the_words(tmp_path: Path):
 # The machine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "latent", "operations"),
     [

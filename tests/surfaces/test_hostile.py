@@ -92,6 +92,7 @@ def broken(draw: st.DrawFn) -> bytes:
     return bytes(whole[how])
 
 
+@pytest.mark.slow
 @examples(600)
 @given(data=broken())
 def test_broken_pictures(data: bytes) -> None:
@@ -106,6 +107,7 @@ def test_broken_pictures(data: bytes) -> None:
             assert isinstance(reading.read_passport(picture), dict | None)
 
 
+@pytest.mark.slow
 @examples(100)
 @given(data=broken())
 def test_broken_pictures_on_the_command_line(data: bytes) -> None:
@@ -139,6 +141,7 @@ def test_arrays(shape: list[int], dtype: str) -> None:
 # Words and values ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @examples(300)
 @given(source=st.text(max_size=40), target=st.text(max_size=40), change=st.text(max_size=20))
 def test_prompts_in_any_script(source: str, target: str, change: str) -> None:
@@ -153,6 +156,7 @@ def test_prompts_in_any_script(source: str, target: str, change: str) -> None:
     results.concerns_all(source, target)
 
 
+@pytest.mark.slow
 @examples(50)
 @given(source=st.text(max_size=40), target=st.text(max_size=40), change=st.text(max_size=20))
 def test_prompts_on_the_command_line(source: str, target: str, change: str) -> None:
@@ -204,6 +208,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @examples(100)
 @given(data=st.data())
 def test_broken_checkpoints(data: st.DataObject, pristine: Path) -> None:  # noqa: F811

@@ -75,6 +75,7 @@ def test_all_that_an_edit_was_asked(flags: list[str], made: Made, capsys: pytest
     assert report["not_as_it_was"] == []
 
 
+@pytest.mark.slow
 def test_masks_and_cells_of_a_sweep(
     made: Made, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,6 +275,7 @@ def test_an_edits_own_passport_passes_the_check(made: Made) -> None:
     assert not recipe.differences(told, told)
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_help(png: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(png.parent)
     made()

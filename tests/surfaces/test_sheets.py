@@ -118,6 +118,7 @@ def test_compare_tells_equal_from_nearly_equal(circle: Image.Image) -> None:
     assert tuple(near[y, x]) not in {(0, 0, 0), colour_of(PAPER)}
 
 
+@pytest.mark.slow
 def test_a_stray_pixel_survives_reduction() -> None:
     before = Image.new("RGB", (3000, 2000), "white")
     after = before.copy()

@@ -129,6 +129,7 @@ def test_files_are_told_apart_and_found_again() -> None:
 # Cells ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cells_ask_about_the_picture_once(
     sweep: Sweep, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +176,7 @@ def test_sweep(sweep: Sweep, png: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert Image.open(by_hand).tobytes() == Image.open(folder / names[3]).tobytes()
 
 
+@pytest.mark.slow
 def test_one_model_for_all_cells(sweep: Sweep, loaded: list[str]) -> None:
     flags = ["--over", "method=dds,sdedit", "--over", "target=x|y"]
     assert sweep(*flags) == 2  # --target is given, too
@@ -183,6 +185,7 @@ def test_one_model_for_all_cells(sweep: Sweep, loaded: list[str]) -> None:
     assert len(loaded) == 1
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_made_again(sweep: Sweep, png: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = png.parent / "circle.sweep"
     assert sweep("--over", "guidance=3,5") == 0
@@ -204,6 +207,7 @@ def test_what_is_finished_is_not_made_again(sweep: Sweep, png: Path, monkeypatch
     assert {name: (folder / name).stat().st_mtime_ns for name in before} == before
 
 
+@pytest.mark.slow
 def test_cells_that_were_made_otherwise(sweep: Sweep, png: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = png.parent / "circle.sweep"
     assert sweep("--over", "guidance=3,5") == 0
@@ -236,6 +240,7 @@ def test_other_files_in_the_way(
     assert sweep("--over", "guidance=3", "-o", str(png)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "code"), [(KeyboardInterrupt(), 130), (MachineError("memory: too little"), 3)]
 )
@@ -315,6 +320,7 @@ def test_nothing_to_sweep(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> N
     assert "--over: nothing to sweep" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_help(png: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     png.rename(png.with_name("in.png"))
     monkeypatch.chdir(png.parent)

@@ -51,6 +51,7 @@ def inverter(kind: str) -> Inverter:
     return KINDS[kind](STEPS, W)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_serves_every_editor(kind: str, prior: Any) -> None:
     maker = get("sdedit")()

@@ -59,6 +59,7 @@ def smooth(height: int = 12, width: int = 16) -> Tensor:
     return torch.stack([(2 * x + y).sin(), (x * y).cos() - 0.5, x.expand(height, -1) * 0.4])[None]
 
 
+@pytest.mark.slow
 def test_a_field_paints_its_picture_at_any_size() -> None:
     image, prior = smooth(), gaussian()
     g = Field(prior, image, hidden=32, octaves=3, fit=600)
@@ -73,6 +74,7 @@ def test_a_field_paints_its_picture_at_any_size() -> None:
     assert torch.equal(theta, again)
 
 
+@pytest.mark.slow
 def test_a_field_is_edited() -> None:
     """It ends where DDS does, but for what the network cannot paint; each row has its own weights."""
     prior, image = gaussian(), smooth()

@@ -92,6 +92,7 @@ def test_the_forward_variant_needs_no_gradient(monkeypatch: pytest.MonkeyPatch) 
         IDS(steps=3)(prior, request)
 
 
+@pytest.mark.slow
 def test_with_the_contrastive_term_it_is_cds_under_the_corrected_noise(tmp_path: Path) -> None:
     prior = StableDiffusionPrior.from_pretrained(tiny.save(tmp_path / "tiny"), device="cpu", dtype="float32")
     request = EditRequest(image=normal(1, 3, 16, 16).float() / 3, source="a cat", target="a tiger")

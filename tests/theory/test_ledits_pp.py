@@ -29,6 +29,7 @@ def test_order_1_is_ddim_with_all_noise_fresh() -> None:
     assert torch.allclose(ours, theirs, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_solver_converges_with_its_order() -> None:
     """Its mean, where what the network predicts changes with the level alone."""
     schedule = Schedule.flow()

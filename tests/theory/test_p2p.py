@@ -95,6 +95,7 @@ def test_a_real_picture_keeps_its_chain_under_direct_inversion(prior: Any) -> No
     assert (start["ddim"].kept["source"] - clean).abs().max() > 1e-2
 
 
+@pytest.mark.slow
 def test_an_inversion_is_made_once_and_used_again(prior: Any) -> None:
     image = Noise(1).like(torch.empty(1, 3, *SIZE)).clamp(-1, 1)
     method = P2P(steps=STEPS, inversion="null_text")

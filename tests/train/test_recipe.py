@@ -26,6 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_prior(tmp_path_factory.mktemp("train") / "scenes", minutes=3 * SECONDS, bank=40)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_trained_folder_loads_like_any_checkpoint(trained: Path):
     from scumble.priors.load import load_prior
@@ -51,6 +52,7 @@ def test_a_trained_folder_loads_like_any_checkpoint(trained: Path):
     assert sum(f.stat().st_size for f in trained.rglob("*")) < 40e6
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_prior_starts_the_next_one_and_its_codec_can_be_kept(trained: Path, tmp_path: Path):
     again = train_prior(tmp_path / "next", minutes=SECONDS, from_=trained, keep_codec=True, bank=20)
@@ -145,6 +147,7 @@ def test_padding_repeats_the_edge():
     assert upward
 
 
+@pytest.mark.slow
 def test_the_codec_learns():
     torch.manual_seed(0)
     codec = new_codec(CodecRecipe(channels=(8, 16, 16, 16)))

@@ -65,6 +65,7 @@ def test_its_card_says_what_it_is(prior: Prior, folder: Path):
     assert prior.schedule.prediction == "v"
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_latents_have_unit_variance(prior: Prior):
     z = prior.encode(to_images([render(s, 128) for s in islice(scenes("test", 11), 100)]))
@@ -72,6 +73,7 @@ def test_latents_have_unit_variance(prior: Prior):
     assert float(z.std()) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_codec_holds_its_gate(prior: Prior, gates: dict[str, dict[str, float]]):
     figure = codec_psnr(prior, 50)
     spread = gates["codec_psnr_db"]["std"] / 50**0.5
@@ -79,12 +81,14 @@ def test_the_codec_holds_its_gate(prior: Prior, gates: dict[str, dict[str, float
     assert gates["codec_psnr_db"]["mean"] >= 30
 
 
+@pytest.mark.slow
 def test_inversion_returns(prior: Prior, gates: dict[str, dict[str, float]]):
     figure = inversion_psnr(prior, 4)
     measured = gates["inversion_psnr_db"]
     assert figure.mean > measured["mean"] - 4 * measured["std"] / 4**0.5
 
 
+@pytest.mark.slow
 def test_backgrounds_and_looks_of_captions_are_followed(prior: Prior, gates: dict[str, dict[str, float]]):
     drawn = list(islice(scenes("test", 2, 1), 12))
     guidance = float(str(gates["guidance"]))
@@ -95,12 +99,14 @@ def test_backgrounds_and_looks_of_captions_are_followed(prior: Prior, gates: dic
     assert sum(right) >= 9
 
 
+@pytest.mark.slow
 def test_captions_are_followed_as_often_as_the_card_says(prior: Prior, gates: dict[str, dict[str, float]]):
     figure = samples(prior, 1, guidance=float(str(gates["guidance"])), count=24, steps=20)
     measured = gates["samples_right.1"]
     assert figure.mean > measured["mean"] - 3 * measured["std"] / 24**0.5
 
 
+@pytest.mark.slow
 def test_backgrounds_are_what_was_said(prior: Prior):
     white, black = sample(
         prior, [f"a red circle on a {b} background by day" for b in ("white", "black")], guidance=3, steps=20
@@ -109,6 +115,7 @@ def test_backgrounds_are_what_was_said(prior: Prior):
     assert np.median(black) < 55
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "name"), [(None, METHOD), ("dds", "dds")])
 def test_a_circle_is_recoloured(method: str | None, name: str, prior: Prior):
     scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
@@ -135,6 +142,7 @@ def test_equal_prompts_change_nothing(prior: Prior):
     assert torch.equal(edit.latent, prior.encode(image))
 
 
+@pytest.mark.slow
 def test_dds_moves_pictures_towards_the_true_edit(
     prior: Prior, gates: dict[str, dict[str, dict[str, float]]]
 ):
@@ -146,6 +154,7 @@ def test_dds_moves_pictures_towards_the_true_edit(
     )  # nearer to the true edit than the source was
 
 
+@pytest.mark.slow
 def test_a_short_prompt_is_its_own_picture(prior: Prior):
     """Pictures come from the prompt, not from the seed alone."""
     a = sample(prior, ["a red circle on a white background"], guidance=3, steps=10)
