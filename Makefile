@@ -1,20 +1,26 @@
 # Every command makes $(VENV) when it is missing and takes it as it is afterwards.
-#   make demo | test | lint | bench
+#   make demo | test | quick | lint | bench
 #   make test PIP_ARGS="--extra-index-url ..."  options for pip, such as an index of CPU-only torch
 #   make test PYTHON=python3.12 VENV=/tmp/v  another interpreter, another place
+#   make test JOBS=0  in one process; JOBS=4 in four, each of one thread
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
+JOBS ?= 2
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: demo test lint types bench
+.PHONY: demo test quick lint types bench
 demo: $(STAMP)
 	$(BIN)/scumble demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+quick: $(STAMP)
+	$(PYTEST) -m "not slow"
 
 lint: $(STAMP) types
 	$(BIN)/ruff check .
