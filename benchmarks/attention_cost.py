@@ -20,10 +20,10 @@ from dataclasses import fields
 from itertools import islice
 
 import scumble
-from scumble.api import choose
 from scumble.core.pixels import to_images
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
+from scumble.editing.plan import choose
 from scumble.methods import get
 from scumble.scenes import edits, render
 

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 import scumble
-from scumble.api import choose
 from scumble.core.noise import Noise
 from scumble.core.pixels import psnr, to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
+from scumble.editing.plan import choose
 from scumble.methods.dds import DDS
 from scumble.scenes import KINDS, SceneEdit, edits, render
 from scumble.scores.dds import DDSScore

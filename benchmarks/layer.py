@@ -29,13 +29,13 @@ import torch
 from PIL import Image
 
 import scumble
-from scumble.api import choose
 from scumble.bench.rows import read_rows
 from scumble.bench.statistics import interval
 from scumble.core.atomic import atomic
 from scumble.core.pixels import to_images
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
+from scumble.editing.plan import choose
 from scumble.measuring.judge import Known, judge
 from scumble.measuring.tasks import SEED
 from scumble.methods import get

@@ -34,10 +34,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import scumble
-from scumble.api import choose
 from scumble.core import machine
 from scumble.core.pixels import to_images
 from scumble.core.request import EditRequest
+from scumble.editing.plan import choose
 from scumble.methods import METHODS, get
 from scumble.priors._parts import quiet
 from scumble.priors.stable_diffusion import StableDiffusionPrior

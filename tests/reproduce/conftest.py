@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scumble import api
+from scumble.editing import loading
 from scumble.reproduce.material import Material, scenes
 from scumble.reproduce.run import Run
 from tests.bench.conftest import SIDE, AnyPrompt
@@ -45,5 +45,5 @@ def run(material: Material, tmp_path: Path) -> Run:
 @pytest.fixture
 def loaded(prior: AnyPrompt, monkeypatch: pytest.MonkeyPatch) -> AnyPrompt:
     """What every command loads."""
-    monkeypatch.setattr(api, "load", lambda *_, **__: prior)
+    monkeypatch.setattr(loading, "load", lambda asked: prior)
     return prior

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 import scumble
-from scumble import api
+from scumble.editing import loading
+from scumble.editing.recipe import Loading
 from tests.priors.conftest import pristine  # noqa: F401
 
 
@@ -46,12 +47,14 @@ def loaded(model: scumble.Prior, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the commands asked to load; they get the tiny model, which is loaded once for all tests."""
     asked: list[str] = []
 
-    def load(name: str, **_: object) -> scumble.Prior:
-        asked.append(name)
+    def load(loading: Loading) -> scumble.Prior:
+        if not isinstance(loading.model, str):
+            return loading.model  # pyright: ignore[reportReturnType]
+        asked.append(loading.model)
         return model
 
-    monkeypatch.setattr(api, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     monkeypatch.setattr(
-        api, "usual_method", lambda model: "dds"
+        loading, "usual_method", lambda model: "dds"
     )  # whatever it is called, its card names none
     return asked

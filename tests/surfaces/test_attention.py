@@ -9,11 +9,12 @@ from PIL import Image
 
 import scumble
 from scumble import cli
-from scumble.cli.attention import heat_maps
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
+from scumble.editing.heat import heat_maps
 from scumble.loops.observe import observe
 from scumble.pictures import reading
+from scumble.pictures.placed import Placed
 from tests.priors.conftest import pristine  # noqa: F401
 from tests.surfaces.test_cli import refused  # noqa: F401
 
@@ -40,7 +41,7 @@ def test_every_word_is_drawn_once(
 
 def test_a_map_lies_over_the_picture(png: Path, model: scumble.Prior) -> None:
     picture = reading.read(png)
-    whole, dot = heat_maps(model, picture, "a dot", ["dot"])
+    whole, dot = heat_maps(Placed.of(picture, model), "a dot", ["dot"])
     assert whole.picture.tobytes() == picture.rgb.tobytes()
     assert dot.picture.size == whole.picture.size == (96, 64)
     assert dot.lines[0] == "dot"
@@ -72,7 +73,7 @@ def test_what_cannot_be_drawn_is_refused(
     (folder / "card.json").write_text('{"capabilities": ["text"]}')
     assert "has none that could be looked into" in refused(*line)
     with pytest.raises(InputError, match="'box' is in none of the prompts"):
-        heat_maps(model, reading.read(png), "a dot", ["box"])
+        heat_maps(Placed.of(reading.read(png), model), "a dot", ["box"])
 
 
 def test_words_are_given_on_the_command_line(

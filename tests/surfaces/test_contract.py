@@ -16,8 +16,11 @@ import typer
 from PIL import Image, ImageCms
 
 from scumble import cli
-from scumble.cli import results, values
+from scumble.cli import values
 from scumble.core import machine
+from scumble.editing import results
+from scumble.editing.recipe import Recipe
+from scumble.editing.telling import advice
 from scumble.pictures import reading
 from tests.priors.conftest import pristine  # noqa: F401
 
@@ -233,13 +236,14 @@ def test_as_lut(run: Run) -> None:
     assert "'lut' is for methods that descend, such as dds" in err
 
 
-def told(changed: float, source: str, target: str, **manner: object) -> str:
-    plan: Any = SimpleNamespace(
-        mask=None,
-        request=SimpleNamespace(source=source, target=target),
-        manner=SimpleNamespace(**{"keep": "auto", "form": "latent", **manner}),
+def told(changed: float, source: str, target: str, mask: Image.Image | None = None, **manner: object) -> str:
+    placed = SimpleNamespace(
+        mask=mask and SimpleNamespace(values=mask), picture=SimpleNamespace(size=(10, 10))
     )
-    return results.advice({"changed": changed}, plan) or ""
+    plan: Any = SimpleNamespace(
+        placed=placed, recipe=Recipe("in.png", source=source, target=target, **manner)
+    )
+    return advice({"changed": changed}, plan) or ""
 
 
 def test_advice_where_too_little_or_too_much_changed() -> None:
@@ -256,15 +260,10 @@ def test_advice_where_too_little_or_too_much_changed() -> None:
 def test_advice_counts_what_the_mask_lets_change() -> None:
     mask = Image.new("L", (10, 10))
     mask.paste(255, (0, 0, 1, 1))
-    plan: Any = SimpleNamespace(
-        mask=SimpleNamespace(values=mask),
-        picture=SimpleNamespace(size=(10, 10)),
-        request=SimpleNamespace(source="a red mug", target="a blue mug"),
-        manner=SimpleNamespace(keep="auto", form="latent"),
-    )
-    assert results.advice({"changed": 0.005}, plan) is None
-    assert results.advice({"changed": 0.01}, plan) is None, "all that is white changed, as it may"
-    assert "hardly anything changed" in str(results.advice({"changed": 0.00001}, plan))
+    words = "a red mug", "a blue mug"
+    assert told(0.005, *words, mask) == ""
+    assert told(0.01, *words, mask) == "", "all that is white changed, as it may"
+    assert "hardly anything changed" in told(0.00001, *words, mask)
 
 
 # The machine ---------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import scumble
-from scumble import api, cli
-from scumble.cli import checkup, doctor
-from scumble.cli.voice import Voice
+from scumble import cli
+from scumble.bench import checkup
+from scumble.cli import doctor
+from scumble.editing import loading
 from scumble.priors import load
 from tests.priors.conftest import folder, write_scheduler  # noqa: F401
 from tests.priors.test_hub import Hub, hub  # noqa: F401
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*cannot even copy", "ignore:.*i
 
 @pytest.fixture(scope="module")
 def findings(model: scumble.Prior) -> dict[str, checkup.Finding]:
-    return {finding.name: finding for finding in checkup.Patient(model, Voice(quiet=True)).findings()}
+    return {finding.name: finding for finding in checkup.Patient(model, lambda plan: plan()).findings()}
 
 
 @pytest.mark.slow
@@ -49,7 +50,7 @@ def test_a_broken_model_fails_every_check_it_breaks(model: scumble.Prior, monkey
         raise RuntimeError("broken")
 
     monkeypatch.setattr(model, "predict", fail)
-    found = list(checkup.Patient(model, Voice(quiet=True)).findings())
+    found = list(checkup.Patient(model, lambda plan: plan()).findings())
     assert [finding.passed for finding in found] == [False] * 4
     assert found[-1].line == "FAIL  DDS edit: RuntimeError: broken"
 
@@ -57,7 +58,7 @@ def test_a_broken_model_fails_every_check_it_breaks(model: scumble.Prior, monkey
 def test_a_still_model_fails_the_edit_and_a_restless_one_the_identity(
     model: scumble.Prior, monkeypatch: pytest.MonkeyPatch
 ):
-    patient = checkup.Patient(model, Voice(quiet=True))
+    patient = checkup.Patient(model, lambda plan: plan())
     monkeypatch.setattr(checkup, "STEPS", {"identity": 2, "edit": 2})
     monkeypatch.setattr(checkup, "TARGET", checkup.SOURCE)
     assert not patient.change()[0]
@@ -77,14 +78,14 @@ def test_the_command(
     monkeypatch.setattr(checkup.Patient, "findings", lambda self: iter(findings.values()))
     out = tmp_path / "sheet.png"
     code = cli.run(
-        ["doctor", "--model", str(checkpoint(licence="mine")), "-o", str(out), "--memory", "slicing"]
+        ["doctor", "--model", str(checkpoint(licence="mine")), "-o", str(out), "--memory", "slicing,tiling"]
     )
     told = capsys.readouterr().out
     assert code == 1
     assert told.count("FAIL") == 2 * sum(not finding.passed for finding in findings.values())
     pasted = told[told.index("to paste") :]
     assert str(tmp_path) not in pasted.partition("\n")[2], "no path is made public"
-    for words in ("torch", "licence mine", "float32, memory: slicing", "hash", *NAMES):
+    for words in ("torch", "licence mine", "float32, memory: slicing, tiling", "hash", *NAMES):
         assert words in pasted
     assert Image.open(out).size[0] > 1000
 
@@ -96,7 +97,7 @@ def test_a_pixel_model_is_spared_the_words(tmp_path: Path):
     unet = UNet2DModel(sample_size=16, block_out_channels=(8,), norm_num_groups=4, **blocks)
     unet.save_pretrained(tmp_path / "unet")
     write_scheduler(tmp_path)
-    found = list(checkup.Patient(scumble.load(tmp_path), Voice(quiet=True)).findings())
+    found = list(checkup.Patient(scumble.load(tmp_path), lambda plan: plan()).findings())
     assert [finding.name for finding in found] == NAMES[:2]
     assert found[0].passed, "there is no codec to lose anything"
 
@@ -128,9 +129,9 @@ def test_the_edits_it_times_are_the_usual_ones():
         page = (Path(__file__).parents[2] / f"docs/methods/{method}.md").read_text(encoding="utf-8")
         assert re.search(rf"\b{evaluations} by default", page), what
     (drawings, _), (photographs, _) = doctor.USUAL.values()
-    assert photographs == api.usual_method("owner/name")
+    assert photographs == loading.usual_method("owner/name")
     if load.builtin("scenes").is_dir():
-        assert drawings == api.usual_method("scenes")
+        assert drawings == loading.usual_method("scenes")
 
 
 def test_what_the_machine_can_do(monkeypatch: pytest.MonkeyPatch):

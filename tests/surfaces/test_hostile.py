@@ -17,10 +17,12 @@ from PIL import Image
 
 import scumble
 from scumble import InputError, cli
-from scumble.cli import results, values
+from scumble.cli import values
 from scumble.core.prior import Card
+from scumble.editing import results
 from scumble.editing.checks import check_settings, check_words
-from scumble.editing.plan import Manner
+from scumble.editing.recipe import Recipe
+from scumble.editing.telling import concerns_all
 from scumble.methods import METHODS, get
 from scumble.pictures import reading
 from tests.priors.conftest import pristine  # noqa: F401
@@ -153,7 +155,7 @@ def test_prompts_in_any_script(source: str, target: str, change: str) -> None:
     made = results.names([source, target, target.upper()], [0, 5])
     assert len(set(made)) == 6
     assert all(Path(name).name == name and len(name.encode()) < 255 for name in made)
-    results.concerns_all(source, target)
+    concerns_all(source, target)
 
 
 @pytest.mark.slow
@@ -192,9 +194,9 @@ def test_settings(name: str, field: str, text: str) -> None:
 
 @examples(200)
 @given(keep=VALUES, seed=VALUES, size=st.integers() | st.floats(), form=st.text(max_size=5))
-def test_manners(keep: str, seed: str, size: float, form: str) -> None:
+def test_recipes(keep: str, seed: str, size: float, form: str) -> None:
     with contextlib.suppress(InputError):
-        Manner(keep=values.keep(keep), size=size, form=form)  # type: ignore[arg-type]
+        Recipe("in.png", keep=values.keep(keep), size=size, form=form)  # type: ignore[arg-type]
     with contextlib.suppress(InputError):
         assert all(number >= 0 for number in values.seeds([seed]))
     values.listed([keep, seed])

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 import scumble
-from scumble import api, cli
-from scumble.cli import recipe, replay
+from scumble import cli
+from scumble.cli.replay import EXAMPLES
 from scumble.core.errors import InputError
+from scumble.editing import loading, passport, replay
+from scumble.editing.recipe import Loading
 from scumble.pictures import reading, writing
 from tests.surfaces.test_cli import Refused, refused  # noqa: F401
 
@@ -172,10 +174,10 @@ def test_a_model_that_is_not_there(
 ) -> None:
     out = made()
 
-    def missing(name: str, **_: object) -> scumble.Prior:
-        raise InputError(f"model '{name}': there is no such built-in model, folder or hub id.")
+    def missing(asked: Loading) -> scumble.Prior:
+        raise InputError(f"model '{asked.model}': there is no such built-in model, folder or hub id.")
 
-    monkeypatch.setattr(api, "load", missing)
+    monkeypatch.setattr(loading, "load", missing)
     assert "name it with --model if it is here" in refused("replay", out)
     assert "--model" not in refused("replay", out, "--model", "other")
 
@@ -271,8 +273,8 @@ def test_names_in_passports_are_no_paths(tmp_path: Path) -> None:
 def test_an_edits_own_passport_passes_the_check(made: Made) -> None:
     told = reading.read_passport(made())
     assert told is not None
-    recipe.check(told, "out.png")
-    assert not recipe.differences(told, told)
+    passport.check(told, "out.png")
+    assert not passport.differences(told, told)
 
 
 @pytest.mark.slow
@@ -281,6 +283,6 @@ def test_the_examples_of_the_help(png: Path, made: Made, monkeypatch: pytest.Mon
     made()
     shutil.copy(png, "in.png")
     assert cli.run(["sweep", "in.png", *WORDS, "--over", "guidance=3", "--quiet"]) == 0
-    for example in replay.EXAMPLES:
+    for example in EXAMPLES:
         assert cli.run(shlex.split(example)[1:]) == 0
     assert Path("again.png").exists()

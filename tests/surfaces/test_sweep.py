@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scumble import api, cli
+from scumble import cli
 from scumble.cli import sweep as command
-from scumble.cli.axes import Variant, axes, columns, variants
-from scumble.cli.cells import Made, framed
+from scumble.cli.axes import axes, columns
 from scumble.core.errors import InputError, MachineError
+from scumble.editing import plan as planning
 from scumble.editing.plan import Plan
+from scumble.editing.recipe import Recipe
+from scumble.editing.sweep import Made, Variant, framed, variants
 from scumble.pictures import reading
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle"]
-EDIT = {"method": "dds", "target": "b", "seed": 0, "keep": "auto", "source": "a"}
+EDIT = Recipe("in.png", method="dds", target="b", source="a")
 Sweep = Callable[..., int]
 
 
@@ -82,12 +84,12 @@ def test_axes_that_cannot_be_read(text: str) -> None:
 )
 def test_sweeps_that_make_no_sense(over: str, settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        variants(axes([over]), settings, **EDIT)
+        variants(axes([over]), replace(EDIT, settings=settings))
 
 
 def test_a_parameter_is_combined_only_with_methods_that_have_it() -> None:
     swept = axes(["method=dds,sdedit", "strength=0.3,0.6", "steps=5,9"])
-    found = variants(swept, {"t_low": 60}, **EDIT)
+    found = variants(swept, replace(EDIT, settings={"t_low": 60}))
     assert [dict(v.values) for v in found] == [
         {"method": "dds", "steps": 5},
         {"method": "dds", "steps": 9},
@@ -96,8 +98,8 @@ def test_a_parameter_is_combined_only_with_methods_that_have_it() -> None:
         {"method": "sdedit", "strength": 0.6, "steps": 5},
         {"method": "sdedit", "strength": 0.6, "steps": 9},
     ]
-    assert found[0].edit == {**EDIT, "settings": {"t_low": 60, "steps": 5}}
-    assert found[2].edit == {**EDIT, "method": "sdedit", "settings": {"strength": 0.3, "steps": 5}}
+    assert found[0].recipe == replace(EDIT, settings={"t_low": 60, "steps": 5})
+    assert found[2].recipe == replace(EDIT, method="sdedit", settings={"strength": 0.3, "steps": 5})
     assert columns(swept, len(found)) is None
     assert columns(axes(["guidance=1,2,3", "steps=5,9"]), 6) == 2
 
@@ -120,10 +122,10 @@ def test_files_are_told_apart_and_found_again() -> None:
         3,
         None,
     ]
-    names = [Variant({"target": value, "steps": 5}, {}).file for value in odd]
+    names = [Variant({"target": value, "steps": 5}, EDIT).file for value in odd]
     assert len({name.lower() for name in names}) == len(odd)
     assert all(len(name) < 200 and not set(name) & set('/\\:*?"<>| \x00') for name in names)
-    assert Variant({"guidance": 7.5, "seed": 3}, {}).file == "guidance-7.5_seed-3.png"
+    assert Variant({"guidance": 7.5, "seed": 3}, EDIT).file == "guidance-7.5_seed-3.png"
 
 
 # Cells ---------------------------------------------------------------------------------------------------
@@ -308,10 +310,10 @@ def test_masks_and_models_without_words(sweep: Sweep, png: Path, tmp_path: Path)
 def test_only_cells_of_one_target_compete() -> None:
     def made(target: str, distance: float, direction: float | None) -> Made:
         told = {"target": target, "distance": distance, "direction": direction}
-        return Made(Variant({}, {}), told, None)
+        return Made(Variant({}, EDIT), told, None)
 
     cells = [made("a", 5, 0.1), made("a", 4, 0.2), made("b", 9, 0.05), made("b", 1, None), made("a", 0, 0)]
-    failed = Made(Variant({}, {}), {"target": "a", "error": "no"}, None)
+    failed = Made(Variant({}, EDIT), {"target": "a", "error": "no"}, None)
     assert framed([*cells, failed]) == [False, True, True, False, False, False]
 
 
@@ -324,13 +326,13 @@ def test_nothing_to_sweep(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> N
 def test_the_examples_of_the_help(png: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     png.rename(png.with_name("in.png"))
     monkeypatch.chdir(png.parent)
-    plan = api.plan
+    plan = planning.plan
 
     def quick(*given: Any, **what: Any) -> Plan:
         made = plan(*given, **what)
         return replace(made, method=replace(made.method, steps=1))  # type: ignore[type-var]
 
-    monkeypatch.setattr(api, "plan", quick)
+    monkeypatch.setattr(planning, "plan", quick)
     for example in command.EXAMPLES:
         assert cli.run(shlex.split(example)[1:]) == 0
     assert len(cells(Path("in.sweep"))) == 4 + 4

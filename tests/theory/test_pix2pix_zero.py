@@ -90,10 +90,10 @@ def test_directions_out_of_words_files_and_folders(tmp_path: Path) -> None:
     (dogs / "1.txt").write_text("a dog\n")
     (dogs / "2.txt").write_text("dogs\n")
     (dogs / "3.png").write_text("no caption")
-    assert artifacts.given([f"direction={cats},{dogs}"])["direction"] == Direction(
+    assert artifacts.given("direction", f"{cats},{dogs}") == Direction(
         source=("a cat", "cats"), target=("a dog", "dogs")
     )
-    words = artifacts.given(["direction=cat, dog"])["direction"]
+    words = artifacts.given("direction", "cat, dog")
     assert words == Direction(
         source=tuple(t.format("cat") for t in TEMPLATES), target=tuple(t.format("dog") for t in TEMPLATES)
     )
@@ -107,7 +107,7 @@ def test_directions_out_of_words_files_and_folders(tmp_path: Path) -> None:
         f"{cats},{empty}": "holds no sentences",
     }.items():
         with pytest.raises(InputError, match=says):
-            artifacts.given([f"direction={text}"])
+            artifacts.given("direction", text)
 
 
 def test_maps_are_compared_with_the_sources_and_moving_the_queries_brings_them_nearer() -> None:

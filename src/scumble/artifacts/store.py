@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,23 +70,20 @@ def load(path: Path) -> Artifact:
         raise InputError(f"{path}: {error}") from None
 
 
-def given(named: Iterable[str]) -> dict[str, object]:
-    """["inversion=cat.inv"] -> what `EditRequest.given` takes. Raises InputError, naming what is wrong.
+def given(name: str, text: str) -> Artifact:
+    """What the words of `--given name=text` mean: a file that `save` wrote, or for "direction" two banks of sentences.
 
-    "direction=A,B" are two banks of sentences: each a text file of one per line, a folder of such files, or a word.
+    "A,B" are such banks: each a text file of one sentence per line, a folder of such files, or a word. Raises
+    InputError, naming what is wrong.
     """
-    found: dict[str, object] = {}
-    for text in named:
-        name, equals, path = text.partition("=")
-        if not equals or name not in ARTIFACTS:
-            raise InputError(f"--given {text}: write it as inversion=FILE, bank=FILE or direction=A,B")
-        if name == "direction":
-            found[name] = _direction(path)
-            continue
-        found[name] = artifact = load(Path(path))
-        if artifact.name != name:
-            raise InputError(f"--given {text}: the file holds a {artifact.name}, not a {name}")
-    return found
+    if name not in ARTIFACTS:
+        raise InputError(f"--given {name}={text}: write it as inversion=FILE, bank=FILE or direction=A,B")
+    if name == "direction":
+        return _direction(text)
+    artifact = load(Path(text))
+    if artifact.name != name:
+        raise InputError(f"--given {name}={text}: the file holds a {artifact.name}, not a {name}")
+    return artifact
 
 
 def _direction(text: str) -> Artifact:

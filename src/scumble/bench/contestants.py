@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from scumble.api import choose
 from scumble.bench.baselines import BASELINES, SEEDLESS
 from scumble.core.errors import InputError, nearest
 from scumble.core.prior import Card
 from scumble.core.request import Method
 from scumble.editing.checks import check_model, check_settings, method_class
 from scumble.editing.passport import plain
+from scumble.editing.plan import choose
 
 EXTRAS = {
     "mask": "the true mask",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from scumble.cli import options, values
+from scumble.cli import flags, options, values
 from scumble.cli.voice import Voice
 from scumble.core.errors import InputError
+from scumble.editing.recipe import Loading
 
 if TYPE_CHECKING:
     from scumble.bench.contestants import Contestant
@@ -31,6 +32,7 @@ SPLITS = ("test", "validation")
 N = 200  # edits, where nothing else is said
 
 
+@flags.takes(Loading)
 def scenes(
     method: Annotated[
         list[str],
@@ -40,7 +42,7 @@ def scenes(
             "+exact: on the reduced world, with the network or the exact score.",
         ),
     ],
-    model: options.Model = "scenes",
+    loading: Loading,
     split: Annotated[str, typer.Option(help="test, or validation, on which parameters are chosen.")] = "test",
     n: Annotated[
         int | None, typer.Option("--n", help="How many edits. Default: 200; with --data all.")
@@ -60,8 +62,6 @@ def scenes(
     frame: Annotated[
         bool, typer.Option(help="Also the rows to compare with: copy, resample, ceiling.")
     ] = True,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
     quiet: options.Quiet = False,
 ) -> None:
     """Make edits with exact ground truth, score them, and go on where an earlier run stopped."""
@@ -69,9 +69,9 @@ def scenes(
         raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
     asked = [contestant(text) for text in method]
     voice = Voice(quiet)
-    from scumble import api
     from scumble.bench.run import Bench
     from scumble.bench.stages import Stages, framing
+    from scumble.editing import loading as models
     from scumble.measuring.tasks import folder_tasks, scene_tasks
 
     bench = Bench(out=out, seeds=seeds, batch=batch, back=back)
@@ -80,8 +80,8 @@ def scenes(
         raise InputError("--data: +reduced and +exact are edits of the scenes' own; leave them out")
     if frame:
         asked = [*framing(asked, has_truths=listed is None or listed.has_truths), *asked]
-    with voice.waiting(f"loading {model}"):
-        prior = api.load(model, device=device, dtype=dtype)
+    with voice.waiting(f"loading {loading.model}"):
+        prior = models.load(loading)
     count = N if n is None else n
     side = prior.card.size
     tasks = listed or scene_tasks(cast(Any, split), count, side)

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from scumble.cli import options, values
-from scumble.cli.results import Delivery, Film, make_folder, record, summary
-from scumble.cli.voice import Voice, perform, prepare
+from scumble.cli.voice import Voice, hand_over, perform, prepare
+from scumble.editing.recipe import Recipe
+from scumble.editing.results import Delivery, Film, make_folder
+from scumble.editing.telling import record, summary
 
 SIZE = 256  # pixels of the demo's picture
 SOURCE = "a red circle on a white background"
@@ -42,11 +44,12 @@ def run(folder: Path, model: str, settings: Sequence[str], voice: Voice) -> None
     scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
     writing.save(Image.fromarray(render(scene, SIZE)), before)
 
-    plan = prepare(voice, before, model, source=SOURCE, target=TARGET, settings=values.settings(settings))
+    recipe = Recipe(before, source=SOURCE, target=TARGET, model=model, settings=values.settings(settings))
+    plan = prepare(voice, recipe)
     delivery, film = Delivery(after, extras=("compare", "film"), overwrite=True), Film(plan)
     edit = perform(plan, voice, film)
     delivery.save(after, edit, plan, film)
-    delivery.tell([before, after, *delivery.beside(after)])
+    hand_over([before, after, *delivery.beside(after)], as_json=False)
 
     voice.say(f'edited: "{SOURCE}" became "{TARGET}" by {plan.name}')
     voice.say(f"{summary(record(after, edit, plan))} (previews for the film included)")

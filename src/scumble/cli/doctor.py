@@ -7,12 +7,15 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scumble.cli import options
+from scumble.cli import flags, options
+from scumble.cli.voice import Voice, perform
+from scumble.editing.recipe import Loading
 
 NEEDED_DISK = 5e9  # bytes: a Stable Diffusion checkpoint in half precision, with room to spare
 
@@ -29,7 +32,9 @@ OPERATIONS = {"drawings (the built-in model)": 0.83e9, "Stable Diffusion 1.5 at 
 EFFICIENCY = 0.5
 
 
+@flags.takes(Loading, without=("model",))
 def command(
+    loading: Loading,
     model: Annotated[
         str | None,
         typer.Option("--model", help="Examine a model, too: a codec round trip, a sample and two edits."),
@@ -37,23 +42,30 @@ def command(
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The sheet of what --model made; it is replaced.")
     ] = Path("doctor.png"),
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    revision: options.Revision = None,
-    offline: options.Offline = False,
-    lora: options.Lora = None,
-    memory: options.Memory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Check this installation, or a model on it."""
     if model is None:
         raise typer.Exit(run())
-    from scumble.cli.checkup import examine
-    from scumble.cli.voice import Voice
+    raise typer.Exit(examine(replace(loading, model=model), out, Voice(quiet)))
 
-    loading = {"device": device, "dtype": dtype, "revision": revision, "offline": offline}
-    code = examine(model, out, Voice(quiet), **loading, lora=lora or (), memory=memory or ())
-    raise typer.Exit(code)
+
+def examine(asked: Loading, out: Path, voice: Voice) -> int:
+    """Examine a model, write the sheet, say what was found; 0 if all checks passed, else 1."""
+    from scumble.bench.checkup import Finding, Patient, drawn, report
+    from scumble.editing import loading
+    from scumble.pictures import writing
+
+    writing.check_output(out, overwrite=True)
+    with voice.waiting(f"loading {asked.model}"):
+        prior = loading.load(asked)
+    patient, findings = Patient(prior, lambda plan: perform(plan, voice)), list[Finding]()
+    for finding in patient.findings():
+        findings.append(finding)
+        typer.echo(finding.line)
+    writing.save(drawn(patient, findings), out)
+    typer.echo(f"\nto paste into an issue, with {out}:\n\n{report(prior, findings)}")
+    return 0 if all(finding.passed for finding in findings) else 1
 
 
 def run() -> int:
@@ -76,7 +88,7 @@ def python() -> tuple[bool, str]:
 
 
 def packages() -> tuple[bool, str]:
-    from scumble.api import versions
+    from scumble.editing.passport import versions
 
     found = {name: version for name, version in versions().items() if name != "python"}
     if not found:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scumble.cli import estimate, options, results, values
-from scumble.cli.results import Delivery, Film, advice, record, summary
-from scumble.cli.voice import Voice, perform, prepare
+from scumble.cli import flags, options, values
+from scumble.cli.voice import Voice, hand_over, perform, prepare
+from scumble.editing.recipe import Recipe
+from scumble.editing.results import Delivery, Film, make_folder
+from scumble.editing.telling import advice, record, summary
 from scumble.pictures import sheets
 from scumble.pictures.sheets import Cell
 
@@ -23,32 +27,24 @@ EXAMPLES = (
 )
 
 
+@dataclass(frozen=True)
+class Showing:
+    """How a command shows what it does and what came of it."""
+
+    voice: Voice
+    as_json: bool = False
+    dry_run: bool = False
+
+
+@flags.takes(Recipe, without=("target", "seed"), short=True)
 def command(
-    picture: Annotated[Path, typer.Argument(metavar="IN", help="A PNG, JPEG or WebP picture of any size.")],
-    source: options.Source = "",
+    recipe: Recipe,
     target: Annotated[list[str] | None, typer.Option(help="What it shall show; repeats.")] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Instead of --target: the source with words changed; repeats."),
-    ] = None,
-    method: options.Method = None,
-    model: options.Model = "scenes",
-    mask: options.MaskFile = None,
-    negative: options.Negative = "",
+    change: options.Change = None,
     seed: Annotated[
         list[str] | None,
         typer.Option(metavar="N|N-M", help="The same seed gives the same edit; repeats.  \\[default: 0]"),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Short for --set steps=...")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Short for --set guidance=...")] = None,
-    strength: Annotated[float | None, typer.Option(help="Short for --set strength=...")] = None,
-    settings: options.Settings = None,
-    given: options.Given = None,
-    paper: options.Paper = False,
-    keep: options.Keep = "auto",
-    crop: options.Crop = "auto",
-    form: options.Form = "latent",
-    size: options.Size = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -66,13 +62,6 @@ def command(
     ] = False,
     film: Annotated[bool, typer.Option("--film", help="Also OUT.film.gif: the edit as it went.")] = False,
     no_metadata: options.NoMetadata = False,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    revision: options.Revision = None,
-    offline: options.Offline = False,
-    lora: options.Lora = None,
-    memory: options.Memory = None,
-    force: options.Force = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, after trying two steps; write nothing.")
     ] = False,
@@ -80,70 +69,93 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Edit a picture, once or for every --target and --seed."""
-    from scumble import artifacts
-
     voice = Voice(quiet)
-    targets = values.targets(source, target or [], change or [])
+    targets = values.targets(recipe.source or "", target or [], change or [])
     if change:
         voice.say(f'target: "{targets[0]}"')
     extras = {"layer": save_layer, "compare": compare, "film": film}
-    delivery = Delivery(out, tuple(k for k, v in extras.items() if v), overwrite, not no_metadata, as_json)
-    run(
-        picture, targets, values.seeds(seed or []), delivery, voice, dry_run,
-        settings=values.settings(settings or [], {"steps": steps, "guidance": guidance, "strength": strength}),
-        source=source, method=method, mask=mask, negative=negative, paper=paper, keep=values.keep(keep),
-        crop=crop, form=form, size=size, force=force, model=model, device=device, dtype=dtype,
-        revision=revision, offline=offline, lora=lora or (), memory=values.listed(memory or []),
-        given=artifacts.given(given or []),
-    )  # fmt: skip
+    delivery = Delivery(out, tuple(k for k, v in extras.items() if v), overwrite, not no_metadata)
+    run(recipe, targets, values.seeds(seed or []), delivery, Showing(voice, as_json, dry_run))
 
 
 def run(
-    picture: Path,
-    targets: Sequence[str],
-    seeds: Sequence[int],
-    delivery: Delivery,
-    voice: Voice,
-    dry_run: bool = False,
-    **what: Any,
+    asked: Recipe, targets: Sequence[str], seeds: Sequence[int], delivery: Delivery, showing: Showing
 ) -> None:
     """Check everything, load, edit, save. Raises InputError before any work is done where that can be."""
-    from scumble import api
-    from scumble.pictures import reading, writing
+    from scumble.editing.plan import opened
+    from scumble.pictures import writing
+    from scumble.pictures.reading import read
 
-    image = reading.read(picture)
-    what["method"] = what["method"] or api.usual_method(what["model"])
-    paths, sheet = delivery.paths(picture, what["method"], targets, seeds)
-    delivery.check([*paths, *sheet], image, [picture, what["mask"]])
-    if dry_run and estimate.download(
-        what["model"], what["revision"], what["offline"], voice, delivery.as_json
-    ):
+    voice, image = showing.voice, read(asked.image)
+    recipe = opened(replace(asked, image=image))
+    paths, sheet = delivery.paths(Path(str(asked.image)), str(recipe.method), targets, seeds)
+    delivery.check([*paths, *sheet], image, [Path(str(each)) for each in (asked.image, asked.mask) if each])
+    if showing.dry_run and download(recipe, showing):
         return
-    plan = prepare(voice, image, target=targets[0], seed=seeds[0], **what)
+    plan = prepare(voice, replace(recipe, target=targets[0] or None, seed=seeds[0]))
     plans = [plan.vary(target=target or None, seed=seed) for target in targets for seed in seeds]
-    if dry_run:
-        estimate.estimate(plan, len(plans), voice, delivery.as_json)
+    if showing.dry_run:
+        estimate(plan, len(plans), showing)
         return
     if sheet:
-        results.make_folder(sheet[0].parent)
+        make_folder(sheet[0].parent)
     shared: Shared = {}
-    cells = [make(plan, path, delivery, voice, shared) for plan, path in zip(plans, paths, strict=True)]
+    cells = [make(plan, path, delivery, showing, shared) for plan, path in zip(plans, paths, strict=True)]
     for path in sheet:
-        start = Cell(sheets.panel(image.rgb, 200, 400), ["input", what["source"]])
+        start = Cell(sheets.panel(image.rgb, 200, 400), ["input", recipe.source or ""])
         writing.save(sheets.sheet([start, *cells]), path)
-        delivery.tell([path])
+        hand_over([path], as_json=showing.as_json)
 
 
-def make(plan: Plan, path: Path, delivery: Delivery, voice: Voice, shared: Shared) -> Cell:
+def make(plan: Plan, path: Path, delivery: Delivery, showing: Showing, shared: Shared) -> Cell:
     """Make an edit, save it, tell it; the picture and what it is called on a contact sheet."""
     film = Film(plan) if "film" in delivery.extras else None
-    edit = perform(plan, voice, film, shared)
+    edit = perform(plan, showing.voice, film, shared)
     assert edit.picture is not None
     delivery.save(path, edit, plan, film)
     told = record(path, edit, plan)
-    delivery.tell([path, *delivery.beside(path)], told)
-    voice.say(summary(told))
+    hand_over([path, *delivery.beside(path)], told, as_json=showing.as_json)
+    showing.voice.say(summary(told))
     if line := advice(told, plan):
-        voice.say(line)
+        showing.voice.say(line)
     lines = [str(told["target"]), f"seed {told['seed']}, {sheets.percent(told['changed'])} changed"]
     return Cell(sheets.panel(edit.picture, 200, 400), lines)
+
+
+# Dry runs ------------------------------------------------------------------------------------------------
+
+
+def download(recipe: Recipe, showing: Showing) -> bool:
+    """Whether the model would have to be downloaded first; if so, say how much."""
+    from scumble.priors.load import outstanding
+
+    left = outstanding(str(recipe.model), revision=recipe.revision, offline=recipe.offline)
+    if left is None:
+        return False
+    if showing.as_json:
+        told = {"model": recipe.model, "licence": left.licence, "download": sum(left.missing.values())}
+        typer.echo(json.dumps(told))
+    else:
+        showing.voice.say(
+            f"dry run: {left} would be downloaded first; then --dry-run tells time and memory, too"
+        )
+    return True
+
+
+def estimate(plan: Plan, edits: int, showing: Showing) -> None:
+    """Say what `edits` such edits would take; nothing is written."""
+    from scumble.editing.estimate import estimate
+
+    told = estimate(plan, edits)
+    if showing.as_json:
+        typer.echo(json.dumps(told))
+        return
+    width, height = told["canvas"]
+    showing.voice.say(
+        f"dry run: {plan.name} on model {told['model']} ({told['hash'][:12]}), canvas {width}x{height}; "
+        f"{'one edit' if edits == 1 else f'{edits} edits'}, {told['evaluations']} evaluations of the network"
+    )
+    showing.voice.say(
+        f"about {told['seconds']:.0f} s and {told['memory'] / 1e9:.1f} GB of memory on {told['device']}: an estimate "
+        f"from {told['tried']} of {told['steps']} steps; nothing is left to download"
+    )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from scumble.cli import options
+from scumble.cli import flags, options
 from scumble.cli.voice import Voice
 from scumble.core.errors import InputError
+from scumble.editing.recipe import Loading
 
 if TYPE_CHECKING:
     from scumble.core.prior import Card
@@ -26,11 +27,12 @@ DDS_EXAMPLES = (
 SPLITS = ("test", "validation")
 
 
+@flags.takes(Loading)
 def dds(
+    loading: Loading,
     figure: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this one; repeats. Default: all.")
     ] = None,
-    model: options.Model = "scenes",
     data: Annotated[
         Path | None,
         typer.Option(
@@ -59,8 +61,6 @@ def dds(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make figures of other settings anew.")
     ] = False,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
     quiet: options.Quiet = False,
 ) -> None:
     """The experiments of the DDS paper: a figure, its numbers, and whether the claim holds here.
@@ -70,8 +70,8 @@ def dds(
     if split not in SPLITS:
         raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
     voice = Voice(quiet)
-    from scumble import api
-    from scumble.editing.checks import check_seed
+    from scumble.editing import loading as models
+    from scumble.editing.recipe import check_seed
     from scumble.measuring.tasks import folder_tasks
     from scumble.reproduce.drawing import check_matplotlib
     from scumble.reproduce.figures import chosen
@@ -81,8 +81,8 @@ def dds(
     check_matplotlib()
     check_seed(seed)
     listed = folder_tasks(data, n) if data else None
-    with voice.waiting(f"loading {model}"):
-        prior = api.load(model, device=device, dtype=dtype)
+    with voice.waiting(f"loading {loading.model}"):
+        prior = models.load(loading)
     if listed is None and prior.card.words is None:
         voice.say(
             f"note: {prior.card.id} was not made for the scenes world; --data names pictures of your own"
@@ -140,8 +140,8 @@ def _sheet(run: Run, experiments: Sequence[Experiment], verdicts: Sequence[Verdi
 
 def _guidance(card: Card, given: float | None) -> float:
     """The user's, the card's or the paper's. Raises InputError for a model without text, or a value out of range."""
-    from scumble.api import choose
     from scumble.editing.checks import check_model
+    from scumble.editing.plan import choose
     from scumble.methods.dds import DDS
 
     check_model(card, "reproduce dds", DDS.needs, "a target")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scumble.cli import options, results, values
-from scumble.cli.axes import Variant, axes, columns, variants
-from scumble.cli.cells import Cell, Made, Ruler, framed
-from scumble.cli.recipe import passport_of
-from scumble.cli.voice import Voice, prepare
+from scumble.cli import flags, options, values
+from scumble.cli.axes import axes, columns
+from scumble.cli.voice import Voice, perform, prepare
 from scumble.core.errors import InputError, MachineError
+from scumble.editing.passport import passport_of
+from scumble.editing.recipe import Recipe
+from scumble.editing.results import check_folder, make_folder
+from scumble.editing.sweep import EDITS, Cell, Made, Ruler, Variant, framed, variants
 from scumble.pictures import sheets
 
 if TYPE_CHECKING:
@@ -32,8 +35,9 @@ MARKED = (
 )
 
 
+@flags.takes(Recipe, short=True)
 def command(
-    picture: Annotated[Path, typer.Argument(metavar="IN", help="A PNG, JPEG or WebP picture of any size.")],
+    recipe: Recipe,
     over: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,27 +47,7 @@ def command(
             'commas: "target=a|b".',
         ),
     ] = None,
-    source: options.Source = "",
-    target: Annotated[str, typer.Option(help="What it shall show.")] = "",
-    change: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Instead of --target: the source with words changed; repeats."),
-    ] = None,
-    method: options.Method = None,
-    model: options.Model = "scenes",
-    mask: options.MaskFile = None,
-    negative: options.Negative = "",
-    given: options.Given = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same edits.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Short for --set steps=...")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Short for --set guidance=...")] = None,
-    strength: Annotated[float | None, typer.Option(help="Short for --set strength=...")] = None,
-    settings: options.Settings = None,
-    paper: options.Paper = False,
-    keep: options.Keep = "auto",
-    crop: options.Crop = "auto",
-    form: options.Form = "latent",
-    size: options.Size = None,
+    change: options.Change = None,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="The folder to write to, or to go on in.  \\[default: IN.sweep]"),
@@ -71,13 +55,6 @@ def command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make cells again that were made with other values.")
     ] = False,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    revision: options.Revision = None,
-    offline: options.Offline = False,
-    lora: options.Lora = None,
-    memory: options.Memory = None,
-    force: options.Force = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -92,54 +69,42 @@ def command(
     its noise prediction, averaged over 8 fixed times and noises), less the same for the input. Measuring takes 16
     evaluations of the network a cell, which are not counted among the edit's.
     """
-    from scumble import api, artifacts
+    from scumble.editing.plan import opened
 
-    swept = axes(over or [])
-    (target,) = values.targets(source, [target] if target else [], change or [])
-    fixed = {"target": target, "seed": seed, "method": method, "keep": values.keep(keep)}
-    for name, usual in {"target": "", "seed": 0, "method": None, "keep": "auto"}.items():
-        if name in swept and fixed[name] != usual:
+    picture, swept = Path(str(recipe.image)), axes(over or [])
+    (target,) = values.targets(recipe.source or "", [recipe.target] if recipe.target else [], change or [])
+    recipe = replace(recipe, target=target or None)
+    for name in swept:
+        if name in EDITS and getattr(recipe, name) != getattr(Recipe, name):
             raise InputError(f"--{name}: --over sweeps it; leave one of the two out")
-    fixed["method"] = method or api.usual_method(model)
-    shorthands = {"steps": steps, "guidance": guidance, "strength": strength}
-    cells = variants(
-        swept, values.settings(settings or [], shorthands), **fixed,
-        source=source, negative=negative, paper=paper, crop=crop, form=form, size=size, force=force,
-        given=artifacts.given(given or []),
-    )  # fmt: skip
-    run(
-        picture, cells, out or picture.with_name(f"{picture.stem}.sweep"), Voice(quiet),
-        columns=columns(swept, len(cells)), overwrite=overwrite, as_json=as_json, mask=mask, model=model,
-        device=device, dtype=dtype, revision=revision, offline=offline, lora=lora or (),
-        memory=values.listed(memory or []),
-    )  # fmt: skip
+    cells = variants(swept, opened(recipe))
+    folder = out or picture.with_name(f"{picture.stem}.sweep")
+    run(cells, folder, Voice(quiet), columns(swept, len(cells)), overwrite=overwrite, as_json=as_json)
 
 
 def run(
-    picture: Path,
     variants: Sequence[Variant],
     folder: Path,
     voice: Voice,
-    *,
     columns: int | None,
+    *,
     overwrite: bool,
     as_json: bool,
-    mask: Path | None,
-    **loading: Any,
 ) -> None:
     """Check every cell, load once, make what is not made yet, draw the sheet. Raises InputError before any work."""
-    from scumble import __version__, api
-    from scumble.pictures import reading, writing
+    from scumble import __version__
+    from scumble.editing.plan import plan
+    from scumble.pictures import writing
 
-    results.check_folder(folder)
-    image, sheet = reading.read(picture), folder / "sheet.png"
-    first = prepare(voice, image, mask=mask, **loading, **variants[0].edit)
-    rest = [api.plan(image, model=first.prior, mask=mask, **variant.edit) for variant in variants[1:]]
-    cells = [Cell(v, plan, folder / v.file) for v, plan in zip(variants, [first, *rest], strict=True)]
+    check_folder(folder)
+    sheet = folder / "sheet.png"
+    first = prepare(voice, variants[0].recipe)
+    rest = [plan(variant.recipe, first.placed) for variant in variants[1:]]
+    cells = [Cell(v, each, folder / v.file) for v, each in zip(variants, [first, *rest], strict=True)]
     passports = [cell.finished(overwrite) for cell in cells]
     if sheet.exists() and not overwrite and "sheet" not in passport_of(sheet):
         raise InputError(f"{sheet}: there is such a file already; choose another name, or --overwrite")
-    results.make_folder(folder)
+    make_folder(folder)
     try:
         made = make(cells, passports, voice, as_json)
     except (KeyboardInterrupt, MachineError):
@@ -148,7 +113,7 @@ def run(
         raise
     marks = framed(made)
     writing.save(
-        draw(made, marks, image.rgb, columns, first),
+        draw(made, marks, first.placed.picture.rgb, columns, first),
         sheet,
         {"scumble": __version__, "sheet": [c.path.name for c in cells]},
     )
@@ -166,7 +131,7 @@ def make(
     for cell, passport in zip(cells, passports, strict=True):
         made_before = ", made before" if passport else ""
         voice.say(f"cell {len(made) + 1} of {len(cells)}: {cell.variant.label}{made_before}")
-        made.append(cell.make(passport, voice, ruler, shared))
+        made.append(cell.make(passport, lambda plan: perform(plan, voice, shared=shared), ruler))
         if "error" in made[-1].told:
             typer.echo(f"this cell failed: {made[-1].told['error']}", err=True)
         elif not as_json:
@@ -180,9 +145,9 @@ def draw(
     made: Sequence[Made], marks: Sequence[bool], picture: Image.Image, columns: int | None, plan: Plan
 ) -> Image.Image:
     """The contact sheet: the input in front, or where the axes give columns, above."""
-    request = plan.request
-    target = "" if "target" in made[0].variant.values else f' to "{request.target}"'
-    title = f'{plan.prior.card.id}: "{request.source or ""}"{target}'
+    recipe = plan.recipe
+    target = "" if "target" in made[0].variant.values else f' to "{recipe.target}"'
+    title = f'{plan.prior.card.id}: "{recipe.source or ""}"{target}'
     gaps = [sheets.blank()] * ((columns or 1) - 1)
     cells = [cell.drawn(mark, picture) for cell, mark in zip(made, marks, strict=True)]
     note = MARKED if any(marks) else ""

@@ -28,6 +28,19 @@ def settings(texts: Iterable[str], shorthands: Mapping[str, object] | None = Non
     return parsed
 
 
+def given(texts: Iterable[str]) -> dict[str, str]:
+    """["inversion=cat.inv"] to {"inversion": "cat.inv"}."""
+    from scumble.artifacts import ARTIFACTS
+
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, said = text.partition("=")
+        if not equals or name not in ARTIFACTS:
+            raise InputError(f"--given {text}: write it as inversion=FILE, bank=FILE or direction=A,B")
+        found[name] = said
+    return found
+
+
 def value(text: str) -> object:
     """A Python literal's value, "true", "false" and "none" in any case; anything else stays a word."""
     words = {"true": True, "false": False, "none": None}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from scumble.core.request import Edit, OnStep, Step
     from scumble.editing.plan import Plan, Shared
+    from scumble.editing.recipe import Recipe
+    from scumble.pictures.placed import Placed
 
 
 @dataclass(frozen=True)
@@ -85,21 +89,22 @@ def _bar(console: Console) -> Any:
     )
 
 
-def prepare(voice: Voice, image: Any, model: Any, **what: Any) -> Plan:
+def prepare(voice: Voice, recipe: Recipe, placed: Placed | None = None) -> Plan:
     """The plan of an edit, announced: what the model is for, and the part that is edited if not the whole."""
-    from scumble import api
+    from scumble.editing.plan import plan
 
-    with voice.waiting(f"loading {model}" if isinstance(model, str) else "looking at the picture"):
-        plan = api.plan(image, model=model, **what)
-    if isinstance(model, str):
-        voice.say(f"model {plan.prior.card.id}: {plan.prior.card.domain}")
-    if plan.box:
-        left, top, right, bottom = plan.box
+    named = isinstance(recipe.model, str)
+    with voice.waiting(f"loading {recipe.model}" if named else "looking at the picture"):
+        made = plan(recipe, placed)
+    if named:
+        voice.say(f"model {made.prior.card.id}: {made.prior.card.domain}")
+    if made.placed.box:
+        left, top, right, bottom = made.placed.box
         voice.say(
             f"only the part around the mask is edited, {right - left}x{bottom - top} pixels from ({left}, {top}); "
             "the prompts describe that part (--crop none: the whole picture)"
         )
-    return plan
+    return made
 
 
 def perform(plan: Plan, voice: Voice, also: OnStep | None = None, shared: Shared | None = None) -> Edit:
@@ -112,3 +117,13 @@ def perform(plan: Plan, voice: Voice, also: OnStep | None = None, shared: Shared
                 also(step)
 
         return plan(on_step, shared)
+
+
+def hand_over(paths: Sequence[Path], told: Mapping[str, Any] | None = None, *, as_json: bool) -> None:
+    """Results on stdout: the paths of their files, or all that is known of them."""
+    if as_json:
+        file, *beside = map(str, paths)
+        typer.echo(json.dumps({"file": file, "beside": beside, **(told or {})}))
+    else:
+        for path in paths:
+            typer.echo(str(path))

@@ -116,6 +116,10 @@ class Job:
             raise InputError(f"prompts: {self.prior.card.id} knows no text; leave source and target out")
         if request.image is None:
             self._check_size()
+        if request.latent is not None and (
+            request.image is None or len(request.latent) != len(request.image)
+        ):
+            raise InputError("latent: it must be that of the image; leave it out")
 
     def _check_size(self) -> None:
         size, multiple = self.request.size, self.prior.card.multiple
@@ -128,6 +132,9 @@ class Job:
 
     def encode(self, *, sample: bool = False) -> Latent:
         """The pictures' latents (b, c, h, w): posterior means, or samples that draw from the job's noise."""
+        known = self.request.latent
+        if known is not None and not sample:
+            return known
         return self.prior.encode(self.image, self.noise if sample else None)
 
     def spread(self, z: Latent) -> Tensor:

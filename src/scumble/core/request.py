@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, get_args, get_type_hints, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor
 
 from scumble.core.errors import InputError
@@ -27,7 +28,8 @@ class Cancelled(Exception):
 class EditRequest:
     """The data of an edit; hyper-parameters belong to the method.
 
-    `image` (b, 3, H, W) in [-1, 1], on the prior's canvas; `size` (H, W) where there is no image. `source`
+    `image` (b, 3, H, W) in [-1, 1], on the prior's canvas; `size` (H, W) where there is no image; `latent`: the
+    image as the prior encodes it without noise, where that is known already. `source`
     and `target`: one prompt, one per picture, or, for one picture, K targets (K rows that share its noise).
     `mask` (b or 1, 1, H, W) at the picture's or the latent's resolution, 1 = may change. Picture i draws from
     seed + i, or all draws come from `noise`. `given`: what `needs.given` names. `keep`: what the Edit is to
@@ -37,6 +39,7 @@ class EditRequest:
 
     image: Image | None = None
     size: tuple[int, int] | None = None
+    latent: Float[Tensor, "b c _ _"] | None = None  # not the mask's h and w
     source: str | Sequence[str] | None = None
     target: str | Sequence[str] | None = None
     negative: str | Sequence[str] = ""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from scumble.core.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from scumble.core.prior import Card, Prior
+    from scumble.core.prior import Card
     from scumble.core.request import Method, Needs
+    from scumble.editing.recipe import Recipe
+    from scumble.pictures.placed import Placed
 
 A_REAL_CHECKPOINT = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 CODEC_FLOOR = 22.0  # dB; below it the model's own round trip already loses the picture
@@ -91,20 +91,18 @@ def check_form(method: str, kind: type[Any], form: str) -> None:
         )
 
 
-def check_seed(seed: object) -> None:
-    """Raises InputError for what cannot start a generator."""
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise InputError(f"seed: {seed!r} is not a whole number from 0 to 2**63 - 1")
-
-
-def check_prompts(method: str, needs: Needs, source: str | None, target: str | None, mask: object) -> None:
-    """Raises InputError where something that the method needs is missing."""
-    if needs.target and not (target or "").strip():
+def check_needs(method: str, needs: Needs, recipe: Recipe) -> None:
+    """Raises InputError where something that the method needs is missing, or a reference that it does not take."""
+    if needs.target and not (recipe.target or "").strip():
         raise InputError(f"target: empty; {method} needs a prompt that says what the picture shall show")
-    if needs.source and not (source or "").strip():
+    if needs.source and not (recipe.source or "").strip():
         raise InputError(f"source: empty; {method} needs a prompt that says what the picture shows now")
-    if needs.mask and mask is None:
+    if needs.mask and recipe.mask is None:
         raise InputError(f"mask: missing; {method} needs a picture that is white where it may change")
+    if needs.reference and recipe.reference is None:
+        raise InputError(f"reference: missing; {method} needs a picture to follow")
+    if recipe.reference is not None and not needs.reference:
+        raise InputError(f"reference: {method} takes no reference picture; leave it out")
 
 
 def check_model(card: Card, method: str, needs: Needs, target: str | None) -> None:
@@ -116,13 +114,6 @@ def check_model(card: Card, method: str, needs: Needs, target: str | None) -> No
             raise InputError(f"{method} needs a model with {ability}, which '{card.id}' does not have{hint}")
     if "text" in card.capabilities and not (target or "").strip():
         raise InputError(f"target: empty; say what the picture shall show, for '{card.id}' listens to words")
-
-
-def check_loading(prior: Prior, options: Mapping[str, object]) -> Prior:
-    """The prior. Raises InputError for options of `scumble.load` that come too late."""
-    if options:
-        raise InputError(f"{next(iter(options))}: the model is loaded already; give it to scumble.load")
-    return prior
 
 
 def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
@@ -144,20 +135,16 @@ def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
     )
 
 
-def check_codec(prior: Prior, image: Tensor, name: str) -> Tensor:
-    """The model's own copy of a picture (1, 3, H, W): encoded and decoded. Warns where that alone loses it."""
-    import torch
-
+def check_codec(placed: Placed) -> None:
+    """Warns where the model's own copy of a picture, encoded and decoded, already loses it."""
     from scumble.core.pixels import psnr, to_pixels
 
-    with torch.no_grad():
-        again = prior.decode(prior.encode(image)).to(image)
-    copied = psnr(to_pixels(image), to_pixels(again))
+    copied = psnr(to_pixels(placed.image), to_pixels(placed.before))
     if copied < CODEC_FLOOR:
+        card = placed.prior.card
         warnings.warn(
-            f"{name}: model '{prior.card.id}' cannot even copy this picture ({copied:.1f} dB where "
-            f"{CODEC_FLOOR:.0f} would do); it is made for something else: {prior.card.domain}",
+            f"{placed.picture.name}: model '{card.id}' cannot even copy this picture ({copied:.1f} dB where "
+            f"{CODEC_FLOOR:.0f} would do); it is made for something else: {card.domain}",
             DomainWarning,
             stacklevel=3,
         )
-    return again

@@ -1,10 +1,96 @@
-"""What a passport is written with: values as JSON holds them, names without their places, versions."""
+"""Passports: how a result was made, written into its file, and read back as a recipe."""
 
 from __future__ import annotations
 
+import json
 import platform
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scumble.core.errors import InputError
+from scumble.editing.recipe import Recipe
+
+if TYPE_CHECKING:
+    from scumble.core.prior import Prior
+    from scumble.core.request import Method
+    from scumble.pictures.placed import Placed
+
+Passport = Mapping[str, Any]
+
+SAME = "method", "source", "target", "negative", "seed", "keep", "crop", "form", "size", "paper", "force"
+"""What a passport holds as the recipe does."""
+MEASURED = "layer", "evaluations", "seconds", "measures"  # what is known only afterwards
+WORD = str, type(None)
+KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "scumble": str, "method": str, "settings": dict, "source": WORD, "target": WORD, "negative": str, "seed": int,
+    "keep": (str, int, float), "crop": str, "form": str, "size": (int, type(None)), "paper": bool, "force": bool,
+    "model": dict, "input": dict, "mask": (dict, type(None)), "given": dict,
+    "layer": dict, "evaluations": int, "seconds": (int, float),
+}  # fmt: skip
+PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "model": {
+        "name": str,
+        "id": str,
+        "hash": str,
+        "dtype": WORD,
+        "revision": WORD,
+        "lora": list,
+        "memory": list,
+    },
+    "input": {"name": str, "sha256": str},
+    "mask": {"name": str, "sha256": str},
+    "reference": {"name": str, "sha256": str},
+    "layer": {"changed": (int, float)},
+}
+
+
+# Written -------------------------------------------------------------------------------------------------
+
+
+def describe(
+    recipe: Recipe, name: str, method: Method, origins: Mapping[str, str], placed: Placed
+) -> dict[str, Any]:
+    """All that decides what comes out: an opened recipe, every value and where it came from, model and versions."""
+    import scumble
+    from scumble.artifacts import digest
+
+    file, colon, kind = name.rpartition(":")  # "./file.py:Class"
+    return {
+        "scumble": scumble.__version__,
+        **{same: getattr(recipe, same) for same in SAME},
+        "source": recipe.source or None,
+        "target": recipe.target or None,
+        "method": f"{placeless(file)}:{kind}" if colon else name,
+        "settings": {k: {"value": plain(getattr(method, k)), "from": o} for k, o in origins.items()},
+        "given": {given: digest(x) for given, x in recipe.given.items()},
+        "model": _model(placed.prior),
+        "input": {**_file(placed.picture), "size": list(placed.picture.size)},
+        "mask": placed.mask and _file(placed.mask),
+        "reference": recipe.reference and _file(recipe.reference),
+        "box": list(placed.box) if placed.box else None,
+        "versions": versions(),
+    }
+
+
+def _file(picture: Any) -> dict[str, Any]:
+    return {"name": Path(picture.name).name, "sha256": picture.sha256}
+
+
+def _model(prior: Prior) -> dict[str, Any]:
+    card, loaded = prior.card, getattr(prior, "loaded", {})
+    return {
+        "name": placeless(str(loaded.get("name", card.id))),
+        "id": card.id,
+        "hash": card.hash,
+        "licence": card.licence,
+        "dtype": loaded.get("dtype"),
+        "device": loaded.get("device"),
+        "revision": loaded.get("revision"),
+        "lora": [{**lora, "name": placeless(lora["name"])} for lora in loaded.get("lora") or ()],
+        "memory": list(loaded.get("memory") or ()),
+    }
 
 
 def plain(value: object) -> object:
@@ -39,3 +125,93 @@ def versions() -> dict[str, str]:
         return found
     names = sorted(re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line)
     return found | {name: metadata.version(name) for name in names}
+
+
+# Read back -----------------------------------------------------------------------------------------------
+
+
+def passport_of(path: Path) -> dict[str, Any]:
+    """A picture's passport; empty where the file has none, or is no picture."""
+    from scumble.pictures import reading
+
+    try:
+        return reading.read_passport(path) or {}
+    except InputError:
+        return {}
+
+
+def check(told: Passport, name: object) -> None:
+    """Raises InputError for a passport that lacks something, or holds what no edit writes."""
+    for key, kind in KINDS.items():
+        _check(told, key, kind, name)
+    for part, kinds in PARTS.items():
+        for key, kind in kinds.items() if told.get(part) is not None else ():
+            _check(told[part], key, kind, name)
+    for key, value in told["settings"].items():
+        _check({key: value}, key, dict, name)
+        if "value" not in value:
+            raise _damaged(name, key, value)
+    for lora in told["model"]["lora"]:
+        _check({"lora": lora}, "lora", dict, name)
+        for key, kind in {"name": str, "sha256": str, "weight": (int, float)}.items():
+            _check(lora, key, kind, name)
+    for words in told["model"]["memory"]:
+        _check({"memory": words}, "memory", str, name)
+
+
+def _check(told: Passport, key: str, kind: type | tuple[type, ...], name: object) -> None:
+    if key not in told or not isinstance(told[key], kind):
+        raise _damaged(name, key, told.get(key))
+
+
+def _damaged(name: object, key: str, value: object) -> InputError:
+    return InputError(
+        f"{name}: its passport is damaged, {key} is {str(value)[:40]!r}; it cannot be made again"
+    )
+
+
+def recipe_of(told: Passport) -> Recipe:
+    """The recipe that a checked passport stands for: its files are names without places; what was given is left out."""
+    settings = {
+        k: tuple(v["value"]) if isinstance(v["value"], list) else v["value"]
+        for k, v in told["settings"].items()
+    }
+    model = told["model"]
+    pictures = {name: told[name]["name"] for name in ("mask", "reference") if told.get(name)}
+    return Recipe(
+        told["input"]["name"],
+        **{name: told[name] for name in SAME},
+        **pictures,
+        settings=settings,
+        model=model["name"],
+        dtype=model["dtype"] or "auto",
+        revision=model["revision"],
+        lora=tuple(f"{each['name']}:{each['weight']}" for each in model["lora"]),
+        memory=tuple(model["memory"]),
+    )
+
+
+def differences(here: Passport, there: Passport) -> list[str]:
+    """What decides the result and is not the same in two passports, in words."""
+    return list(_differences(_decisive(here), _decisive(there)))
+
+
+def other_versions(here: Passport, there: Passport) -> list[str]:
+    """Which versions are not the same in two passports, in words."""
+    return list(_differences(here.get("versions"), there.get("versions")))
+
+
+def _decisive(passport: Passport) -> Any:
+    """A passport as JSON has it, without versions, origins of values and what was measured."""
+    left = {key: value for key, value in passport.items() if key not in ("versions", *MEASURED)}
+    if isinstance(left.get("settings"), dict):
+        left["settings"] = {k: v.get("value") for k, v in left["settings"].items() if isinstance(v, dict)}
+    return json.loads(json.dumps(left))
+
+
+def _differences(here: Any, there: Any, name: str = "") -> Iterator[str]:
+    if isinstance(here, dict) and isinstance(there, dict):
+        for key in here | there:
+            yield from _differences(here.get(key), there.get(key), f"{name} {key}".strip())
+    elif here != there:
+        yield f"{name}: {there!r} then, {here!r} now"

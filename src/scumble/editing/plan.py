@@ -4,91 +4,149 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from scumble.artifacts import digest
 from scumble.core.errors import InputError
-from scumble.editing.checks import check_prompts, check_seed, check_words
-from scumble.editing.passport import placeless, plain, versions
+from scumble.core.machine import limits
+from scumble.editing import loading
+from scumble.editing.checks import (
+    check_codec,
+    check_form,
+    check_model,
+    check_needs,
+    check_settings,
+    check_words,
+    method_class,
+)
+from scumble.editing.passport import describe
+from scumble.editing.recipe import Recipe
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from scumble.core.prior import Prior
+    from scumble.core.prior import Card, Prior
     from scumble.core.request import Edit, EditRequest, Method, OnStep
     from scumble.forms.lut import LUT
-    from scumble.pictures.canvas import Box, Fit
-    from scumble.pictures.layer import Keep, Layer
-    from scumble.pictures.reading import Mask, Picture
+    from scumble.pictures.layer import Layer
+    from scumble.pictures.placed import Placed
 
 Origin = str  # "user", "card" or "method"
 
 Shared = dict[Hashable, object]
-"""What edits of one picture on one model ask alike: `Plan.__call__` fills it."""
-
-FORMS = ("latent", "lut")
-SIZES = 16, 8192  # pixels of a canvas's long side
+"""Results that edits of the same picture on one model can reuse: `Plan.__call__` fills it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manner:
-    """How an edit is put on the canvas and back over the picture; the arguments of `scumble.edit`.
+def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
+    """All that comes before the first step: check what is cheap, load the model, check the rest.
 
-    Raises InputError for a value that cannot be.
+    placed: the same picture, mask, size and crop on the model, where an edit of them was planned before.
+
+    Raises:
+        InputError: anything about the recipe that cannot be used, in one sentence.
+        MachineError: the memory does not suffice, or a model cannot be fetched.
     """
+    recipe = opened(recipe)
+    method, name, kind = _method(recipe)
+    check_settings(method, kind, recipe.settings)
+    check_needs(name, kind.needs, recipe)
+    check_form(name, kind, recipe.form)
 
-    keep: str | float = "auto"
-    crop: str = "auto"
-    form: str = "latent"
-    size: int | None = None
-    paper: bool = False
-    force: bool = False
+    from scumble.core.request import EditRequest  # imports torch, so only now
+    from scumble.pictures.placed import Placed
 
-    def __post_init__(self) -> None:
-        keep, size = self.keep, self.size
-        number = isinstance(keep, int | float) and not isinstance(keep, bool)
-        if not (0 <= keep <= 2 if number else keep in ("auto", "none")):  # pyright: ignore[reportOperatorIssue]
-            raise InputError(f"keep: {keep!r} must be 'auto', 'none' or a threshold between 0 and 2")
-        if self.form == "lut" and number:
-            raise InputError(
-                "keep: through a table of colours all pixels of a colour change alike; leave it out"
-            )
-        if self.crop not in ("auto", "none"):
-            raise InputError(f"crop: {self.crop!r} must be 'auto' or 'none'")
-        if self.form not in FORMS:
-            raise InputError(f"form: {self.form!r} must be one of {', '.join(map(repr, FORMS))}")
-        if size is not None and (type(size) is not int or not SIZES[0] <= size <= SIZES[1]):
-            raise InputError(f"size: {size!r} is not a whole number of pixels from {SIZES[0]} to {SIZES[1]}")
+    prior = placed.prior if placed else loading.load(recipe)
+    shown = recipe.target or (recipe.source if recipe.given else None)  # what is given may say what to show
+    check_model(prior.card, name, kind.needs, shown)
+    check_words(prior.card, [recipe.source or "", recipe.target or "", recipe.negative], recipe.force)
+    chosen, origins = choose(method, kind, prior.card, recipe.settings, recipe.paper)
+    if placed is None:
+        picture, mask = cast(Any, recipe.image), cast(Any, recipe.mask)
+        placed = Placed.of(picture, prior, mask=mask, size=recipe.size, crop=recipe.crop)
+        check_codec(placed)
+    request = EditRequest(
+        image=placed.image,
+        latent=placed.latent,
+        source=recipe.source or None,
+        target=recipe.target or None,
+        negative=recipe.negative,
+        mask=placed.opening,
+        reference=None if recipe.reference is None else placed.put(cast(Any, recipe.reference)),
+        seed=recipe.seed,
+        given=recipe.given,
+    )
+    return Plan(recipe=recipe, placed=placed, name=name, method=chosen, origins=origins, request=request)
+
+
+def opened(recipe: Recipe) -> Recipe:
+    """The recipe with its files read: pictures, mask and what is given; and with the usual method where none is named.
+
+    Raises InputError for a file that cannot be used.
+    """
+    from scumble import artifacts
+    from scumble.pictures import reading
+
+    picture = reading.read(recipe.image)
+    mask, reference = recipe.mask, recipe.reference
+    given = {k: artifacts.given(k, v) if isinstance(v, str) else v for k, v in recipe.given.items()}
+    return replace(
+        recipe,
+        image=picture,
+        mask=mask
+        if mask is None or isinstance(mask, reading.Mask)
+        else reading.read_mask(mask, picture.size),
+        reference=None if reference is None else reading.read(reference),
+        given=given,
+        method=loading.usual_method(recipe.model) if recipe.method is None else recipe.method,
+    )
+
+
+def _method(recipe: Recipe) -> tuple[str | Method, str, type[Any]]:
+    """The method of an opened recipe, what it is called, and its class."""
+    method = cast("str | Method", recipe.method)
+    if isinstance(method, str):
+        return method, method, method_class(method)
+    return method, type(method).__name__, type(method)
+
+
+def choose(
+    method: str | Method, kind: type[Any], card: Card, settings: Mapping[str, object], paper: bool = False
+) -> tuple[Method, dict[str, Origin]]:
+    """The method with its values, user over card (unless `paper`) over method, and where each came from."""
+    if not isinstance(method, str):
+        return method, {f.name: "user" for f in fields(kind)}
+    told = {} if paper else card.recommended.get(method, {})
+    recommended = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+    origins = {
+        f.name: "user" if f.name in settings else "card" if f.name in recommended else "method"
+        for f in fields(kind)
+    }
+    return kind(**{**recommended, **settings}), origins
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """What an edit needs. `part` and `part_mask` are what of the picture and its mask is on the canvas:
-    the whole, or what lies in `box`. `before` is the model's own copy of the part, (1, 3, H, W).
-    """
+    """What an edit needs. `recipe`: what was asked, its files read; `request`: the same, as methods take it."""
 
-    prior: Prior
+    recipe: Recipe
+    placed: Placed
     name: str
     method: Method
     origins: Mapping[str, Origin]
-    manner: Manner
-    picture: Picture
-    mask: Mask | None
-    box: Box | None
-    part: Picture
-    part_mask: Mask | None
-    fit: Fit
-    before: Tensor
     request: EditRequest
 
-    def __call__(self, on_step: OnStep | None = None, shared: Shared | None = None) -> Edit:
-        """Makes the edit; it takes from `shared`, and leaves there, what edits of one picture ask alike."""
-        from scumble.core.machine import limits
-        from scumble.pictures.canvas import finish
+    @property
+    def prior(self) -> Prior:
+        return self.placed.prior
 
+    @property
+    def loaded(self) -> Mapping[str, Any]:
+        """What is known of how the model was loaded: name, dtype, device, revision, lora, memory."""
+        return getattr(self.prior, "loaded", {})
+
+    def __call__(self, on_step: OnStep | None = None, shared: Shared | None = None) -> Edit:
+        """Makes the edit. It takes from `shared`, and leaves there, what edits of the same picture can reuse."""
         started, lut = time.perf_counter(), self._lut()
         keys = {} if shared is None else self._shares()
         lent = {name: shared[key] for name, key in keys.items() if key in shared} if shared else {}
@@ -103,10 +161,12 @@ class Plan:
                     f"{self.name}: the values ran away to infinity; try smaller steps or less guidance"
                 )
             # raw, not image: a soft mask must weigh once, and at the picture's own resolution.
-            layer = (
-                self._recoloured(lut, cast("Tensor", result.kept["theta"])) if lut else self.layer(result.raw)
-            )
-            picture = finish(layer.over(self.picture.rgb), self.picture)
+            if lut:
+                theta = cast("Tensor", result.kept["theta"])
+                layer = self.placed.recoloured(lut.recolour(theta, self.placed.part.rgb))
+            else:
+                layer = self.layer(result.raw)
+            picture = self.placed.finished(layer)
         if shared is not None:
             shared |= {key: result.kept[name] for name, key in keys.items()}
         passport = {
@@ -117,11 +177,6 @@ class Plan:
         }
         return replace(result, picture=picture, layer=layer.rgba(), provenance=passport)
 
-    @property
-    def loaded(self) -> Mapping[str, Any]:
-        """What is known of how the model was loaded: name, dtype, device, revision, lora, memory."""
-        return getattr(self.prior, "loaded", {})
-
     def _shares(self) -> dict[str, Hashable]:
         """What the method would share with other edits of this picture: its name -> all that decides it."""
         told: Mapping[str, Sequence[str]] = getattr(self.method, "shares", {})
@@ -131,98 +186,32 @@ class Plan:
             for name, fields in told.items()
         }  # fmt: skip
 
-    def vary(self, *, target: str | None = None, seed: int | None = None) -> Plan:
-        """The same edit with another target or seed, on the same model and canvas. Raises InputError."""
-        request = self.request
-        if target is not None:
-            check_prompts(self.name, self.method.needs, str(request.source or ""), target, self.mask)
-            check_words(self.prior.card, [target], self.manner.force)
-            request = replace(request, target=target)
-        if seed is not None:
-            check_seed(seed)
-            request = replace(request, seed=seed)
-        return replace(self, request=request)
-
-    def layer(self, raw: Tensor) -> Layer:
-        """What a canvas image (1, 3, H, W) lays over the picture, at the picture's size, inside the mask."""
-        from scumble.pictures.layer import lift, opaque
-
-        keep = self.manner.keep
-        if keep == "none":
-            layer = opaque(raw, self.fit)
-        else:
-            layer = lift(self.before, raw, self.part, self.fit, cast("Keep", keep))
-        return self._placed(layer)
-
     def _lut(self) -> LUT | None:
-        if self.manner.form != "lut":
+        if self.recipe.form != "lut":
             return None
         from scumble.forms.lut import LUT
 
-        assert self.request.image is not None
-        return LUT(self.prior, self.request.image)
+        return LUT(self.prior, self.placed.image)
 
-    def _recoloured(self, lut: LUT, theta: Tensor) -> Layer:
-        """The picture through a table of colours at its own size: a layer where any colour differs."""
-        import numpy as np
-        from PIL import Image
+    def vary(self, *, target: str | None = None, seed: int | None = None) -> Plan:
+        """The same edit with another target or seed, on the same model and canvas. Raises InputError."""
+        recipe, request = self.recipe, self.request
+        if target is not None:
+            recipe, request = replace(recipe, target=target), replace(request, target=target)
+            check_needs(self.name, self.method.needs, recipe)
+            check_words(self.prior.card, [target], recipe.force)
+        if seed is not None:
+            recipe, request = replace(recipe, seed=seed), replace(request, seed=seed)
+        return replace(self, recipe=recipe, request=request)
 
-        from scumble.pictures.layer import Layer
-
-        after = lut.recolour(theta, self.part.rgb)
-        opacity = (np.asarray(after) != np.asarray(self.part.rgb)).any(axis=2).astype(np.uint8) * 255
-        return self._placed(Layer(after, Image.fromarray(opacity)))
-
-    def _placed(self, layer: Layer) -> Layer:
-        """The layer of the part inside the mask, as a layer of the whole picture."""
-        if self.part_mask is not None:
-            layer = layer.within(self.part_mask.values)
-        return layer if self.box is None else layer.placed(self.box, self.picture.size)
+    def layer(self, raw: Tensor) -> Layer:
+        """What a canvas image (1, 3, H, W) lays over the picture, at the picture's size, inside the mask."""
+        return self.placed.layer(raw, self.recipe.keep)
 
     def show(self, image: Tensor) -> Image.Image:
         """A canvas image (1, 3, H, W), such as a step's preview, as the finished picture would be."""
-        from scumble.pictures.canvas import finish
-
-        return finish(self.layer(image).over(self.picture.rgb), self.picture)
+        return self.placed.finished(self.layer(image))
 
     def promise(self) -> dict[str, Any]:
         """The passport as far as it is known before the edit is made: all that decides what comes out."""
-        import scumble
-
-        request = self.request
-        file, colon, kind = self.name.rpartition(":")  # "./file.py:Class"
-        settings = {k: {"value": plain(getattr(self.method, k)), "from": o} for k, o in self.origins.items()}
-        return {
-            "scumble": scumble.__version__,
-            "method": f"{placeless(file)}:{kind}" if colon else self.name,
-            "settings": settings,
-            "source": request.source,
-            "target": request.target,
-            "negative": request.negative,
-            "given": {name: digest(x) for name, x in request.given.items()},
-            "seed": request.seed,
-            **asdict(self.manner),
-            "model": self._model(),
-            "input": {
-                "name": Path(self.picture.name).name,
-                "sha256": self.picture.sha256,
-                "size": list(self.picture.size),
-            },
-            "mask": {"name": Path(self.mask.name).name, "sha256": self.mask.sha256} if self.mask else None,
-            "box": list(self.box) if self.box else None,
-            "versions": versions(),
-        }
-
-    def _model(self) -> dict[str, Any]:
-        card, loaded = self.prior.card, self.loaded
-        return {
-            "name": placeless(str(loaded.get("name", card.id))),
-            "id": card.id,
-            "hash": card.hash,
-            "licence": card.licence,
-            "dtype": loaded.get("dtype"),
-            "device": loaded.get("device"),
-            "revision": loaded.get("revision"),
-            "lora": [{**lora, "name": placeless(lora["name"])} for lora in loaded.get("lora") or ()],
-            "memory": list(loaded.get("memory") or ()),
-        }
+        return describe(self.recipe, self.name, self.method, self.origins, self.placed)

@@ -30,12 +30,15 @@ def distance(before: Picture, after: Picture) -> float:
 
 
 @torch.no_grad()
-def margin(prior: Prior, image: Image, source: str, target: str, draws: int = DRAWS) -> float:
+def margin(
+    prior: Prior, image: Image, source: str, target: str, draws: int = DRAWS, latent: Latent | None = None
+) -> float:
     """How much better `target` explains a picture than `source`, in the model's own terms.
 
     The mean over t and noise of ||eps(x_t, source) - noise||^2 - ||eps(x_t, target) - noise||^2, per element
     of the latent: the margin of a diffusion classifier (Li et al. 2023, arXiv:2303.16203, eq. 5), unguided,
-    at `draws` evenly spaced times with fixed noise. `image` is (1, 3, H, W) in [-1, 1] on the canvas.
+    at `draws` evenly spaced times with fixed noise. `image` is (1, 3, H, W) in [-1, 1] on the canvas;
+    `latent`: the same as the prior encodes it, where that is known already.
 
     Law: from a picture a to a picture b it grows by 2 c <b - a, mu_target - mu_source> where each prompt is a
     Gaussian N(mu, s^2), c > 0: of all that changed it counts what went the prompts' way, and the noise drops
@@ -44,7 +47,8 @@ def margin(prior: Prior, image: Image, source: str, target: str, draws: int = DR
     height, width = image.shape[-2:]
     texts = [prior.embed([prompt], size=(height, width)) for prompt in (source, target)]
     panel = Panel({_SOURCE: texts[0], _TARGET: texts[1]})
-    x, schedule, noise = prior.encode(image), prior.schedule, Noise(0)
+    x = prior.encode(image) if latent is None else latent
+    schedule, noise = prior.schedule, Noise(0)
 
     def gain(k: int) -> float:
         t = schedule.time(schedule.T * (2 * k + 1) // (2 * draws), 1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from scumble.pictures.reading import Mask, Picture
+from scumble.pictures.reading import Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +42,13 @@ class Fit:
         canvas = (math.ceil(inner[0] / multiple) * multiple, math.ceil(inner[1] / multiple) * multiple)
         offset = ((canvas[0] - inner[0]) // 2, (canvas[1] - inner[1]) // 2)
         return cls(size, inner, offset, canvas)
+
+    @classmethod
+    def within(cls, size: tuple[int, int], canvas: tuple[int, int]) -> Fit:
+        """Fit `size` into a canvas that is there already, centred and as large as it can be."""
+        scale = min(canvas[0] / size[0], canvas[1] / size[1])
+        w, h = (max(1, min(round(side * scale), most)) for side, most in zip(size, canvas, strict=True))
+        return cls(size, (w, h), ((canvas[0] - w) // 2, (canvas[1] - h) // 2), canvas)
 
     def pad(self, array: np.ndarray) -> np.ndarray:
         """(inner h, inner w, ...) to (canvas H, canvas W, ...) by repeating the nearest edge pixel."""
@@ -75,11 +82,10 @@ def crop_box(mask: Image.Image, size: tuple[int, int], least: int = 1) -> Box | 
     return x, y, x + w, y + h
 
 
-def crop(picture: Picture, mask: Mask, box: Box) -> tuple[Picture, Mask]:
-    """A part of a picture and of its mask; names and digests remain those of the whole."""
+def crop(picture: Picture, box: Box) -> Picture:
+    """A part of a picture; name and digest remain those of the whole."""
     alpha = None if picture.alpha is None else picture.alpha.crop(box)
-    part = replace(picture, rgb=picture.rgb.crop(box), alpha=alpha)
-    return part, replace(mask, values=mask.values.crop(box))
+    return replace(picture, rgb=picture.rgb.crop(box), alpha=alpha)
 
 
 def to_canvas(picture: Picture, fit: Fit) -> Tensor:

@@ -1,25 +1,98 @@
-"""The cells of a sweep: made once, measured, found again, told apart on a sheet."""
+"""A sweep: the cells of all combinations; each made once, measured, found again, told apart on a sheet."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scumble.cli.axes import Variant
-from scumble.cli.recipe import check, differences, passport_of
-from scumble.cli.voice import Voice, perform
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, nearest
+from scumble.editing.checks import check_settings, method_class
+from scumble.editing.passport import check, differences, passport_of
+from scumble.editing.recipe import Recipe
 from scumble.pictures import sheets
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from scumble.editing.plan import Plan, Shared
+    from scumble.core.request import Edit
+    from scumble.editing.plan import Plan
 
+MOST = 1000  # cells
+EDITS = "method", "target", "seed", "keep"  # what of an edit can be swept besides its method's parameters
+Axes = Mapping[str, Sequence[object]]
 PANEL = 200, 400  # pixels of a picture's long side on the sheet, at least and at most
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One cell of a sweep: `values` by axis, in the order of the axes, and its recipe."""
+
+    values: Mapping[str, object]
+    recipe: Recipe
+
+    @property
+    def label(self) -> str:
+        """The values in words."""
+        told = {name: f'"{value}"' if name == "target" else value for name, value in self.values.items()}
+        return ", ".join(f"{name} {value}" for name, value in told.items())
+
+    @property
+    def file(self) -> str:
+        """A name of its own on every file system, made of the values alone: a longer sweep finds it again."""
+        return (
+            _word("_".join(f"{name}-{_word(value, 40)}" for name, value in self.values.items()), 160) + ".png"
+        )
+
+
+def variants(swept: Axes, recipe: Recipe) -> list[Variant]:
+    """The cells of all combinations. What a method has no such parameter for is not combined with it.
+
+    `recipe`: what all cells share, with a method's name. Raises InputError for a name that is no axis, a parameter
+    that none of the methods has, a value out of range, what is both swept and fixed, and too many cells.
+    """
+    named = [str(name) for name in swept.get("method", [recipe.method])]
+    kinds = {name: method_class(name) for name in named}
+    owned = {name: {f.name for f in fields(kind)} for name, kind in kinds.items()}
+    _check(swept, recipe.settings, owned)
+    if math.prod(map(len, swept.values())) > MOST:
+        raise InputError(f"--over: these are more than {MOST} cells; sweep fewer values at a time")
+    found: dict[str, Variant] = {}
+    for combination in itertools.product(*swept.values()):
+        chosen = dict(zip(swept, combination, strict=True))
+        method = str(chosen.get("method", recipe.method))
+        apart = {k: v for k, v in chosen.items() if k in EDITS or k in owned[method]}
+        settings = {k: v for k, v in {**recipe.settings, **apart}.items() if k in owned[method]}
+        check_settings(method, kinds[method], settings)
+        edits: dict[str, Any] = {k: v for k, v in apart.items() if k in EDITS}
+        found.setdefault(repr(apart), Variant(apart, replace(recipe, **edits, settings=settings)))
+    return list(found.values())
+
+
+def _check(swept: Axes, settings: Mapping[str, object], owned: Mapping[str, set[str]]) -> None:
+    for name in settings:
+        if name in swept:
+            raise InputError(f"--set {name}: --over sweeps it; leave one of the two out")
+    known = {parameter for parameters in owned.values() for parameter in parameters}
+    for name in [*settings, *swept]:
+        if name not in known and (name not in EDITS or name in settings):
+            raise InputError(
+                f"{' and '.join(owned)}: no parameter {name!r}{nearest(name, {*known, *EDITS})}; known are "
+                f"{', '.join(sorted(known))}; --over also takes {', '.join(EDITS)}"
+            )
+
+
+def _word(value: object, longest: int) -> str:
+    """A value in letters that every file system takes and keeps apart."""
+    text = str(value)
+    word = re.sub(r"[^a-z0-9.+_-]+", "-", text.lower())[:longest].strip("-.")
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    return word if word == text else f"{word}-{digest}".lstrip("-")
 
 
 class Ruler:
@@ -34,19 +107,16 @@ class Ruler:
         """
         from scumble.core.machine import limits
         from scumble.measuring.measures import distance, margin
-        from scumble.pictures.canvas import to_canvas
 
-        rgb = picture.convert("RGB")
-        measured: dict[str, float | None] = {"distance": distance(plan.picture.rgb, rgb), "direction": None}
+        rgb, placed = picture.convert("RGB"), plan.placed
+        measured: dict[str, float | None] = {"distance": distance(placed.picture.rgb, rgb), "direction": None}
         if "text" not in plan.prior.card.capabilities:
             return measured
-        prompts = str(plan.request.source or ""), str(plan.request.target or "")
-        part = replace(plan.part, rgb=rgb.crop(plan.box) if plan.box else rgb)
+        prompts = plan.recipe.source or "", plan.recipe.target or ""
         with limits(plan.loaded.get("device", "cpu")):
             if prompts not in self._start:
-                assert plan.request.image is not None
-                self._start[prompts] = margin(plan.prior, plan.request.image, *prompts)
-            end = margin(plan.prior, to_canvas(part, plan.fit), *prompts)
+                self._start[prompts] = margin(plan.prior, placed.image, *prompts, latent=placed.latent)
+            end = margin(plan.prior, placed.put(replace(placed.picture, rgb=rgb)), *prompts)
         direction = end - self._start[prompts]
         return measured | {"direction": direction if math.isfinite(direction) else None}
 
@@ -104,9 +174,7 @@ class Cell:
             "or --overwrite"
         )
 
-    def make(
-        self, passport: Mapping[str, Any] | None, voice: Voice, ruler: Ruler, shared: Shared | None = None
-    ) -> Made:
+    def make(self, passport: Mapping[str, Any] | None, perform: Callable[[Plan], Edit], ruler: Ruler) -> Made:
         """Make and save the cell unless `passport` says that it is made, and measure it unless it is measured."""
         from PIL import Image
 
@@ -114,7 +182,7 @@ class Cell:
 
         if passport is None:
             try:
-                edit = perform(self.plan, voice, shared=shared)
+                edit = perform(self.plan)
             except InputError as error:
                 return Made(self.variant, self._record({"error": str(error)}), None)
             assert edit.picture is not None

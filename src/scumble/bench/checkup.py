@@ -1,17 +1,13 @@
-"""`scumble doctor --model`: whether a checkpoint does what it must, with figures and a sheet to look at."""
+"""Whether a checkpoint does what it must, with figures and a sheet to look at."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from scumble.cli.voice import Voice, perform
 from scumble.pictures.sheets import Cell, sheet
 
 if TYPE_CHECKING:
@@ -46,45 +42,42 @@ class Finding:
 class Patient:
     """A model under examination, and the picture it is examined with: one that every model can paint."""
 
-    def __init__(self, prior: Prior, voice: Voice):
+    def __init__(self, prior: Prior, perform: Callable[[Plan], Edit]):
         from PIL import Image
 
         from scumble.scenes.render import render
         from scumble.scenes.world import Scene, Thing
 
         scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
-        self.prior, self.voice = prior, voice
+        self.prior, self.perform = prior, perform
         self.picture = Image.fromarray(render(scene, prior.card.size))
         self.reads = "text" in prior.card.capabilities
 
     def edit(self, method: str, target: str, **settings: object) -> tuple[Plan, Edit]:
         """An edit of the picture by a method, all of it the model's own; without words where it reads none."""
-        from scumble import api
         from scumble.editing.checks import DomainWarning
+        from scumble.editing.plan import plan
+        from scumble.editing.recipe import Recipe
 
         words: dict[str, Any] = {"source": SOURCE, "target": target} if self.reads else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DomainWarning)  # the codec has a check of its own
-            made = api.plan(
+            recipe = Recipe(
                 self.picture, method=method, model=self.prior, keep="none", settings=settings, **words
             )
-        return made, perform(made, self.voice)
+            made = plan(recipe)
+        return made, self.perform(made)
 
     def codec(self) -> Found:
         """The picture through the codec and back."""
-        import torch
-
         from scumble.core.pixels import psnr, to_pixels
         from scumble.editing.checks import CODEC_FLOOR
-        from scumble.pictures.canvas import Fit, to_canvas
+        from scumble.pictures.placed import Placed
         from scumble.pictures.reading import read
 
-        picture = read(self.picture)
-        image = to_canvas(picture, Fit.of(picture.size, self.prior.card.size, self.prior.card.multiple))
-        with torch.no_grad():
-            again = self.prior.decode(self.prior.encode(image))
-        copied = psnr(to_pixels(image), to_pixels(again))
-        return copied >= CODEC_FLOOR, f"{copied:.1f} dB, at least {CODEC_FLOOR:.0f}", _shown(again)
+        placed = Placed.of(read(self.picture), self.prior)
+        copied = psnr(to_pixels(placed.image), to_pixels(placed.before))
+        return copied >= CODEC_FLOOR, f"{copied:.1f} dB, at least {CODEC_FLOOR:.0f}", _shown(placed.before)
 
     def sample(self) -> Found:
         """A picture from noise alone."""
@@ -97,7 +90,7 @@ class Patient:
     def identity(self) -> Found:
         """An edit from a prompt to itself: it must not move."""
         plan, edit = self.edit("dds", SOURCE, steps=STEPS["identity"])
-        moved = (edit.raw - plan.before.to(edit.raw)).abs().max().item() * 127.5
+        moved = (edit.raw - plan.placed.before.to(edit.raw)).abs().max().item() * 127.5
         figures = f"moved by {moved:.2f} of 255 steps, at most {STILL}"
         return moved <= STILL, figures, edit.picture
 
@@ -108,7 +101,7 @@ class Patient:
         started = time.perf_counter()
         plan, edit = self.edit("dds", TARGET, steps=STEPS["edit"])
         seconds = time.perf_counter() - started
-        distance = psnr(to_pixels(plan.before.to(edit.raw)), to_pixels(edit.raw))
+        distance = psnr(to_pixels(plan.placed.before.to(edit.raw)), to_pixels(edit.raw))
         figures = (
             f"'{SOURCE}' to '{TARGET}', {STEPS['edit']} steps: {distance:.1f} dB from the input, 8 to 60; "
             f"{seconds:.1f} s, {1000 * seconds / edit.evaluations:.0f} ms an evaluation"
@@ -127,29 +120,17 @@ class Patient:
                 yield Finding(name, False, f"{type(error).__name__}: {error}")
 
 
-def examine(model: str, out: Path, voice: Voice, **loading: Any) -> int:
-    """Examine a model, write the sheet, say what was found; 0 if all checks passed, else 1."""
-    from scumble import api
-    from scumble.pictures import writing
-
-    writing.check_output(out, overwrite=True)
-    with voice.waiting(f"loading {model}"):
-        prior = api.load(model, **loading)
-    patient, findings = Patient(prior, voice), []
-    for finding in patient.findings():
-        findings.append(finding)
-        typer.echo(finding.line)
+def drawn(patient: Patient, findings: Sequence[Finding]) -> Image.Image:
+    """The sheet: the input, and what every check made of it."""
     cells = [Cell(patient.picture, ["input"])]
     for finding in findings:
         if finding.picture is not None:
             words = [finding.name, "PASS" if finding.passed else "FAIL", finding.figures]
             cells.append(Cell(finding.picture, words, mark=not finding.passed))
-    writing.save(sheet(cells, columns=len(cells), title=f"scumble doctor: {prior.card.id}"), out)
-    typer.echo(f"\nto paste into an issue, with {out}:\n\n{report(prior, findings)}")
-    return 0 if all(finding.passed for finding in findings) else 1
+    return sheet(cells, columns=len(cells), title=f"scumble doctor: {patient.prior.card.id}")
 
 
-def report(prior: Prior, findings: list[Finding]) -> str:
+def report(prior: Prior, findings: Sequence[Finding]) -> str:
     """All that somebody else needs to know, without a path."""
     from scumble import __version__
     from scumble.core import machine

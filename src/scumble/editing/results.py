@@ -1,18 +1,15 @@
-"""Results: their names, what stands beside them, what is said about them."""
+"""Results as files: their names, what stands beside them, how they are saved."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import typer
+from typing import TYPE_CHECKING
 
 from scumble.core.errors import InputError
 
@@ -24,12 +21,6 @@ if TYPE_CHECKING:
     from scumble.pictures.reading import Picture
 
 FRAMES = 40  # of a film, at most
-LITTLE, MUCH = 0.005, 0.8  # shares of what may change that call for advice
-GLOBAL = frozenset(  # words of edits that concern a whole picture
-    {"anime", "autumn", "background", "cartoon", "dawn", "day", "drawing", "fog", "light", "look", "night"}
-    | {"painting", "photo", "photograph", "rain", "season", "sketch", "sky", "snow", "spring", "style"}
-    | {"summer", "sunset", "watercolour", "watercolor", "weather", "winter"}
-)
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,6 @@ class Delivery:
     extras: tuple[str, ...] = ()
     overwrite: bool = False
     metadata: bool = True
-    as_json: bool = False
 
     def paths(
         self, picture: Path, method: str, targets: Sequence[str], seeds: Sequence[int]
@@ -87,19 +77,10 @@ class Delivery:
             if extra == "layer":
                 writing.save(edit.layer, beside)
             elif extra == "compare":
-                words = (str(plan.request.source or ""), str(plan.request.target or ""))
-                writing.save(sheets.compare(plan.picture.rgb, edit.picture, *words), beside)
+                words = (plan.recipe.source or "", plan.recipe.target or "")
+                writing.save(sheets.compare(plan.placed.picture.rgb, edit.picture, *words), beside)
             elif film:
                 sheets.film(film.frames, beside)
-
-    def tell(self, paths: Sequence[Path], told: Mapping[str, Any] | None = None) -> None:
-        """Results on stdout: the paths of their files, or all that is known of them."""
-        if self.as_json:
-            file, *beside = map(str, paths)
-            typer.echo(json.dumps({"file": file, "beside": beside, **(told or {})}))
-        else:
-            for path in paths:
-                typer.echo(str(path))
 
 
 # Names ---------------------------------------------------------------------------------------------------
@@ -147,7 +128,7 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another with -o") from error
 
 
-# Telling -------------------------------------------------------------------------------------------------
+# Films ---------------------------------------------------------------------------------------------------
 
 
 class Film:
@@ -155,7 +136,7 @@ class Film:
 
     def __init__(self, plan: Plan):
         self._plan = plan
-        self.frames = [self._small(plan.picture.rgb)]
+        self.frames = [self._small(plan.placed.picture.rgb)]
 
     def __call__(self, step: Step) -> None:
         if step.k % max(1, step.n // FRAMES) == 0 or step.k == step.n:
@@ -166,70 +147,3 @@ class Film:
         from scumble.pictures.sheets import panel
 
         return panel(picture, 256, 512)
-
-
-def record(path: Path, edit: Edit, plan: Plan) -> dict[str, Any]:
-    """What --json says of a result; memory in bytes, `changed` as a share of the picture."""
-    from scumble.core import machine
-
-    passport: dict[str, Any] = dict(edit.provenance)
-    return {
-        "file": str(path),
-        "target": passport["target"],
-        "seed": passport["seed"],
-        "seconds": passport["seconds"],
-        "evaluations": edit.evaluations,
-        "peak_memory": machine.peak(str(plan.loaded.get("device") or "cpu")),
-        "changed": passport["layer"]["changed"],
-        "passport": passport,
-    }
-
-
-def summary(told: Mapping[str, Any]) -> str:
-    """What an edit cost and did."""
-    from scumble.pictures.sheets import percent
-
-    return (
-        f"{told['file']}: {told['seconds']:.1f} s, {told['evaluations']} evaluations of the network, peak memory "
-        f"{told['peak_memory'] / 1e9:.2f} GB, {percent(told['changed'])} of the picture changed, seed {told['seed']}"
-    )
-
-
-def advice(told: Mapping[str, Any], plan: Plan) -> str | None:
-    """A line of advice where hardly anything changed, or nearly all without a wish for it."""
-    may = 1.0
-    if plan.mask:
-        may = 1 - plan.mask.values.histogram()[0] / (plan.picture.size[0] * plan.picture.size[1])
-    if told["changed"] / may < LITTLE:
-        return (
-            "hardly anything changed: name the change, and the thing it happens to, more fully in both prompts; "
-            "then try more steps, guidance or strength"
-        )
-    wish = plan.request
-    if (
-        told["changed"] <= MUCH
-        or plan.manner.form != "latent"
-        or concerns_all(str(wish.source or ""), str(wish.target))
-    ):
-        return None
-    if plan.manner.keep == "none":
-        return "nothing was kept of the input: without --keep none, what was not edited stays as it was"
-    return (
-        "nearly everything changed: use the same words in both prompts for what shall stay, less guidance or "
-        "strength, or a --mask"
-    )
-
-
-def concerns_all(source: str, target: str) -> bool:
-    """Whether the prompts differ in what concerns a whole picture (its background, light, style).
-
-    Told by the words that differ and the ones that follow them: "a white background" to "a sky background".
-    """
-    from difflib import SequenceMatcher
-
-    a, b = (re.findall(r"\w+", text.lower()) for text in (source, target))
-    said: set[str] = set()
-    for kind, a0, a1, b0, b1 in SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
-        if kind != "equal":
-            said |= {*a[a0 : a1 + 1], *b[b0 : b1 + 1]}
-    return not source or not said.isdisjoint(GLOBAL)

@@ -1,0 +1,127 @@
+"""Flags out of fields: a command that takes a `Recipe` or a `Loading` is called with one flag per field."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.models import OptionInfo
+
+from scumble.cli import values
+from scumble.editing.recipe import Loading, Recipe
+
+NAMES = {"settings": "--set", "form": "--as"}  # the others are called as their fields are
+VARIABLES = {"model": "SCUMBLE_MODEL"}
+READ: Mapping[str, Callable[[Any], Any]] = {
+    "settings": values.settings,
+    "given": values.given,
+    "keep": values.keep,
+    "lora": tuple,
+    "memory": lambda words: tuple(values.listed(words)),
+}
+"""How the words of a flag become a field's value, where they are not that already."""
+
+SHORT = {"steps": int, "guidance": float, "strength": float}
+"""Parameters that many methods have: --steps 100 is short for --set steps=100."""
+
+_FIELDS = {f.name: f for f in fields(Recipe)}
+
+
+def option(name: str, help: str | None = None) -> OptionInfo:
+    """The flag of a recipe's field."""
+    about = _FIELDS[name].metadata
+    return typer.Option(
+        NAMES.get(name, f"--{name}"),
+        metavar=about.get("values"),
+        help=help or about["help"],
+        envvar=VARIABLES.get(name),
+    )
+
+
+def takes(
+    kind: type[Loading],
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    short: bool = False,
+    usual: Mapping[str, object] | None = None,
+    helps: Mapping[str, str] | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command with a parameter of type `kind` as a command with a flag for each field, and the picture as argument.
+
+    Args:
+        only: what of an edit has a flag here; None: all of it. A model's flags are always there.
+        without: fields that have no flag here.
+        short: --steps, --guidance and --strength, too.
+        usual: other defaults than the recipe's; helps: other help.
+    """
+    loading = {f.name for f in fields(Loading)}
+    own = [f for f in fields(kind) if f.name not in loading and (only is None or f.name in only)]
+    ordered = [*own, *fields(Loading)]  # what is asked comes before the model
+    flags = [f for f in ordered if f.name not in without]
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        called = inspect.signature(command, eval_str=True)
+        place = next(p.name for p in called.parameters.values() if p.annotation is kind)
+
+        def run(**words: Any) -> None:
+            shorthands = {name: words.pop(name) for name in SHORT} if short else {}
+            said = {f.name: words.pop(f.name) for f in flags}
+            asked = {name: READ[name](word or ()) if name in READ else word for name, word in said.items()}
+            if short:
+                asked["settings"] = values.settings(said["settings"] or (), shorthands)
+            command(**{place: kind(**asked)}, **words)
+
+        def shown() -> Iterator[inspect.Parameter]:
+            """All flags; a parameter of the command that is called as a field stands in the field's place."""
+            others = {name: p for name, p in called.parameters.items() if name != place}
+            for f in ordered:
+                if f.name in others:
+                    yield others.pop(f.name)
+                elif f in flags:
+                    yield _parameter(f, (usual or {}).get(f.name), (helps or {}).get(f.name))
+                if short and f.name == "settings":
+                    yield from (_shorthand(name, each) for name, each in SHORT.items())
+            yield from others.values()
+
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in shown()]
+        run.__doc__, run.__name__, run.__module__ = command.__doc__, command.__name__, command.__module__
+        run.__signature__ = called.replace(parameters=parameters)  # pyright: ignore[reportFunctionMemberAccess]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return give
+
+
+def _parameter(f: Field[Any], usual: object, help: str | None) -> inspect.Parameter:
+    """What typer reads of a field."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    if f.name == "image":
+        argument = typer.Argument(metavar="IN", help=help or f.metadata["help"])
+        return inspect.Parameter(f.name, keyword, annotation=Annotated[Path, argument])
+    repeats = f.default_factory is not MISSING or isinstance(f.default, tuple)
+    default = usual if usual is not None else None if repeats else f.default
+    hint = Annotated[_hint(f, repeats), option(f.name, help)]
+    return inspect.Parameter(f.name, keyword, default=default, annotation=hint)
+
+
+def _hint(f: Field[Any], repeats: bool) -> Any:
+    """What a flag takes: words, but for switches, whole numbers and files."""
+    if repeats:
+        return list[str] | None
+    if "PictureLike" in str(f.type):
+        return Path | None
+    if isinstance(f.default, bool):
+        return bool
+    if "int" in str(f.type):
+        return int if isinstance(f.default, int) else int | None
+    return str if isinstance(f.default, str) else str | None
+
+
+def _shorthand(name: str, kind: type[Any]) -> inspect.Parameter:
+    hint = Annotated[kind | None, typer.Option(help=f"Short for --set {name}=...")]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)

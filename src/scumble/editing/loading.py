@@ -1,0 +1,39 @@
+"""A recipe's model: by name or loaded already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scumble.core.errors import InputError
+from scumble.editing.recipe import Loading
+
+if TYPE_CHECKING:
+    from scumble.core.prior import Prior
+
+
+def load(asked: Loading) -> Prior:
+    """The prior that `asked` names, or is.
+
+    Raises:
+        InputError: no such model, a checkpoint that we cannot drive, with a missing part or pickled weights; options
+            for a model that is loaded already.
+        MachineError: it cannot be fetched, or does not fit into memory.
+    """
+    if isinstance(asked.model, str | Path):
+        from scumble.priors.load import load_prior
+
+        return load_prior(str(asked.model), **asked.options)
+    for name, value in asked.options.items():
+        if value and value != getattr(Loading, name):
+            raise InputError(f"{name}: the model is loaded already; give it to scumble.load")
+    return asked.model
+
+
+def usual_method(model: str | Path | Prior) -> str:
+    """What edits with a model where no method is named: what its card names, else "dds". Loads nothing."""
+    if not isinstance(model, str | Path):
+        return model.card.method
+    from scumble.priors.load import usual_method
+
+    return usual_method(str(model)) or "dds"

@@ -1,0 +1,202 @@
+"""Everything that decides an edit, as one value. Flags, forms, a sweep's cells and passports are views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from scumble.core.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from scumble.core.prior import Prior
+    from scumble.core.request import Method
+    from scumble.pictures.reading import Mask, PictureLike
+
+FORMS = "latent", "lut"
+SIZES = 16, 8192  # pixels of a canvas's long side
+
+
+def _about(help: str, default: Any = None, *, values: str | None = None) -> Any:
+    """A field and what its users read. `values`: how a value is written on a command line."""
+    return field(default=default, metadata={"help": help, "values": values})
+
+
+@dataclass(frozen=True)
+class Loading:
+    """On what an edit is made: a model, and how it is loaded. The arguments of `scumble.load`.
+
+    model: "scenes" (built in), a checkpoint folder or file, the id of one on the model hub, or a prior.
+    device: "cpu", an accelerator's name, or "auto" for the best there is.
+    dtype: of the network calls: "float32", "float16", "bfloat16", or "auto" for what the device does best.
+    revision: a branch, tag or commit of the hub.
+    offline: use what is there already; download nothing.
+    lora: files of low-rank weights, each with ":0.8" behind its name for another weight than 1.
+    memory: what trades time for memory: any of "slicing", "tiling", "offload", "sequential".
+    """
+
+    model: str | Path | Prior = _about(
+        '"scenes" (built in), a checkpoint folder or file, or the id of one on the hub.', "scenes"
+    )
+    _: KW_ONLY
+    device: str = _about("Where to compute: cpu, an accelerator, or the best there is.", "auto")
+    dtype: str = _about("Of the network calls: auto, float32, float16, bfloat16.", "auto")
+    revision: str | None = _about("A branch, tag or commit of a model on the hub.")
+    offline: bool = _about("Download nothing.", False)
+    lora: Sequence[str] = _about("Low-rank weights for the model; repeats.", (), values="FILE[:WEIGHT]")
+    memory: Sequence[str] = _about(
+        "Take less memory and more time: slicing, tiling, offload, sequential; repeats.", (), values="NAME"
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How the model is loaded: all but its name."""
+        return {f.name: getattr(self, f.name) for f in fields(Loading) if f.name != "model"}
+
+
+@dataclass(frozen=True)
+class Recipe(Loading):
+    """Everything that decides one edit: what is asked, and on what. The arguments of `scumble.edit`.
+
+    image: a path, a PIL image or a uint8 array, of any size; see `scumble.pictures.reading`.
+    source: what the picture shows now.
+    target: what it shall show.
+    method: a name ("dds"), which takes the values that the model's card recommends; an instance
+        (`scumble.DDS(steps=100)`), which is taken literally; or "./file.py:Class", which runs that file.
+        None: the one that the model's card names (of "scenes": "dds_fast"), else "dds".
+    settings: values for a method given by name, above the card's and the method's own.
+    seed: the same seed gives the same edit.
+    negative: what the picture shall not show.
+    mask: white may change, black stays exactly as it is; of the picture's size.
+    reference: a picture that the method follows, where it takes one (`needs.reference`).
+    given: what was prepared before, such as {"inversion": ...} from `scumble invert`; see `scumble.artifacts`.
+    keep: "auto": what hardly changed stays the input's own pixels, exactly; a number from 0 to 2: so does
+        what changed by less (colours have a range of 2); "none": the method's own picture everywhere.
+    crop: "auto": where the mask is small, edit only the part around it, at the model's full resolution; the
+        prompts then describe that part. "none": always the whole picture.
+    form: "latent": any change; "lut": only colours change, through one curve for the whole picture, so
+        that nothing can move (for methods that optimise).
+    size: pixels of the long side that the model works at; None: what it was made for.
+    paper: take the method's own values, those of its paper, and not the card's recommended ones.
+    force: try words that the model does not know.
+    model, device, dtype, revision, offline, lora, memory: those of `scumble.load`, or a prior as `model`.
+
+    All of it is JSON where pictures, method, model and artifacts are given by name. Raises InputError for values
+    that no edit can have.
+    """
+
+    model: str | Path | Prior = field(
+        default=Loading.model, kw_only=True, metadata=fields(Loading)[0].metadata
+    )
+    image: PictureLike = field(metadata={"help": "A PNG, JPEG or WebP picture of any size."})
+    __: KW_ONLY
+    source: str | None = _about("What the picture shows now.")
+    target: str | None = _about("What it shall show.")
+    method: str | Method | None = _about(
+        "`scumble methods` lists them; ./file.py:Class runs your own.  \\[default: what the model's card "
+        "names (of scenes: dds_fast), else dds]"
+    )
+    mask: PictureLike | Mask | None = _about(
+        "A picture of the same size: white may change, black stays exactly."
+    )
+    reference: PictureLike | None = _about("A picture to follow, for methods that take one.")
+    negative: str = _about("What it shall not show.", "")
+    seed: int = _about("The same seed gives the same edit.", 0)
+    settings: Mapping[str, object] = field(
+        default_factory=dict[str, object],
+        metadata={
+            "help": "A parameter of the method; `scumble methods dds` lists them.",
+            "values": "NAME=VALUE",
+        },
+    )
+    given: Mapping[str, object] = field(
+        default_factory=dict[str, object],
+        metadata={
+            "help": "What was prepared before: inversion=IN.inv from scumble invert; or direction=cat,dog, two words "
+            "or two files or folders of sentences.",
+            "values": "NAME=FILE",
+        },
+    )
+    paper: bool = _about("The values of the method's paper, not those the model recommends.", False)
+    keep: str | float = _about(
+        "What hardly changed stays the input's own pixels, exactly; none: the model's picture everywhere.",
+        "auto",
+        values="auto|none|0.1",
+    )
+    crop: str = _about(
+        "Edit only the part around a small mask, enlarged; the prompts then describe that part.",
+        "auto",
+        values="auto|none",
+    )
+    form: str = _about(
+        "lut: only colours change, by one curve; nothing can move.", "latent", values="latent|lut"
+    )
+    size: int | None = _about("Long side in pixels that the model works at; default: its own.")
+    force: bool = _about("Try words that the model does not know.", False)
+
+    def __post_init__(self) -> None:
+        keep, size = self.keep, self.size
+        number = isinstance(keep, int | float) and not isinstance(keep, bool)
+        if not (0 <= keep <= 2 if number else keep in ("auto", "none")):  # pyright: ignore[reportOperatorIssue]
+            raise InputError(f"keep: {keep!r} must be 'auto', 'none' or a threshold between 0 and 2")
+        if self.form == "lut" and number:
+            raise InputError(
+                "keep: through a table of colours all pixels of a colour change alike; leave it out"
+            )
+        if self.crop not in ("auto", "none"):
+            raise InputError(f"crop: {self.crop!r} must be 'auto' or 'none'")
+        if self.form not in FORMS:
+            raise InputError(f"form: {self.form!r} must be one of {', '.join(map(repr, FORMS))}")
+        if size is not None and (type(size) is not int or not SIZES[0] <= size <= SIZES[1]):
+            raise InputError(f"size: {size!r} is not a whole number of pixels from {SIZES[0]} to {SIZES[1]}")
+        check_seed(self.seed)
+
+    def on(self, prior: Prior) -> Self:
+        """The same edit on a model that is loaded already."""
+        usual = {f.name: f.default for f in fields(Loading) if f.name != "model"}
+        return replace(self, model=prior, **usual)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads back. Raises InputError for what is in memory only."""
+        return {f.name: _json(f.name, getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """A recipe from its fields; what is left out has its default.
+
+        Raises InputError for a name that is no field, and for values that no edit can have.
+        """
+        names = [f.name for f in fields(cls)]
+        for name in told:
+            if name not in names:
+                raise InputError(
+                    f"recipe: there is no {name!r}{nearest(name, names)}; it has {', '.join(names)}"
+                )
+        return cls(**{name: _tuples(value) for name, value in told.items()})
+
+
+def _json(name: str, value: object) -> Any:
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if isinstance(value, Mapping):
+        return {key: _json(f"{name} {key}", each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_json(name, each) for each in value]
+    if not isinstance(value, str | int | float | bool | None):
+        raise InputError(f"{name}: a {type(value).__name__} in memory; name its file, or what it is called")
+    return value
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as the tuples they were, so that an equal recipe comes back."""
+    if isinstance(value, list):
+        return tuple(_tuples(each) for each in value)
+    return {key: _tuples(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def check_seed(seed: object) -> None:
+    """Raises InputError for what cannot start a generator."""
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise InputError(f"seed: {seed!r} is not a whole number from 0 to 2**63 - 1")

@@ -1,0 +1,177 @@
+"""A result made again: what its passport needs to be here, and how far two pictures differ."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from scumble.core.errors import InputError
+from scumble.editing.passport import Passport, check
+from scumble.pictures import sheets
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from scumble.core.prior import Prior
+    from scumble.editing.recipe import Recipe
+    from scumble.pictures.reading import Picture
+
+ROUNDING = 1  # 8-bit steps by which equal edits may differ from one machine to another
+
+
+def read(picture: Path, force: bool) -> Passport:
+    """The passport, checked. Raises InputError where it is missing, damaged or, unless `force`, of a later scumble."""
+    from scumble import __version__
+    from scumble.pictures import reading
+
+    told = reading.read_passport(picture)
+    if told is None:
+        raise InputError(
+            f"{picture}: it does not say how it was made; it is no result of scumble, was made with --no-metadata, or "
+            "another program has written it since"
+        )
+    if "sheet" in told:
+        raise InputError(f"{picture}: a contact sheet is not made by one edit; name one of its cells")
+    version = str(told.get("scumble"))
+    if _numbers(version) > _numbers(__version__) and not force:
+        raise InputError(
+            f"{picture}: it was made by scumble {version}, and this is {__version__}; install that, or --force"
+        )
+    check(told, picture)
+    return told
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d{1,9}", version)[:3]]
+
+
+def found(recipe: Recipe, told: Passport, picture: Path, named: Mapping[str, Path | None]) -> Recipe:
+    """The recipe with its pictures where they are here: as `named`, or else by their names (see `find`).
+
+    Raises InputError for one that is not here, or is another one than it was.
+    """
+    from scumble.pictures import reading
+
+    image = reading.read(find(told["input"], "input", picture, named["input"]))
+    same(image.sha256, told["input"], "input", image.name, picture)
+    others: dict[str, Path] = {}
+    for what in ("mask", "reference"):
+        if not told.get(what):
+            continue
+        path = others[what] = find(told[what], what, picture, named[what])
+        read = reading.read_mask(path, image.size) if what == "mask" else reading.read(path)
+        same(read.sha256, told[what], what, path, picture)
+    return replace(recipe, image=image, **others)
+
+
+def loras(told: Passport, picture: Path) -> list[str]:
+    """The LoRA files where they are here, each with its weight. Raises InputError for one that is not."""
+    return [f"{find(each, 'lora', picture)}:{each['weight']}" for each in told["model"]["lora"]]
+
+
+def prepared(named: Mapping[str, str], then: Mapping[str, str | None], picture: Path) -> dict[str, object]:
+    """What was prepared before, read from its files. Raises InputError unless it is the same as `then`, by digest."""
+    from scumble import artifacts
+
+    here: dict[str, object] = {name: artifacts.given(name, text) for name, text in named.items()}
+    check_given({name: artifacts.digest(each) for name, each in here.items()}, then, picture)
+    return here
+
+
+def find(told: Passport, what: str, picture: Path, given: Path | None = None) -> Path:
+    """The file that a passport names: `given`, or beside the picture, in the folder above it, or in the current one.
+
+    A name from a passport is never a path, for the file may come from anywhere. Raises InputError.
+    """
+    name = Path(told["name"]).name
+    folders = [picture.absolute().parent, picture.absolute().parent.parent, Path.cwd()]
+    found = given or next((folder / name for folder in folders if (folder / name).is_file()), None)
+    if found is None:
+        raise InputError(f"{picture}: its {what}, {name!r}, is not beside it; name it with --{what}")
+    return found
+
+
+def same(sha256: str, told: Passport, what: str, name: object, picture: Path) -> None:
+    """Raises InputError for another file than the one that the picture was made of."""
+    if sha256 != told["sha256"]:
+        raise InputError(
+            f"{name}: another file than the {what} {picture} was made of (sha256 {sha256[:12]}... here, "
+            f"{told['sha256'][:12]}... there); name the right one with --{what}"
+        )
+
+
+def check_given(here: Mapping[str, str | None], then: Mapping[str, str | None], picture: Path) -> None:
+    """Raises InputError unless the same was prepared before. Both: a digest by name."""
+    for name in {**then, **here}:
+        if name not in here:
+            raise InputError(
+                f"{picture}: its {name} was prepared before; name the file with --given {name}=FILE"
+            )
+        if name not in then:
+            raise InputError(f"--given {name}: {picture} was made without; leave it out")
+        if here[name] != then[name]:
+            raise InputError(
+                f"--given {name}: another one than {picture} was made with (hash {then[name]} then, {here[name]} now)"
+            )
+
+
+def named(told: str, given: str | None) -> str:
+    """The method: a file of the user's own only where this command line names it. Raises InputError."""
+    own = ".py:" in told
+    if own and given is None:
+        raise InputError(
+            f"method {told}: a file runs only if you name it: --method FILE.py:{told.rpartition(':')[2]}"
+        )
+    if given is not None and not own:
+        raise InputError(f"--method {given}: the picture was made by {told}; leave it out")
+    return given or told
+
+
+def check_output(out: Path, image: Picture) -> None:
+    """Raises InputError for a name that cannot be written, or is taken."""
+    from scumble.pictures import writing
+
+    if out.exists():
+        raise InputError(
+            f"{out}: there is such a file already, and replay overwrites nothing; choose another name"
+        )
+    writing.check_output(out, alpha=image.alpha is not None, size=image.size)
+
+
+def check_model(prior: Prior, told: Passport, picture: Path) -> None:
+    """Raises InputError for another model, or other LoRAs, than the picture was made with."""
+    model = told["model"]
+    added = [each["sha256"] for each in getattr(prior, "loaded", {}).get("lora", [])]
+    for what, now, then in [
+        ("model", prior.card.hash, model["hash"]),
+        ("lora", ", ".join(added) or "none", ", ".join(each["sha256"] for each in model["lora"]) or "none"),
+    ]:
+        if now != then:
+            raise InputError(
+                f"{what}: {picture} was made with another one (hash {then} then, {now} now); name that one with "
+                f"--{what}, or --force"
+            )
+
+
+def as_saved(picture: Image.Image, like: Path) -> Image.Image:
+    """The picture as it reads after being saved in the format of a file: what JPEG rounds is no difference."""
+    from PIL import Image
+
+    from scumble.pictures import reading, writing
+
+    with Image.open(like) as image:
+        suffix = {"WEBP": ".webp", "PNG": ".png"}.get(image.format or "", ".jpg")
+    with TemporaryDirectory() as folder:
+        writing.save(picture, Path(folder) / f"again{suffix}")
+        return reading.read(Path(folder) / f"again{suffix}").rgb
+
+
+def compare(before: Image.Image, after: Image.Image) -> dict[str, Any]:
+    """The largest difference of any pixel in 8-bit steps, the share of pixels that differ, and the verdict."""
+    steps = sheets.difference(before, after)
+    largest = int(steps.max())
+    return {"largest": largest, "share": float((steps > 0).mean()), "equal": largest <= ROUNDING}

@@ -1,0 +1,81 @@
+"""What is said of a result: what it cost, how much changed, and what to try next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scumble.core.request import Edit
+    from scumble.editing.plan import Plan
+
+LITTLE, MUCH = 0.005, 0.8  # shares of what may change that call for advice
+GLOBAL = frozenset(  # words of edits that concern a whole picture
+    {"anime", "autumn", "background", "cartoon", "dawn", "day", "drawing", "fog", "light", "look", "night"}
+    | {"painting", "photo", "photograph", "rain", "season", "sketch", "sky", "snow", "spring", "style"}
+    | {"summer", "sunset", "watercolour", "watercolor", "weather", "winter"}
+)
+
+
+def record(path: Path, edit: Edit, plan: Plan) -> dict[str, Any]:
+    """What --json says of a result; memory in bytes, `changed` as a share of the picture."""
+    from scumble.core import machine
+
+    passport: dict[str, Any] = dict(edit.provenance)
+    return {
+        "file": str(path),
+        "target": passport["target"],
+        "seed": passport["seed"],
+        "seconds": passport["seconds"],
+        "evaluations": edit.evaluations,
+        "peak_memory": machine.peak(str(plan.loaded.get("device") or "cpu")),
+        "changed": passport["layer"]["changed"],
+        "passport": passport,
+    }
+
+
+def summary(told: Mapping[str, Any]) -> str:
+    """What an edit cost and did."""
+    from scumble.pictures.sheets import percent
+
+    return (
+        f"{told['file']}: {told['seconds']:.1f} s, {told['evaluations']} evaluations of the network, peak memory "
+        f"{told['peak_memory'] / 1e9:.2f} GB, {percent(told['changed'])} of the picture changed, seed {told['seed']}"
+    )
+
+
+def advice(told: Mapping[str, Any], plan: Plan) -> str | None:
+    """A line of advice where hardly anything changed, or nearly all without a wish for it."""
+    recipe, mask, size = plan.recipe, plan.placed.mask, plan.placed.picture.size
+    may = 1 - mask.values.histogram()[0] / (size[0] * size[1]) if mask else 1.0
+    if told["changed"] / may < LITTLE:
+        return (
+            "hardly anything changed: name the change, and the thing it happens to, more fully in both prompts; "
+            "then try more steps, guidance or strength"
+        )
+    wished = concerns_all(recipe.source or "", str(recipe.target))
+    if told["changed"] <= MUCH or recipe.form != "latent" or wished:
+        return None
+    if recipe.keep == "none":
+        return "nothing was kept of the input: without --keep none, what was not edited stays as it was"
+    return (
+        "nearly everything changed: use the same words in both prompts for what shall stay, less guidance or "
+        "strength, or a --mask"
+    )
+
+
+def concerns_all(source: str, target: str) -> bool:
+    """Whether the prompts differ in what concerns a whole picture (its background, light, style).
+
+    Told by the words that differ and the ones that follow them: "a white background" to "a sky background".
+    """
+    from difflib import SequenceMatcher
+
+    a, b = (re.findall(r"\w+", text.lower()) for text in (source, target))
+    said: set[str] = set()
+    for kind, a0, a1, b0, b1 in SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
+        if kind != "equal":
+            said |= {*a[a0 : a1 + 1], *b[b0 : b1 + 1]}
+    return not source or not said.isdisjoint(GLOBAL)
