@@ -24,8 +24,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"inversions", "tuning", "loops", "scores", "attention", "artifacts", "core"},
     "priors": {"attention", "core"},
     "measuring": {"scenes", "pictures", "core"},
-    "editing": {"pictures", "forms", "methods", "artifacts", "core"},
-    "api": {"editing", "pictures", "priors", "core"},
+    "editing": {
+        "measuring",
+        "pictures",
+        "priors",
+        "forms",
+        "methods",
+        "loops",
+        "attention",
+        "artifacts",
+        "core",
+    },
+    "api": {"editing", "core"},
 }
 BELOW_SURFACES = {*MAY_IMPORT}
 SURFACES = {"train", "bench", "reproduce", "batch", "web", "testing"}
