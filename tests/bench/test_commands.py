@@ -51,6 +51,7 @@ def test_scenes_and_report(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("table,row,score,mean,low,high,n\n")
 
 
+@pytest.mark.slow
 def test_diffedit_finds_nothing_to_change_in_a_noop(
     model: Path, tmp_path: Path, circle: Image.Image, capsys: pytest.CaptureFixture[str]
 ):

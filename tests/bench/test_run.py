@@ -85,6 +85,7 @@ def test_a_row_says_all_about_an_edit(stages: Stages, tmp_path: Path):
         assert (row["scores"]["back"] is None) == (row["repeat"] == 1)
 
 
+@pytest.mark.slow
 def test_seeds_are_told_apart(stages: Stages, tmp_path: Path):
     bench = Bench(out=tmp_path, seeds=3, back=False)
     rows = run(bench, stages, "sdedit:steps=10")
@@ -96,6 +97,7 @@ def test_seeds_are_told_apart(stages: Stages, tmp_path: Path):
             assert apart > 0
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_batch(stages: Stages, tmp_path: Path):
     one, many = (Bench(out=tmp_path / str(b), batch=b, seeds=2) for b in (1, 4))
     for a, b in zip(run(one, stages, DDS), run(many, stages, DDS), strict=True):
@@ -151,6 +153,7 @@ def test_more_edits_and_seeds_may_follow(prior: AnyPrompt, tmp_path: Path):
     assert len({(r["id"], r["repeat"]) for r in again}) == len(again) == 6
 
 
+@pytest.mark.slow
 def test_the_frame(prior: AnyPrompt, tmp_path: Path):
     """Nothing edited: joint score 0. The renderer's own truth through an exact codec: 100 %."""
     bench, stages = Bench(out=tmp_path, batch=10), Stages(prior, scene_tasks("validation", 10, SIDE))
@@ -208,6 +211,7 @@ def picky(folder: Path, *refused: tuple[str, str]) -> str:
     return f"{folder}/picky.py:Picky:steps=2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4, 10])
 def test_a_refused_edit_is_a_row(batch: int, prior: AnyPrompt, tmp_path: Path):
     stages = Stages(prior, scene_tasks("validation", 10, SIDE))

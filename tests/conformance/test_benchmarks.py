@@ -34,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_benchmark_runs(name: str, model: Path, tmp_path: Path) -> None:
     flags = SMALL[name].format(model=model, folder=tmp_path).split()
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 or name == "layer", done.stderr  # random weights pass no gate
     assert "Traceback" not in done.stderr, done.stderr
     assert "|---|" in done.stdout or "not measured" in done.stdout

@@ -106,7 +106,9 @@ def test_methods_conform_on_finite_priors(name: str, prior: str) -> None:
     check_method(get(name), EXACT[prior](), settings=settings, every_field=False)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in ON_EXACT else ()) for name in METHODS]
+)
 def test_methods_conform_on_a_network(name: str, tiny_sd: StableDiffusionPrior) -> None:
     settings, network = SHORT.get(name, {"steps": 4}), {"dtype": torch.float32, "atol": 2e-4}
     check_method(get(name), tiny_sd, settings=settings, every_field=False, **network)

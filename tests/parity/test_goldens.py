@@ -44,7 +44,7 @@ CHECKS = {
 # Not in the quick lane, which has at least one case of every kind of loop.
 SLOW = (
     "cds/", "dds/batch2", "dds/notebook_vpred", "dds_ef/", "diffedit/", "direct_inversion/", "edit_friendly/", "ids/",
-    "ledits_pp/", "masactrl/", "null_text/", "pds/", "pix2pix_zero/edit", "plug_and_play/", "prompt_to_prompt/re",
+    "ledits_pp/", "masactrl/", "null_text/", "pds/", "pix2pix_zero/", "plug_and_play/", "prompt_to_prompt/re", "sds/",
 )  # fmt: skip
 
 

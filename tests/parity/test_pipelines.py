@@ -98,6 +98,7 @@ def test_diffedit_is_the_pipeline(prior: StableDiffusionPrior, image: Tensor) ->
     torch.testing.assert_close(edit.latent, latents, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("strength", [0.5, 0.8])
 def test_sdedit_is_the_img2img_pipeline(strength: float, prior: StableDiffusionPrior, image: Tensor) -> None:

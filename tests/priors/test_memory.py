@@ -51,6 +51,7 @@ def test_a_picture_within_one_tile_is_the_same(pristine: Path, prior: StableDiff
     assert torch.equal(edited(tiled, DDS(steps=1), side), edited(prior, DDS(steps=1), side))
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.skipif(not builtin("scenes").is_dir(), reason="the weights are not in this checkout")
 def test_the_tiles_of_a_trained_codec_meet():

@@ -76,6 +76,7 @@ def test_what_cannot_be_drawn_is_refused(
         heat_maps(Placed.of(reading.read(png), model), "a dot", ["box"])
 
 
+@pytest.mark.slow
 def test_words_are_given_on_the_command_line(
     png: Path,
     checkpoint: Callable[..., Path],

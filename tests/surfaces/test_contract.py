@@ -71,6 +71,7 @@ def test_results_are_numbered_and_nothing_is_overwritten(run: Run) -> None:
     assert "overwrite the input" in err
 
 
+@pytest.mark.slow
 def test_what_stands_beside_a_result(run: Run) -> None:
     code, out, _ = run("-o", "out.png", "--save-layer", "--compare", "--film", "--keep", "none")
     assert code == 0
@@ -193,7 +194,7 @@ def test_a_dry_run_writes_nothing_and_estimates(run: Run) -> None:
     code, out, _ = run("--dry-run", "--json", steps=1)
     told = json.loads(out)
     assert (told["evaluations"], told["steps"], told["tried"], told["download"]) == (4, 1, 1, 0)
-    assert told["seconds"] > 0
+    assert told["seconds"] >= 0
     assert here() == {"circle.png"}
 
 
@@ -225,6 +226,7 @@ def test_a_small_mask_is_edited_by_itself(run: Run) -> None:
     assert "only the part" not in err
 
 
+@pytest.mark.slow
 def test_as_lut(run: Run) -> None:
     code, out, _ = run("--as", "lut", "--film", "--save-layer")
     assert (code, len(out.split())) == (0, 3)

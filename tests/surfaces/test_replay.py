@@ -24,6 +24,8 @@ from tests.surfaces.test_cli import Refused, refused  # noqa: F401
 WORDS = ["--source", "a red circle", "--target", "a blue circle", "--set", "steps=2"]
 Made = Callable[..., Path]
 
+pytestmark = pytest.mark.slow  # whole edits, each made twice
+
 
 @pytest.fixture
 def made(png: Path, loaded: list[str], capsys: pytest.CaptureFixture[str]) -> Made:

@@ -144,6 +144,7 @@ def test_cells_ask_about_the_picture_once(
     assert Image.open(alone).tobytes() == Image.open(shared).tobytes()
 
 
+@pytest.mark.slow
 def test_sweep(sweep: Sweep, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("--over", "guidance=3,5", "--over", "seed=0,1") == 0
     told = capsys.readouterr()
@@ -285,6 +286,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     assert "all cells failed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_json_and_quiet(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("--over", "keep=auto,none", "--json", "--quiet") == 0
     told = capsys.readouterr()

@@ -76,6 +76,7 @@ def test_a_weight_of_one_is_none(prior: Any) -> None:
     assert not torch.equal(paint(prior, "a cat", "a red cat", reweight="red=2").raw, plain.raw)
 
 
+@pytest.mark.slow
 def test_targets_of_one_picture_do_not_know_each_other(prior: Any) -> None:
     targets = ["a dog", "a red cat"]
     together = paint(prior, "a cat", targets)

@@ -47,6 +47,7 @@ def test_correlation_is_what_a_rolled_picture_has_in_common_with_itself() -> Non
         )
 
 
+@pytest.mark.slow
 def test_what_a_network_says_is_made_white_picture_by_picture() -> None:
     schedule, t = Schedule.scaled_linear(), torch.tensor([500, 500])
 

@@ -22,6 +22,7 @@ def request(**changes: Any) -> EditRequest:
     return EditRequest(**{"image": image, "source": "a cat", "target": "a dog", "negative": "x", **changes})
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_without_injection_it_paints_the_target_from_the_sources_noise(prior: Any) -> None:  # noqa: F811
     method = PlugAndPlay(**SMALL, features=0, attention=0, guidance=3)

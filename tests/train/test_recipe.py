@@ -63,6 +63,7 @@ def test_a_prior_starts_the_next_one_and_its_codec_can_be_kept(trained: Path, tm
     assert all(str(trained) not in file.read_text() for file in again.rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from scumble.train import run
 
