@@ -98,7 +98,7 @@ def pairs(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(D0, D1) of every case, from the cache or made in batches."""
     values = [f"{k}={v}" for k, v in sorted(settings.items())]
-    dtype = getattr(prior, "loaded", {}).get("dtype", "float32")
+    dtype = prior.loaded.get("dtype", "float32")
     name = "-".join([method, *values, f"seed={seed}", prior.card.hash[:12], dtype])
     (cache / name).mkdir(parents=True, exist_ok=True)
     for first in range(0, len(some), BATCH):

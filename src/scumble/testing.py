@@ -151,7 +151,7 @@ def check_method(
         edit = _check_reports(method, prior, request())
         _check_batch(method, prior, request, edit, atol)
         _check_cancelling(method, prior, request())
-        if getattr(Method, "identity", False):
+        if Method.identity:
             same = request(source=request().target)
             z = prior.encode(same.image)  # pyright: ignore[reportArgumentType]
             _near(method(prior, same).latent, z, atol, "equal prompts leave the picture as it is")

@@ -159,14 +159,12 @@ def test_a_record_averages_heads_sites_and_calls_and_joins_strides() -> None:
 
 def test_a_record_settles_on_the_coarsest_stride_allowed() -> None:
     record = Record((SOURCE,), blocks=("down", "up"))
-    for stride in (1, 2, 4):
-        record.wants(Site("cross", "up", 0, stride, 0))
-    record.wants(Site("cross", "mid", 0, 8, 0))
-    assert record.settle(3) == 2
+    sites = [Site("cross", "up", 0, stride, 0) for stride in (1, 2, 4)] + [Site("cross", "mid", 0, 8, 0)]
+    assert record.settle(sites, 3) == 2
     assert record.wants(Site("cross", "up", 0, 2, 0))
     assert not record.wants(Site("cross", "up", 0, 1, 0))
     with pytest.raises(InputError, match="no maps at a stride of 0 or less; it has them at 1, 2, 4"):
-        record.settle(0)
+        record.settle(sites, 0)
 
 
 def test_maps_are_resized() -> None:
@@ -186,11 +184,10 @@ def blend(
         seen[row, 0, 4 * y + x, 1] = 1.0  # the first word
         seen[row, 0, 5, 2] = 1.0  # the second word, at (1, 1)
     record = Record((SOURCE, TARGET))
-    record.wants(SITE)
     record(SITE, seen, moment(rows=(SOURCE, TARGET), latent=(8, 8)))
     words, without = places(read_regions("blend", said), text("a c"), text("b c"))
     window = Window.of([3, 2, 1], start, 1)
-    return LocalBlend(record, SOURCE, TARGET, record.settle(2), words, without, 0.3, 0.3, window)
+    return LocalBlend(record, SOURCE, TARGET, record.settle([SITE], 2), words, without, 0.3, 0.3, window)
 
 
 def spots(mask: Tensor) -> set[tuple[int, int]]:

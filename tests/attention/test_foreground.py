@@ -33,9 +33,8 @@ def call() -> Now:
 def foreground() -> Foreground:
     words, _ = places(read_regions("foreground", "a|b"), text("a c"), text("b c"))
     record = Record((SOURCE, TARGET))
-    record.wants(CROSS)
     return Foreground(
-        record, SOURCE, TARGET, record.settle(2), words, 0.1, lambda site: site.kind == "self", FOLLOWS, ALWAYS
+        record, SOURCE, TARGET, record.settle([CROSS], 2), words, 0.1, lambda site: site.kind == "self", FOLLOWS, ALWAYS
     )  # fmt: skip
 
 

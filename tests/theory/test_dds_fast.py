@@ -251,7 +251,7 @@ def test_a_bank_of_another_model_or_none_at_all_is_refused() -> None:
     bank = replace(method.prepare(finite(), wide()), prior_hash="0123456789")
     with pytest.raises(InputError, match=r"made with model 'finite' \(hash 01234567\)"):
         method(finite(), wide(given={"bank": bank}))
-    with pytest.raises(InputError, match="bank: str is none; `DDSFast.prepare` makes one"):
+    with pytest.raises(InputError, match="bank: str is not a SourceBank; `DDSFast.prepare` makes one"):
         method(finite(), wide(given={"bank": "a file"}))
     with pytest.raises(InputError, match=r"bank: it holds nothing at time 7; its times are"):
         bank.at(7)

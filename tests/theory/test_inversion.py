@@ -207,7 +207,7 @@ def renamed(**changes: Any) -> GaussianPrior:
         ("made at 6 x 4 pixels", {"image": torch.zeros(1, 3, 4, 8, dtype=torch.float64)}),
         ("of another picture", {"image": picture() / 2}),
         ("source prompt 'a', but this edit's is 'b'", {"source": "b"}),
-        ("is none; `scumble invert` makes one", {"given": {"inversion": "cat.inv"}}),
+        ("is not a Inversion; `scumble invert` makes one", {"given": {"inversion": "cat.inv"}}),
     ],
 )
 def test_an_inversion_of_something_else_is_refused(says: str, changes: dict[str, Any]) -> None:

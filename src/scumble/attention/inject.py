@@ -4,7 +4,7 @@ Only the sites that an edit wants are touched; where none needs the maps, attent
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scumble.attention.words import Alignment
-from scumble.core.control import Now, Row, Site, listed
+from scumble.core.control import Now, Row, Site, listed, wanted
 from scumble.core.errors import InputError
 
 Sites = Callable[[Site], bool]
@@ -132,19 +132,17 @@ class Edits:
     def __init__(
         self, *, maps: Sequence[MapEdit] = (), borrow: Sequence[Borrow] = (), features: Sequence[Borrow] = ()
     ):
-        self._sites: set[Site] = set()
         self._maps, self._borrow, self._features = maps, borrow, features
 
     def wants(self, site: Site) -> bool:
-        self._sites.add(site)
-        # A set: every edit is shown every site.
-        return True in {edit.wants(site) for edit in (*self._maps, *self._borrow, *self._features)}
+        return any(edit.wants(site) for edit in (*self._maps, *self._borrow, *self._features))
 
-    def check(self) -> None:
-        """Raises InputError for a named edit that wants none of the sites that `wants` was asked about."""
+    def check(self, sites: Collection[Site]) -> None:
+        """Raises InputError where the network has no site that a named edit wants, or none that any edit wants."""
         for edit in (*self._borrow, *self._features):
-            if edit.called and not any(edit.wants(site) for site in self._sites):
-                raise InputError(f"{edit.called}: not in this network, which has {listed(self._sites)}")
+            if edit.called and not any(edit.wants(site) for site in sites):
+                raise InputError(f"{edit.called}: not in this network, which has {listed(sites)}")
+        wanted(self, sites)
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
         named = {"q": q, "k": k, "v": v}

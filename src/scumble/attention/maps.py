@@ -1,6 +1,6 @@
 """Attention maps as things to look at: which place of the picture attends to which token."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,31 +43,36 @@ def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
 class Record:
     """Sums up the cross attention of named rows, as it is after all edits before it.
 
-    `blocks` choose the sites, and `settle` may narrow them down to those of one stride.
+    `blocks` choose the sites; `stride`, or `settle`, may narrow them down to those of one stride.
     """
 
-    def __init__(self, rows: Collection[Row], *, blocks: Collection[str] = ("down", "mid", "up")):
-        self._rows, self._blocks = tuple(rows), blocks
+    def __init__(
+        self,
+        rows: Collection[Row],
+        *,
+        blocks: Collection[str] = ("down", "mid", "up"),
+        stride: int | None = None,
+    ):
+        self._rows, self._blocks, self._stride = tuple(rows), blocks, stride
         self._sums: dict[tuple[Row, int], Tensor] = {}
         self._heads: dict[tuple[Row, int], int] = {}
-        self._there: set[int] = set()
-        self._stride: int | None = None
         self._call: Now | None = None
 
     def wants(self, site: Site) -> bool:
-        if site.kind != "cross" or site.block not in self._blocks:
-            return False
-        self._there.add(site.stride)
-        return self._stride in (None, site.stride)
+        return self._may(site) and self._stride in (None, site.stride)
 
-    def settle(self, coarsest: int) -> int:
-        """Keep to the coarsest sites whose stride is at most `coarsest`, of those that `wants` was asked about.
+    def _may(self, site: Site) -> bool:
+        return site.kind == "cross" and site.block in self._blocks
+
+    def settle(self, sites: Iterable[Site], coarsest: int) -> int:
+        """Keep to the coarsest of a network's sites whose stride is at most `coarsest`.
 
         Returns their stride; raises InputError where there are none.
         """
-        fine = [stride for stride in self._there if stride <= coarsest]
+        there = {site.stride for site in sites if self._may(site)}
+        fine = [stride for stride in there if stride <= coarsest]
         if not fine:
-            known = ", ".join(map(str, sorted(self._there))) or "none"
+            known = ", ".join(map(str, sorted(there))) or "none"
             raise InputError(
                 f"attention: this model has no maps at a stride of {coarsest} or less; it has them at {known}"
             )

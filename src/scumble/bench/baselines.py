@@ -12,12 +12,12 @@ import torch
 
 from scumble.core.job import Job
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.loops.ddim import ddim
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copy:
+class Copy(Method):
     """The source, untouched: it preserves all and edits nothing."""
 
     paper: ClassVar[Paper] = Paper(title="The source itself", arxiv="none", bibtex="")
@@ -30,7 +30,7 @@ class Copy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resample:
+class Resample(Method):
     """A new picture of the target prompt, from pure noise: it may edit and preserves nothing."""
 
     paper: ClassVar[Paper] = Paper(
@@ -54,7 +54,7 @@ class Resample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ceiling:
+class Ceiling(Method):
     """The codec's picture of the true edit, which the bench hands over as the reference: no editor does better."""
 
     paper: ClassVar[Paper] = Paper(title="The codec's picture of the true edit", arxiv="none", bibtex="")

@@ -136,7 +136,7 @@ def report(prior: Prior, findings: Sequence[Finding]) -> str:
     from scumble.core import machine
     from scumble.editing.passport import placeless, versions
 
-    card, loaded = prior.card, dict(getattr(prior, "loaded", {}))
+    card, loaded = prior.card, dict(prior.loaded)
     device = str(loaded.get("device", "cpu"))
     where = f"{device}, {loaded.get('dtype')}, memory: {', '.join(loaded.get('memory', ())) or 'no setting'}"
     lines = [

@@ -104,7 +104,7 @@ class ExactScore(FinitePrior):
 
         super().__init__(encoded(base, scenes), captions, matches, base.schedule)
         self.card: Card = exact_card(base.card)
-        self.loaded = getattr(base, "loaded", {})
+        self.loaded = base.loaded
 
     def encode(self, image: Image, noise: Noise | None = None) -> Latent:
         return self._base.encode(image, noise)

@@ -190,7 +190,6 @@ class Clocked(Counted):
 
     def __init__(self, prior: Prior):
         super().__init__(prior)
-        self.loaded = getattr(prior, "loaded", {})
         self.seconds = 0.0
 
     def encode(self, image: Image, noise: Noise | None = None) -> Latent:

@@ -88,7 +88,7 @@ class Stages:
         return self._stage(self.reduced.tasks, exact_card(self._prior.card), lambda: ExactScore(self._prior))
 
     def _stage(self, tasks: Tasks, card: Card, make: Callable[[], Prior]) -> Stage:
-        return Stage(tasks=tasks, card=card, loaded=getattr(self._prior, "loaded", {}), make=make)
+        return Stage(tasks=tasks, card=card, loaded=self._prior.loaded, make=make)
 
 
 def framing(contestants: Sequence[Contestant], *, has_truths: bool = True) -> list[Contestant]:

@@ -56,7 +56,7 @@ def command(
             last[:] = [step]
             tell(step)
 
-        made: Artifact = plan.method.prepare(plan.prior, plan.request, on_step)  # pyright: ignore[reportAttributeAccessIssue]
+        made: Artifact = plan.method.prepare(plan.prior, plan.request, on_step)
     artifacts.save(made, out)
     typer.echo(out)
     evaluations = last[0].evaluations if last else 0
@@ -69,7 +69,7 @@ def check_method(recipe: Recipe) -> None:
 
     name = str(recipe.method)
     kind = method_class(name)
-    if not hasattr(kind, "prepare"):
-        able = ", ".join(n for n in method_names() if hasattr(method_class(n), "prepare"))
+    if kind.prepares is None:
+        able = ", ".join(n for n in method_names() if method_class(n).prepares is not None)
         raise InputError(f"--method {name}: it inverts nothing; these do: {able}")
     check_needs(name, replace(kind.needs, target=False, mask=False), recipe)

@@ -7,6 +7,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from scumble.core.errors import InputError
 from scumble.core.types import Time
 
 Row = tuple[str, Literal["null", "text"]]
@@ -47,6 +48,17 @@ def listed(sites: Iterable[Site]) -> str:
     return ", ".join(f"{n} {name}" for name, n in sorted(counted.items()))
 
 
+def wanted(control: "AttentionControl", sites: Iterable[Site]) -> list[Site]:
+    """The sites of a network that a control wants. Raises InputError where it wants none."""
+    sites = list(sites)
+    found = [site for site in sites if control.wants(site)]
+    if not found:
+        raise InputError(
+            f"control: {type(control).__name__} wants no site of this network, which has {listed(sites)}"
+        )
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Now:
     """The moment of a network call: the time it is told, the level x_t stands at, the name of every row.
@@ -70,7 +82,9 @@ class AttentionControl(Protocol):
     """Reads or replaces attention and features. Both hooks may keep the autograd graph of what they see."""
 
     def wants(self, site: Site) -> bool:
-        """Whether attend (attention sites) or feature (the other sites) is to be called at this site."""
+        """Whether attend (attention sites) or feature (the other sites) is to be called at this site. Changes
+        nothing: it may be asked at any time.
+        """
         ...
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 
-from scumble.core.control import AttentionControl
+from scumble.core.control import AttentionControl, Site
 from scumble.core.errors import InputError
 from scumble.core.guidance import guide
 from scumble.core.noise import Noise
@@ -18,6 +18,8 @@ from scumble.core.prior import Card, Denoiser, Prior, Text
 from scumble.core.request import Edit, EditRequest, Method, OnStep, Step, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Image, Latent, Mask, Time
+
+Given = TypeVar("Given")
 
 
 class Counted:
@@ -47,6 +49,13 @@ class Counted:
     def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
         self.rows += len(x_t)
         return self._prior.predict(x_t, t, text, at)
+
+    @property
+    def loaded(self) -> Mapping[str, Any]:
+        return self._prior.loaded
+
+    def sites(self) -> frozenset[Site]:
+        return self._prior.sites()
 
     def control(self, control: AttentionControl) -> AbstractContextManager[None]:
         return self._prior.control(control)
@@ -170,6 +179,13 @@ class Job:
     def guide(self, w: float) -> Denoiser:
         """The guided denoiser of the target prompts."""
         return guide(self.prior, self.text(self.target), self.text(self.negative), w)
+
+    def given(self, name: str, kind: type[Given], remedy: str) -> Given | None:
+        """What the request gives under a name, or None. Raises InputError, with the remedy, for another type."""
+        value = self.request.given.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"{name}: {type(value).__name__} is not a {kind.__name__}; {remedy}")
+        return value
 
     def mask(self, z: Latent) -> Mask | None:
         """The mask on the latent's grid: a cell may change as far as any of its pixels may."""

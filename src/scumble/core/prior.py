@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from scumble.core.control import AttentionControl, Row
+from scumble.core.control import AttentionControl, Row, Site
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.schedule import Schedule
@@ -77,6 +77,15 @@ class Prior(Protocol):
 
         Row i of x_t goes with t[i] and row i of the text. Times live on the CPU.
         """
+        ...
+
+    @property
+    def loaded(self) -> Mapping[str, Any]:
+        """How it was loaded: name, dtype, device, revision, lora, memory; empty if it was made in memory."""
+        ...
+
+    def sites(self) -> frozenset[Site]:
+        """The places that a control can reach; none in a network without attention or features."""
         ...
 
     def control(self, control: AttentionControl) -> AbstractContextManager[None]:

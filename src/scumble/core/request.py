@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, get_args, get_type_hints, runtime_checkable
 
 from jaxtyping import Float
@@ -159,16 +159,6 @@ class Score(Protocol):
 
 
 @runtime_checkable
-class Method(Protocol):
-    """One paper: a frozen, keyword-only dataclass of hyper-parameters. Data arrives as arguments."""
-
-    paper: ClassVar[Paper]
-    needs: ClassVar[Needs]
-
-    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit: ...
-
-
-@runtime_checkable
 class Artifact(Protocol):
     """The costly first half of an edit as a value: an inversion, tuned weights, an edit direction.
 
@@ -187,10 +177,33 @@ class Artifact(Protocol):
 
 
 @runtime_checkable
-class Preparing(Method, Protocol):
-    """A method with a first half of its own. It takes the artifact from `request.given`, or makes it itself."""
+class Method(Protocol):
+    """One paper: a frozen, keyword-only dataclass of hyper-parameters that derives from this. Data arrives as
+    arguments.
 
-    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Artifact: ...
+    `paper`, `needs`: every method states them; the rest has defaults. `identity`: equal prompts leave the picture
+    as it is. `forms`: what an edit can be made as ("latent", "lut": see `scumble.forms`). `prepares`: the artifact
+    that `prepare` makes, None for a method of one part. `shares`: artifacts that edits of the same picture can
+    reuse -> the fields that decide them; the source prompt and the seed always do.
+    """
+
+    paper: ClassVar[Paper]
+    needs: ClassVar[Needs]
+    identity: ClassVar[bool] = False
+    forms: ClassVar[tuple[str, ...]] = ("latent",)
+    prepares: ClassVar[type[Artifact] | None] = None
+    shares: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+
+    def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Artifact:
+        """The costly first half of an edit, for `EditRequest.given` of later ones.
+
+        Raises InputError where `prepares` is None.
+        """
+        raise InputError(f"prepare: {type(self).__name__} has no first half to keep; edit with it")
+
+    def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
+        """The edit. It takes artifacts from `request.given`, or makes them itself."""
+        ...
 
 
 def pull(x: Tensor, grad: Tensor) -> Tensor:

@@ -41,8 +41,15 @@ def method_class(name: str) -> type[Any]:
         plugged = entry_points(group="scumble.methods", name=name)
         return next(iter(plugged)).load() if plugged and name not in methods.METHODS else methods.get(name)
     kind = getattr(_run(Path(file)), attribute, None)
-    if not (isinstance(kind, type) and is_dataclass(kind) and callable(kind) and hasattr(kind, "needs")):
-        raise InputError(f"method {name}: {file} has no method {attribute}, a dataclass with paper and needs")
+    from scumble.core.request import Method  # imports torch, so only now
+
+    if not (
+        isinstance(kind, type) and is_dataclass(kind) and Method in kind.__mro__ and hasattr(kind, "needs")
+    ):
+        raise InputError(
+            f"method {name}: {file} has no method {attribute}, a dataclass that derives from "
+            "scumble.core.request.Method, with paper and needs"
+        )
     return kind
 
 
@@ -85,7 +92,7 @@ def check_settings(method: str | Method, kind: type[Any], settings: Mapping[str,
 
 def check_form(method: str, kind: type[Any], form: str) -> None:
     """Raises InputError where a method cannot edit in that form (see `scumble.forms`)."""
-    if form not in getattr(kind, "forms", ("latent",)):
+    if form not in kind.forms:
         raise InputError(
             f"form: {method} edits latents only; {form!r} is for methods that descend, such as dds"
         )

@@ -79,7 +79,7 @@ def _file(picture: Any) -> dict[str, Any]:
 
 
 def _model(prior: Prior) -> dict[str, Any]:
-    card, loaded = prior.card, getattr(prior, "loaded", {})
+    card, loaded = prior.card, prior.loaded
     return {
         "name": placeless(str(loaded.get("name", card.id))),
         "id": card.id,

@@ -143,7 +143,7 @@ class Plan:
     @property
     def loaded(self) -> Mapping[str, Any]:
         """What is known of how the model was loaded: name, dtype, device, revision, lora, memory."""
-        return getattr(self.prior, "loaded", {})
+        return self.prior.loaded
 
     def __call__(self, on_step: OnStep | None = None, shared: Shared | None = None) -> Edit:
         """Makes the edit. It takes from `shared`, and leaves there, what edits of the same picture can reuse."""
@@ -179,7 +179,7 @@ class Plan:
 
     def _shares(self) -> dict[str, Hashable]:
         """What the method would share with other edits of this picture: its name -> all that decides it."""
-        told: Mapping[str, Sequence[str]] = getattr(self.method, "shares", {})
+        told: Mapping[str, Sequence[str]] = self.method.shares
         return {
             name: (name, type(self.method), *(getattr(self.method, field) for field in fields),
                    self.request.source, self.request.seed)

@@ -145,7 +145,7 @@ def check_output(out: Path, image: Picture) -> None:
 def check_model(prior: Prior, told: Passport, picture: Path) -> None:
     """Raises InputError for another model, or other LoRAs, than the picture was made with."""
     model = told["model"]
-    added = [each["sha256"] for each in getattr(prior, "loaded", {}).get("lora", [])]
+    added = [each["sha256"] for each in prior.loaded.get("lora", [])]
     for what, now, then in [
         ("model", prior.card.hash, model["hash"]),
         ("lora", ", ".join(added) or "none", ", ".join(each["sha256"] for each in model["lora"]) or "none"),

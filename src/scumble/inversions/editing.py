@@ -33,14 +33,12 @@ def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[
     Where there is no picture yet it is noise alone: see `drawn`.
     Raises InputError where the one given was made for something else.
     """
-    given = job.request.given.get("inversion")
+    given = job.given("inversion", Inversion, "`scumble invert` makes one")
     if given is None and job.request.image is None:
         return drawn(job, inverter.steps), job.watch(0, then)
     if given is None:
         made = length(inverter, job)
         return inverter(job, made + then), job.watch(made, made + then)
-    if not isinstance(given, Inversion):
-        raise InputError(f"inversion: {type(given).__name__} is none; `scumble invert` makes one")
     pairs = inverter.pairs(job.prior.schedule)
     if len(given.pairs) > len(pairs):  # one that goes on further up
         given = given.skip(len(given.pairs) - len(pairs))

@@ -33,11 +33,7 @@ def side_by_side(
     `shown`: the source's branch is there to be looked at only, on its chain at every step and not guided.
     """
     n = len(texts["source"])
-    try:
-        with job.prior.control(control):  # which shows it the network's sites, before anything is done
-            pass
-    finally:
-        control.check()
+    control.check(job.prior.sites())  # before anything costly is done
     moves = len(inverter.pairs(job.prior.schedule))
     inversion, watch = begin(job, inverter, guidance=w, then=moves)
     nulls = {role: inversion.null(job.text(job.negative, len(text))) for role, text in texts.items()}

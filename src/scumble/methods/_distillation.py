@@ -3,11 +3,11 @@ checks, and the descent itself. Each of them is a score and its defaults.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from scumble.core.errors import InputError
 from scumble.core.job import Job
-from scumble.core.request import Edit, Painting, Parametrization, Score, param, validate
+from scumble.core.request import Edit, Method, Painting, Parametrization, Score, param, validate
 from scumble.core.types import Latent
 from scumble.loops.descend import Itself, Uniform, descend
 from scumble.loops.optimizers import OPTIMIZERS
@@ -19,7 +19,7 @@ def optimizer(default: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distillation:
+class Distillation(Method):
     """The defaults are those of the DDS authors' notebook. `forms`: what an edit by it can be made as."""
 
     forms: ClassVar[tuple[str, ...]] = ("latent", "lut")
@@ -42,7 +42,7 @@ class Distillation:
         T = job.prior.schedule.T
         if self.t_high > T:
             raise InputError(f"t_high: {self.t_high} is beyond this model's {T} times; give at most {T}")
-        g = cast(Parametrization, job.request.given.get("parametrization", Itself()))
+        g = job.given("parametrization", Parametrization, "give one of scumble.forms") or Itself()
         theta = descend(
             score,
             x,

@@ -9,13 +9,13 @@ import torch
 
 from scumble.artifacts.inversion import Inversion
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.inversions import DDIMInverter, prepare, resample, told
 from scumble.loops.invert import Told
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDIMInversion:
+class DDIMInversion(Method):
     """The plainest editor of a real picture, and the baseline that the better inversions mend."""
 
     paper: ClassVar[Paper] = Paper(
@@ -33,6 +33,7 @@ class DDIMInversion:
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on the way down; 1 is none")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 
@@ -12,8 +12,10 @@ from scumble.core.grids import pairs
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import (
+    Artifact,
     Edit,
     EditRequest,
+    Method,
     Needs,
     OnStep,
     Painting,
@@ -29,7 +31,7 @@ from scumble.scores.split import SplitScore
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDSFast:
+class DDSFast(Method):
     """DDS in an eleventh of its evaluations.
 
     Times fall from `strength`, every step as long as the noise-to-signal ratio it covers (`Descending`). Guidance
@@ -53,6 +55,7 @@ class DDSFast:
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)
+    prepares: ClassVar[type[Artifact] | None] = SourceBank
     identity: ClassVar[bool] = True
     forms: ClassVar[tuple[str, ...]] = ("latent", "lut")
     shares: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -110,7 +113,7 @@ class DDSFast:
             focus=self.focus,
             bank=bank.at,
         )
-        g = cast(Parametrization, request.given.get("parametrization", Itself()))
+        g = job.given("parametrization", Parametrization, "give one of scumble.forms") or Itself()
         steps, mask = Repeated(plan, self.repeats), job.mask(z)
         theta = descend(score, job.spread(z), steps, job.noise, mask=mask, g=g, on_step=job.watch())
         made = {"theta": theta, "bank": bank}
@@ -142,11 +145,9 @@ class DDSFast:
 
     def _bank(self, job: Job, z: Latent, plan: Descending) -> SourceBank:
         """The one given, or made now."""
-        given, request = job.request.given.get("bank"), job.request
+        request, given = job.request, job.given("bank", SourceBank, "`DDSFast.prepare` makes one")
         if given is None:
             return fill(job, z, plan.times, self.n_avg, antithetic=self.antithetic)
-        if not isinstance(given, SourceBank):
-            raise InputError(f"bank: {type(given).__name__} is none; `DDSFast.prepare` makes one")
         card, image, source = job.prior.card, job.image, job.source
         given.check(card, image, source, request.seed, plan.times, self.n_avg, self.antithetic)
         return given.to(z.device)

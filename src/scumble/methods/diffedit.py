@@ -13,14 +13,25 @@ from scumble.core.guidance import guide, guide_branches
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, Watch, param, validate
+from scumble.core.request import (
+    Artifact,
+    Edit,
+    EditRequest,
+    Method,
+    Needs,
+    OnStep,
+    Paper,
+    Watch,
+    param,
+    validate,
+)
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Mask
 from scumble.inversions import DDIMInverter, begin, prepare, replay
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffEdit:
+class DiffEdit(Method):
     """A mask from the difference of two noise estimates; inside it is redrawn, outside stands the inversion."""
 
     paper: ClassVar[Paper] = Paper(
@@ -43,6 +54,7 @@ class DiffEdit:
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=20, help="steps of the whole way from noise")
     strength: float = param(

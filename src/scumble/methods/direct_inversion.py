@@ -10,14 +10,14 @@ from scumble.core.guidance import guide_branches
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent
 from scumble.inversions import DirectInverter, begin, prepare, replay, told
 from scumble.loops.invert import Told
 
 
 @dataclass(frozen=True, kw_only=True)
-class DirectInversion:
+class DirectInversion(Method):
     """Two branches from one noise; by what the source's is put right, the target's moves along."""
 
     paper: ClassVar[Paper] = Paper(
@@ -38,6 +38,7 @@ class DirectInversion:
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
     identity: ClassVar[bool] = True  # equal prompts leave the picture as it is
 
     steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")

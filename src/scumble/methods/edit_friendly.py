@@ -11,7 +11,7 @@ from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent
 from scumble.inversions import EditFriendlyInverter, prepare, resample
 from scumble.loops.descend import check_finite
@@ -20,7 +20,7 @@ from scumble.scores.branches import Branches
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditFriendly:
+class EditFriendly(Method):
     """The source is noised to every level on its own; what a DDPM step would have to add to lead from one to the
     next is its noise map, and the edit adds the same.
 
@@ -45,6 +45,7 @@ class EditFriendly:
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     strength: float = param(
         0.64, ge=0, le=1, try_=0.9, help="how far up to start: 1 less the share of steps the paper skips"

@@ -11,7 +11,7 @@ from scumble.core.grids import pairs
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair
 from scumble.loops import steps
@@ -21,7 +21,7 @@ from scumble.scores.branches import Branches
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowEdit:
+class FlowEdit(Method):
     """No inversion: at every level the source is noised afresh, and the edit is what the two prompts' flows
     differ by.
 

@@ -14,20 +14,22 @@ from scumble.artifacts.inversion import Inversion
 from scumble.attention.inject import Edits
 from scumble.attention.maps import Record
 from scumble.attention.masks import concept_mask, guidance_mask
-from scumble.core.control import Row
+from scumble.core.control import TARGET_NULL, Row
 from scumble.core.errors import InputError
 from scumble.core.guidance import guide
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Panel, Prior, Text
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Mask, Pair, Time
 from scumble.inversions import EditFriendlyInverter, begin, prepare, replay
 
+BLOCKS = ("down", "up")  # whose cross-attention says where a concept is
+
 
 @dataclass(frozen=True, kw_only=True)
-class LEDITSpp:
+class LEDITSpp(Method):
     """Concepts, "a tiger; -a cat", on the source's own noise, each masked by its attention and its guidance."""
 
     paper: ClassVar[Paper] = Paper(
@@ -50,6 +52,7 @@ class LEDITSpp:
         ),
     )
     needs: ClassVar[Needs] = Needs(control=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(30, ge=1, try_=6, help="steps taken")
     skip: float = param(
@@ -197,25 +200,19 @@ class Look:
     def __init__(self, job: Job, texts: Sequence[Text]):
         self.texts, self._prior = texts, job.prior
         self._names: list[Row] = [(f"concept {c}", "text") for c in range(len(texts))]
-        record = self._record()
-        with self._prior.control(Edits(maps=[record])):
-            self._stride = record.settle(4)  # 16 x 16 on a latent of 64, or the coarsest there is up to that
-
-    def _record(self) -> Record:
-        return Record(self._names, blocks=("down", "up"))
+        # 16 x 16 on a latent of 64, or the coarsest there is up to that
+        self._stride = Record(self._names, blocks=BLOCKS).settle(job.prior.sites(), 4)
 
     def __call__(
         self, x_t: Latent, t: Time, null: Text, at: Time | None
     ) -> tuple[Latent, list[Latent], list[Tensor]]:
         """eps of the null text, eps of the concepts, their maps (rows, L, h, w)."""
-        nothing: Row = ("target", "null")
-        panel = Panel({nothing: null, **dict(zip(self._names, self.texts, strict=True))})
-        record = self._record()
+        panel = Panel({TARGET_NULL: null, **dict(zip(self._names, self.texts, strict=True))})
+        record = Record(self._names, blocks=BLOCKS, stride=self._stride)
         with self._prior.control(Edits(maps=[record])):
-            record.settle(self._stride)
-            p = panel.ask(self._prior, dict.fromkeys([nothing, *self._names], x_t), t, at)
+            p = panel.ask(self._prior, dict.fromkeys([TARGET_NULL, *self._names], x_t), t, at)
         return (
-            p[nothing].eps,
+            p[TARGET_NULL].eps,
             [p[n].eps for n in self._names],
             [record.at(n, self._stride) for n in self._names],
         )

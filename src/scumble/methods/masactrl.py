@@ -18,7 +18,7 @@ from scumble.core.control import SOURCE, SOURCE_NULL, TARGET, TARGET_NULL, Site
 from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.prior import Prior, Text
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.inversions import KINDS, Inverter, prepare
 from scumble.methods._branches import kept, side_by_side
 
@@ -26,7 +26,7 @@ FOLLOWS: tuple[Follow, ...] = ((TARGET_NULL, SOURCE_NULL), (TARGET, SOURCE))
 
 
 @dataclass(frozen=True, kw_only=True)
-class MasaCtrl:
+class MasaCtrl(Method):
     """Mutual self-attention, of painted pictures (no image, a size) and, inverted, of real ones."""
 
     paper: ClassVar[Paper] = Paper(
@@ -48,6 +48,7 @@ class MasaCtrl:
         ),
     )
     needs: ClassVar[Needs] = Needs(image=False, target=True, control=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=7, help="sampling steps, and as many to invert a real picture")
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
@@ -114,8 +115,7 @@ class MasaCtrl:
     def _foreground(self, job: Job, texts: Mapping[str, Text], window: Window) -> Foreground:
         words, _ = places(read_regions("foreground", self.foreground), texts["source"], texts["target"])
         record = Record((SOURCE, TARGET))
-        with job.prior.control(Edits(maps=[record])):  # which shows the network's sites
-            stride = record.settle(self.foreground_stride)
+        stride = record.settle(job.prior.sites(), self.foreground_stride)
         return Foreground(
             record, SOURCE, TARGET, stride, words, self.foreground_threshold, self._shared, FOLLOWS, window
         )

@@ -7,13 +7,13 @@ import torch
 
 from scumble.artifacts.inversion import Inversion
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.inversions import NPIInverter, prepare, resample, told
 from scumble.loops.invert import Told
 
 
 @dataclass(frozen=True, kw_only=True)
-class NPI:
+class NPI(Method):
     """The source prompt takes the place of the null text, so guidance has nothing to add to the source."""
 
     paper: ClassVar[Paper] = Paper(
@@ -30,6 +30,7 @@ class NPI:
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
     guidance: float = param(

@@ -8,14 +8,14 @@ import torch
 from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.inversions import NullTextInverter, prepare, resample, told
 from scumble.loops.invert import Told
 from scumble.tuning.null_text import Tuning
 
 
 @dataclass(frozen=True, kw_only=True)
-class NullText:
+class NullText(Method):
     """Real pictures for editors that guide; alone it samples again with the target prompt."""
 
     paper: ClassVar[Paper] = Paper(
@@ -35,6 +35,7 @@ class NullText:
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=3, help="steps up to noise, and as many down")
     guidance: float = param(

@@ -3,7 +3,7 @@ source's attention maps, which say where things are.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -15,19 +15,19 @@ from scumble.attention.blend import LocalBlend, places
 from scumble.attention.inject import Borrow, Edits, Inject, Window
 from scumble.attention.maps import Record
 from scumble.attention.words import Kind, align, factors, read_factors, read_regions, read_windows
-from scumble.core.control import SOURCE, TARGET
+from scumble.core.control import SOURCE, TARGET, Site
 from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, Text
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent, Pair
 from scumble.inversions import KINDS, Inverter, prepare
 from scumble.methods._branches import kept, side_by_side
 
 
 @dataclass(frozen=True, kw_only=True)
-class P2P:
+class P2P(Method):
     """Replace, refine or reweight: of painted pictures (no image, a size) and, inverted, of real ones."""
 
     paper: ClassVar[Paper] = Paper(
@@ -51,6 +51,7 @@ class P2P:
         ),
     )
     needs: ClassVar[Needs] = Needs(image=False, source=True, target=True, control=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     edit: str = param(
         "refine",
@@ -140,8 +141,7 @@ class P2P:
         records = [r for r, wanted in ((blended, self.blend), (seen, "attention" in request.keep)) if wanted]
         control, blend = self._control(texts, pairs, records), None
         if self.blend:
-            with job.prior.control(control):  # which shows the network's sites
-                blend = self._blend(texts, pairs, blended)
+            blend = self._blend(texts, pairs, blended, job.prior.sites())
 
         def each(x: Latent, p: Prediction, t: float, s: float) -> Latent:
             return x if blend is None else blend(x, t)
@@ -184,11 +184,13 @@ class P2P:
             window = window.replaced(factors(target, {word: 1.0}, 0.0), Window.of(times, start, end))
         return window
 
-    def _blend(self, texts: Mapping[str, Text], pairs: Sequence[Pair], record: Record) -> LocalBlend:
+    def _blend(
+        self, texts: Mapping[str, Text], pairs: Sequence[Pair], record: Record, sites: Collection[Site]
+    ) -> LocalBlend:
         words, without = places(read_regions("blend", self.blend), texts["source"], texts["target"])
         return LocalBlend(
             record=record,
-            stride=record.settle(self.blend_stride),
+            stride=record.settle(sites, self.blend_stride),
             source=SOURCE,
             target=TARGET,
             words=words,

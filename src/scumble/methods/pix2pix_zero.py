@@ -17,14 +17,14 @@ from scumble.core.guidance import Branch, branch
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Prior, Text, ask
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent, Time
 from scumble.inversions import RegularisedInverter, begin, prepare, replay
 from scumble.loops.regularise import Regularisation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pix2PixZero:
+class Pix2PixZero(Method):
     """Before each step, a gradient step on the state draws the edit's cross-attention to the caption's."""
 
     paper: ClassVar[Paper] = Paper(
@@ -48,6 +48,7 @@ class Pix2PixZero:
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, gradient=True, control=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=4, help="steps up to noise, and as many down")
     guidance: float = param(5.0, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
@@ -113,15 +114,12 @@ class Pix2PixZero:
 
     def _texts(self, job: Job) -> tuple[Text, Text]:
         """The caption, and the caption moved along the direction, in the rows of the targets."""
-        source, given = job.text(job.source, job.sources), job.request.given.get("direction")
+        source = job.text(job.source, job.sources)
+        given = job.given("direction", Direction, "give a scumble.artifacts.direction.Direction")
         if given is None:
             if not any(job.target):
                 raise InputError("target: missing; say what the picture shall show, or give a direction")
             return source, job.text(job.target)
-        if not isinstance(given, Direction):
-            raise InputError(
-                f"direction: {type(given).__name__} is none; give a scumble.artifacts.direction.Direction"
-            )
         caption = job.text(job.source)
         return source, replace(caption, tokens=caption.tokens + given.tokens(job.prior).to(caption.tokens))
 

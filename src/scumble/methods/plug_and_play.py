@@ -13,7 +13,7 @@ from scumble.attention.maps import Record
 from scumble.core.control import SOURCE, TARGET, TARGET_NULL
 from scumble.core.job import Job
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.inversions import DDIMInverter, prepare
 from scumble.methods._branches import kept, side_by_side
 
@@ -21,7 +21,7 @@ FOLLOWS: tuple[Follow, ...] = ((TARGET_NULL, SOURCE), (TARGET, SOURCE))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlugAndPlay:
+class PlugAndPlay(Method):
     """Text-driven translation of a real picture: its structure stays, all else may become something new."""
 
     paper: ClassVar[Paper] = Paper(
@@ -39,6 +39,7 @@ class PlugAndPlay:
         ),
     )
     needs: ClassVar[Needs] = Needs(target=True, control=True)
+    prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on the way down; 1 is none")

@@ -11,7 +11,7 @@ import torch
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.core.schedule import Schedule, Variance
 from scumble.core.types import Latent, Mask, Pair
 from scumble.loops.ddim import ddim
@@ -19,7 +19,7 @@ from scumble.loops.ddpm import ddpm
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDEdit:
+class SDEdit(Method):
     """Noise and denoise; with a mask, the kept region stands at the level of the rest (Algorithm 2)."""
 
     paper: ClassVar[Paper] = Paper(

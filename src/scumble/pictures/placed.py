@@ -99,7 +99,7 @@ class Placed:
     def _asking(self) -> Iterator[None]:
         import torch
 
-        with torch.no_grad(), limits(getattr(self.prior, "loaded", {}).get("device", "cpu")):
+        with torch.no_grad(), limits(self.prior.loaded.get("device", "cpu")):
             yield
 
     # The way back

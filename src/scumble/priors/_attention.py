@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from scumble.core.control import AttentionControl, Kind, Now, Site, listed
+from scumble.core.control import AttentionControl, Kind, Now, Site, listed, wanted
 from scumble.core.errors import InputError
 
 
@@ -59,14 +59,11 @@ def installed(network: nn.Module, control: AttentionControl) -> Iterator[Bridge]
     Raises InputError if the control wants none of the network's sites.
     """
     places = sites(network)
-    wanted = {site: module for site, module in places.items() if control.wants(site)}
-    if not wanted:
-        raise InputError(
-            f"control: {type(control).__name__} wants no site of this network, which has {listed(places)}"
-        )
-    bridge = Bridge(control, wanted)
+    chosen = wanted(control, places)
+    bridge = Bridge(control, chosen)
     with ExitStack() as restore:
-        for site, module in wanted.items():
+        for site in chosen:
+            module = places[site]
             if site.kind in ("self", "cross"):
                 restore.callback(module.set_processor, module.processor)
                 module.set_processor(_Processor(site, bridge))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import torch
+from torch import nn
 
 from scumble.core.errors import InputError
 from scumble.core.prior import Card
@@ -31,12 +34,12 @@ def read_card(folder: Folder, loras: Sequence[LoRA] = ()) -> Card:
     for name in ("words", "capabilities"):
         if fields.get(name) is not None:
             fields[name] = frozenset(fields[name])
-    digest = folder.digest()
+    content = folder.digest()
     if loras:
-        parts = [digest, *(f"{lora.sha256} {lora.weight}" for lora in loras)]
-        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        parts = [content, *(f"{lora.sha256} {lora.weight}" for lora in loras)]
+        content = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     try:
-        return Card(**{**fields, "hash": digest})
+        return Card(**{**fields, "hash": content})
     except TypeError as error:
         raise InputError(f"model '{folder.name}': card.json does not describe a model ({error}).") from error
 
@@ -71,6 +74,16 @@ def differentiable(network: Any) -> bool:
         weight.is_floating_point() for weight in network.parameters()
     )
     return not quantised and not any(getattr(hook, "offload", False) for hook in hooks)
+
+
+def digest(modules: Iterator[nn.Module]) -> str:
+    """sha256 over the names, types, shapes and bytes of all weights in memory, in hexadecimal."""
+    total = hashlib.sha256()
+    for i, module in enumerate(modules):
+        for name, weight in module.state_dict().items():
+            total.update(f"{i}\0{name}\0{weight.dtype}\0{tuple(weight.shape)}\n".encode())
+            total.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
 
 
 def _side(unet: Config) -> int:

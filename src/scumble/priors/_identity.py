@@ -1,16 +1,23 @@
 """What priors without a codec share: the picture is the latent."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
 
-from scumble.core.control import AttentionControl
+from scumble.core.control import AttentionControl, Site
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.types import Image, Latent
 
 
 class IdentityCodec:
-    """Encodes and decodes by doing nothing, and has no attention to control."""
+    """Encodes and decodes by doing nothing, has no attention to control, and was loaded from nowhere."""
+
+    loaded: Mapping[str, Any] = MappingProxyType({})
+
+    def sites(self) -> frozenset[Site]:
+        return frozenset()
 
     def encode(self, image: Image, noise: Noise | None = None) -> Latent:
         return image

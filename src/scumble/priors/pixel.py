@@ -31,7 +31,6 @@ class PixelPrior(IdentityCodec):
         self, network: Network, schedule: Schedule, card: Card, weights: Mapping[str, Tensor] | None = None
     ):
         self.schedule, self.card = schedule, card
-        self.loaded: Mapping[str, object] = {}  # how load_prior came by it
         self._network, self._weights = network, dict(weights or {})
 
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,16 +13,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from scumble.core.control import AttentionControl, Now
+from scumble.core.control import AttentionControl, Now, Site
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Card, Text
 from scumble.core.types import Image, Latent, Time
-from scumble.priors._attention import Bridge, installed
-from scumble.priors._card import differentiable, latent_card, read_card
+from scumble.priors._attention import Bridge, installed, sites
+from scumble.priors._card import differentiable, digest, latent_card, read_card
 from scumble.priors._find import find
 from scumble.priors._folder import SCOPE, Folder, refuse_unet
 from scumble.priors._lora import LoRA
@@ -52,7 +51,7 @@ class StableDiffusionPrior:
         """The components as they are, sharing `desk`; `card` is called when first needed: hashing takes time."""
         self.schedule = from_scheduler(scheduler)
         self.device = desk.device
-        self.loaded: Mapping[str, object] = {}  # how load_prior came by it
+        self.loaded: Mapping[str, Any] = {}  # how load_prior came by it
         self._desk = desk
         self._unet, self._vae, self._text_encoder, self._tokenizer = unet, vae, text_encoder, tokenizer
         self._card = cache(card)
@@ -128,7 +127,7 @@ class StableDiffusionPrior:
             modules = (parts[part] for part in ("unet", "vae", "text_encoder"))
             id = str(getattr(pipe, "name_or_path", "") or name).replace("\\", "/").rstrip("/")
             id = id if re.fullmatch(r"[\w.-]+/[\w.-]+", id) else id.rpartition("/")[2]
-            return Card(id=id, hash=_digest(modules), **latent_card(unet, vae))
+            return Card(id=id, hash=digest(modules), **latent_card(unet, vae))
 
         # With offloading hooks the weights are elsewhere between calls; the pipeline knows where they run.
         device = getattr(pipe, "_execution_device", parts["unet"].device)
@@ -248,6 +247,10 @@ class StableDiffusionPrior:
             out = [self._unet(*row, return_dict=False)[0] for row in rows]
         return (out[0] if len(out) == 1 else torch.cat(out)).to(x_t.dtype)
 
+    def sites(self) -> frozenset[Site]:
+        """The places that a control can reach."""
+        return frozenset(sites(self._unet))
+
     @contextmanager
     def control(self, control: AttentionControl) -> Iterator[None]:
         """Installs a control for the calls inside; afterwards processors and hooks are as before, always.
@@ -287,13 +290,3 @@ def _warn_of_cut(prompt: str, start: int, limit: int) -> None:
         UserWarning,
         stacklevel=3,
     )
-
-
-def _digest(modules: Iterator[nn.Module]) -> str:
-    """sha256 over the names, types, shapes and bytes of all weights in memory, in hexadecimal."""
-    total = hashlib.sha256()
-    for i, module in enumerate(modules):
-        for name, weight in module.state_dict().items():
-            total.update(f"{i}\0{name}\0{weight.dtype}\0{tuple(weight.shape)}\n".encode())
-            total.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()

@@ -265,7 +265,7 @@ class Watched(Counted):
 
     def __init__(self, prior: Prior, tell: Tell):
         super().__init__(prior)
-        self.loaded: Mapping[str, Any] = getattr(prior, "loaded", {})
+        self.loaded: Mapping[str, Any] = prior.loaded
         self._tell = tell
 
     def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:

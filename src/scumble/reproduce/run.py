@@ -54,7 +54,7 @@ class Run:
     def settings(self, experiment: Experiment) -> dict[str, Any]:
         """All that decides what comes out."""
         prior, material = self.material.prior, self.material
-        loaded: Mapping[str, Any] = getattr(prior, "loaded", {})
+        loaded: Mapping[str, Any] = prior.loaded
         found = {name: version for name, version in versions().items() if name in VERSIONS}
         told = {
             **{name: plain(value) for name, value in asdict(experiment).items()},
