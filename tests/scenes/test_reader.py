@@ -1,6 +1,5 @@
 """The picture parser: what it reads off clean and degraded renders, and when it says that it is unsure."""
 
-import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -92,7 +91,7 @@ def test_offsets_fits_and_residual_are_exact_on_a_clean_render():
     assert reading.clear
 
 
-def test_odd_sizes_places_and_colours_are_read_as_the_nearest_named_ones(monkeypatch: pytest.MonkeyPatch):
+def test_odd_sizes_places_and_colours_are_read_as_the_nearest_named_ones():
     scene = Scene(
         things=(
             Thing(shape="heart", colour="red", size="medium", place="left", dx=-0.06, dy=0.05),
@@ -104,11 +103,8 @@ def test_odd_sizes_places_and_colours_are_read_as_the_nearest_named_ones(monkeyp
     )
     off = {name: tuple(np.clip(np.add(rgb, (-12, 9, 12)), 0, 255)) for name, rgb in PALETTE.items()}
     for factor in (0.9, 1.12):
-        other = {name: radius * factor for name, radius in SIZES.items()}
-        with monkeypatch.context() as patch:
-            for module in ("render", "world"):  # by name: scumble.scenes.render is the function
-                patch.setattr(sys.modules[f"scumble.scenes.{module}"], "SIZES", other)
-            pixels = render(scene, 128, palette=off)
+        things = tuple(replace(t, radius=SIZES[t.size] * factor) for t in scene.things)
+        pixels = render(replace(scene, things=things), 128, palette=off)
         reading = read_picture(pixels)
         assert mistakes(scene, reading.scene) == ()
         assert reading.clear

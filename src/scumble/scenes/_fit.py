@@ -7,13 +7,27 @@ every ink. The best few candidates are moved and scaled by Gauss-Newton steps, t
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from ._parts import Labels, grown
 from .render import SHAPE, Field, coverage, textured
-from .world import COLOURS, SHAPES, TEXTURES, Thing
+from .wide import KNOWN_AS
+from .world import COLOURS, RGB, SHAPES, TEXTURES, Thing
+
+INKS: tuple[tuple[str, RGB], ...] = (
+    *COLOURS.items(),
+    *((name, rgb) for name, known in KNOWN_AS.items() for rgb in known),
+)
+"""Colours with their names, the canonical ones first."""
+
+
+GRAINS = (0.095, 0.12, 0.132, 0.145, 0.158)
+"""Distances between stripes or dots that are tried where the canonical one leaves a part unexplained."""
+
+UNEXPLAINED = 0.04
 
 
 class View(NamedTuple):
@@ -21,7 +35,7 @@ class View(NamedTuple):
 
     pixels: Field  # (h, w, 3)
     ground: Field  # (h, w, 3)
-    inks: Field  # (8, 3), in the order of COLOURS
+    inks: Field  # (n, 3), in the order of INKS
     white: Field  # (3,)
 
 
@@ -65,6 +79,9 @@ def best_fit(view: View, labels: Labels, part: int) -> tuple[Guess, float]:
     guesses.sort()
     close = [g for g in guesses if g.error < 4 * guesses[0].error][:3]
     best = min(_refined(patch, g) for g in close)
+    if best.error > UNEXPLAINED * patch.contrast:  # the wide world has coarser textures, too
+        others = {shape for _, shape, *_ in close}
+        best = min(best, *(_best(patch, s, best.pose, grains=GRAINS) for s in sorted(others)))
     return best, max(1 - best.error / patch.contrast, 0.0)
 
 
@@ -106,14 +123,14 @@ def _distance(patch: _Patch, shape: str, pose: Pose) -> tuple[Field, Field, Fiel
 
 
 def _painted(
-    patch: _Patch, cover: Field, distance: Field, x: Field, y: Field, texture: str
+    patch: _Patch, cover: Field, distance: Field, x: Field, y: Field, texture: str, grain: float | None = None
 ) -> tuple[Field, Field]:
     """(w, base) such that w * ink + base is what the object adds to the background: (h, w), (h, w, 3)."""
     base = -cover[..., None] * patch.ground
     if texture == "plain":
         return cover, base
     # painted in an ink whose channels are 0 and 1, a texture shows what it takes of ink and of white
-    thing = Thing(shape="circle", colour="red", texture=texture)
+    thing = Thing(shape="circle", colour="red", texture=texture, grain=grain)
     probe = textured(thing, distance, x, y, patch.unit, {"red": (0.0, 1.0, 0.0)})
     ink: Field = probe[..., 1] - probe[..., 0]
     white: Field = probe[..., 0] / 255
@@ -122,13 +139,15 @@ def _painted(
     return cover * ink, base
 
 
-def _best(patch: _Patch, shape: str, pose: Pose, blur: int = 0) -> Guess:
+def _best(
+    patch: _Patch, shape: str, pose: Pose, blur: int = 0, grains: tuple[float | None, ...] = (None,)
+) -> Guess:
     """The texture and colour with which a shape at a pose, blurred so many times, explains the patch best."""
     distance, x, y = _distance(patch, shape, pose)
     cover = coverage(distance)
     guesses: list[Guess] = []
-    for texture in TEXTURES:
-        w, base = _painted(patch, cover, distance, x, y, texture)
+    for texture, grain in product(TEXTURES, grains):
+        w, base = _painted(patch, cover, distance, x, y, texture, grain)
         for _ in range(blur):
             w, base = _blurred(w), _blurred(base)
         rest, weights = (patch.pixels - base).reshape(-1, 3), w.ravel()
@@ -138,7 +157,7 @@ def _best(patch: _Patch, shape: str, pose: Pose, blur: int = 0) -> Guess:
             + np.sum(patch.inks**2, axis=1) * (weights @ weights)
         )
         best = int(errors.argmin())
-        guesses.append(Guess(float(errors[best]), shape, texture, tuple(COLOURS)[best], pose))
+        guesses.append(Guess(float(errors[best]), shape, texture, INKS[best][0], pose))
     return min(guesses)
 
 

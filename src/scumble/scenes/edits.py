@@ -99,7 +99,7 @@ def _with(scene: Scene, i: int, thing: Thing) -> Scene:
 def _recolour(scene: Scene, rng: np.random.Generator) -> Change:
     i, thing, name = _one(scene, rng)
     colour = _another(rng, tuple(COLOURS), thing.colour)
-    return [_with(scene, i, replace(thing, colour=colour))], f"make {name} {colour}"
+    return [_with(scene, i, replace(thing, colour=colour, paint=None))], f"make {name} {colour}"
 
 
 def _reshape(scene: Scene, rng: np.random.Generator) -> Change:
@@ -117,7 +117,7 @@ def _retexture(scene: Scene, rng: np.random.Generator) -> Change:
 def _resize(scene: Scene, rng: np.random.Generator) -> Change:
     i, thing, name = _one(scene, rng)
     size = _another(rng, tuple(SIZES), thing.size)
-    return [_with(scene, i, replace(thing, size=size))], f"make {name} {size}"
+    return [_with(scene, i, replace(thing, size=size, radius=None))], f"make {name} {size}"
 
 
 def _move(scene: Scene, rng: np.random.Generator) -> Change:
@@ -150,7 +150,7 @@ def _remove(scene: Scene, rng: np.random.Generator) -> Change:
 
 def _background(scene: Scene, rng: np.random.Generator) -> Change:
     ground = _another(rng, BACKGROUNDS, scene.background)
-    return [replace(scene, background=ground)], f"change the background to {ground}"
+    return [replace(scene, background=ground, ground=())], f"change the background to {ground}"
 
 
 def _look(scene: Scene, rng: np.random.Generator) -> Change:

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._fit import Guess, View, best_fit
+from ._fit import INKS, Guess, View, best_fit
 from ._parts import Labels, Mask, parts_of, pieces_of
 from .grammar import ATTRIBUTES
 from .render import NIGHT_GAIN, NIGHT_LIFT, PALETTE, Field, Pixels, paint_background, render
-from .world import BACKGROUNDS, COLOURS, LOOKS, PLACES, SIZES, Scene, Thing
+from .wide import KNOWN_AS
+from .world import BACKGROUNDS, CELLS, COLOURS, GROUNDS, LOOKS, RGB, SIZES, Scene, Thing
 
 CLEAR = 0.8
 """An object whose fit is below this is not one of the world's, or not clearly."""
@@ -33,6 +34,9 @@ LEAST_CONTRAST = 22.0
 
 LEAST_FIT = 0.3
 """A part of which no shape explains even this much is stray."""
+
+OFF = 18.0
+"""A mean difference from every canonical background above this (of at most 30): it is a plain one of another tone."""
 
 MOST = 3
 """A scene holds no more things than this."""
@@ -81,8 +85,8 @@ def read_picture(pixels: Pixels) -> Reading:
         )
     factor = max(min(pixels.shape[:2]) // SHORT, 1)
     small = _shrink(pixels, factor)
-    background, look = _setting(small)
-    view = _view(small, background, look)
+    background, look, ground = _setting(small)
+    view = _view(small, background, look, ground)
     mask = _foreground(view, background)
     labels = parts_of(mask)
     found = [f for k in range(1, labels.max() + 1) for f in _objects(view, labels, k)]
@@ -99,7 +103,7 @@ def read_picture(pixels: Pixels) -> Reading:
 
 
 def mistakes(truth: Scene, seen: Scene) -> tuple[str, ...]:
-    """The attributes that two scenes do not share, things paired so that they share most.
+    """The attributes that two scenes do not share, things paired so that they share most; vague ones of truth excepted.
 
     Each thing has the five of `grammar.ATTRIBUTES`, each scene "background" and "look"; where the numbers of
     things differ, every attribute of every true thing counts, and "count".
@@ -109,7 +113,8 @@ def mistakes(truth: Scene, seen: Scene) -> tuple[str, ...]:
         return (*wrong, *ATTRIBUTES * len(truth.things), "count")
     pairings = (zip(truth.things, order, strict=True) for order in permutations(seen.things))
     differ = (
-        [n for a, b in pairs for n in ATTRIBUTES if getattr(a, n) != getattr(b, n)] for pairs in pairings
+        [n for a, b in pairs for n in ATTRIBUTES if n not in a.vague and getattr(a, n) != getattr(b, n)]
+        for pairs in pairings
     )
     return (*wrong, *min(differ, key=len))
 
@@ -123,10 +128,13 @@ def _shrink(pixels: Pixels, factor: int) -> Field:
     return picture.reshape(height, factor, width, factor, 3).mean(axis=(1, 3))
 
 
+_SETTINGS = [(b, k) for b in GROUNDS for k in LOOKS if b in BACKGROUNDS or k == "day"]
+
+
 @lru_cache(maxsize=8)
 def _empty(height: int, width: int) -> Field:
-    """All backgrounds under all looks, every other pixel: (12, height / 2, width / 2, 3)."""
-    views = [_lit(paint_background(b, height, width)[::2, ::2], k) for b in BACKGROUNDS for k in LOOKS]
+    """All backgrounds under all their looks, every other pixel: (n, height / 2, width / 2, 3)."""
+    views = [_lit(paint_background(b, height, width)[::2, ::2], k) for b, k in _SETTINGS]
     return np.stack(views)
 
 
@@ -134,22 +142,39 @@ def _lit(picture: Field, look: str) -> Field:
     return picture * NIGHT_GAIN + NIGHT_LIFT if look == "night" else picture
 
 
-def _setting(picture: Field) -> tuple[str, str]:
-    """The background and look that most pixels agree with: no pixel counts more than a difference of 30."""
+def _setting(picture: Field) -> tuple[str, str, RGB | None]:
+    """The background and look that most pixels agree with: no pixel counts more than a difference of 30.
+
+    Where none agrees, the third is the colour of the picture's border, and the background the nearest named one.
+    """
     empty = _empty(*picture.shape[:2])
     apart = np.abs(empty - picture[::2, ::2]).max(axis=3)
-    best = int(np.minimum(apart, 30).mean(axis=(1, 2)).argmin())
-    return BACKGROUNDS[best // len(LOOKS)], LOOKS[best % len(LOOKS)]
+    off = np.minimum(apart, 30).mean(axis=(1, 2))
+    best = int(off.argmin())
+    if off[best] <= OFF:
+        return *_SETTINGS[best], None
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    tone = np.median(border, axis=0)
+    named = [
+        *((b, PALETTE[b]) for b in GROUNDS),
+        *((n, rgb) for n, known in KNOWN_AS.items() for rgb in known),
+    ]
+    background = min(named, key=lambda item: float(np.linalg.norm(tone - item[1])))[0]
+    plain = background if background not in ("sky", "brick") else "grey"
+    return (background if background == "sky" else plain), "day", tuple(tone.tolist())
 
 
-def _view(picture: Field, background: str, look: str) -> View:
+def _view(picture: Field, background: str, look: str, tone: RGB | None) -> View:
     gain, lift = np.ones(3, np.float32), np.zeros(3, np.float32)
     if look == "night":
         gain, lift = NIGHT_GAIN, NIGHT_LIFT
+    inks = np.array([rgb for _, rgb in INKS], np.float32)
+    if tone is not None:
+        ground = np.broadcast_to(np.asarray(tone, np.float32), picture.shape)
+        return View(picture, ground, inks, 255 * gain)
     ground = paint_background(background, *picture.shape[:2]) * gain
     # a background may be a little off its colour
     shift = np.median((picture - lift - ground)[::2, ::2], axis=(0, 1))
-    inks = np.array(list(COLOURS.values()), np.float32)
     return View(picture - lift, ground + np.clip(shift, -20, 20).astype(np.float32), inks * gain, 255 * gain)
 
 
@@ -162,7 +187,7 @@ def _foreground(view: View, background: str) -> Mask:
         along = (view.pixels - brick) @ (mortar - brick) / np.sum((mortar - brick) ** 2)
         apart = view.pixels - brick - np.clip(along, 0, 1)[..., None] * (mortar - brick)
     shades = (1.0, 0.67, 0.35)  # plain, blurred stripes, stripes
-    paints = np.concatenate([shade * view.inks for shade in shades])
+    paints = np.concatenate([shade * view.inks[: len(COLOURS)] for shade in shades])
     to_paint = (np.sum(paints**2, axis=1) - 2 * (view.pixels @ paints.T)).min(axis=2)
     to_paint += np.sum(view.pixels**2, axis=2)
     on_the_way = np.sum(apart**2, axis=2) > WAY**2 * to_paint
@@ -186,7 +211,7 @@ def _named(guess: Guess, factor: int, height: int, width: int) -> Thing:
     x, y, radius = (factor * v / unit for v in guess.pose)
     size = min(SIZES, key=lambda s: abs(SIZES[s] - radius))
     thing = Thing(shape=guess.shape, colour=guess.colour, texture=guess.texture, size=size)
-    there = [replace(thing, place=place) for place in PLACES]
+    there = [replace(thing, place=place) for place in CELLS]
     away = [(x - px, y - py) for px, py in (t.centre(width / height) for t in there)]
     thing, (dx, dy) = min(zip(there, away, strict=True), key=lambda pair: float(np.hypot(*pair[1])))
     return replace(thing, dx=round(dx, 4), dy=round(dy, 4))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .world import COLOURS, SIZES, Scene, Thing
+from .world import COLOURS, Scene, Thing
 
 Field = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
@@ -36,6 +36,10 @@ GROUND: Palette = {
     "mortar": (206, 192, 178),
 }
 PALETTE: Palette = {**COLOURS, **GROUND}
+TWO_TONED = {"sky": ("sky", "haze"), "brick": ("brick", "mortar")}
+OUTLINE = 0.25
+"""Brightness of an outline, in that of the object's colour."""
+
 NIGHT_GAIN = np.array((0.38, 0.43, 0.66), np.float32)
 NIGHT_LIFT = np.array((4, 6, 30), np.float32)
 
@@ -50,9 +54,12 @@ def render(scene: Scene, size: int | tuple[int, int] = 128, *, palette: Palette 
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 16:
         raise ValueError(f"a scene needs sides of 16 px or more, not {width}x{height}")
+    if scene.ground:
+        names = TWO_TONED.get(scene.background, (scene.background,))
+        palette = {**palette, **dict(zip(names, scene.ground, strict=True))}
     picture = paint_background(scene.background, height, width, palette)
     for thing in scene.things:
-        _paint(picture, thing, palette)
+        _paint(picture, thing, palette, scene.hard)
     return finish(picture, scene.look)
 
 
@@ -91,20 +98,32 @@ def paint_background(name: str, height: int, width: int, palette: Palette = PALE
     return picture
 
 
-def _paint(picture: Field, thing: Thing, palette: Palette) -> None:
+def _paint(picture: Field, thing: Thing, palette: Palette, hard: bool) -> None:
     height, width = picture.shape[:2]
     rows, columns, x, y, radius, unit = _window(thing, height, width)
     distance = SHAPE[thing.shape](x, y, radius)
-    picture[rows, columns] += coverage(distance)[..., None] * (
-        textured(thing, distance, x, y, unit, palette) - picture[rows, columns]
-    )
+    cover = coverage(distance)
+    paint = textured(thing, distance, x, y, unit, palette)
+    if hard:
+        cover = np.rint(cover)
+    picture[rows, columns] += cover[..., None] * (paint - picture[rows, columns])
 
 
 def textured(thing: Thing, distance: Field, x: Field, y: Field, unit: int, palette: Palette) -> Field:
     """The paint of each pixel: stripes and dots stay inside a plain rim, so that the outline is always the colour's."""
-    colour, period = _rgb(palette, thing.colour), PERIOD * unit
+    colour = _rgb(palette, thing.colour) if thing.paint is None else np.asarray(thing.paint, np.float32)
+    paint = _marked(thing, colour, distance, x, y, unit)
+    if not thing.outline:
+        return paint
+    line = coverage(-distance - max(thing.outline * unit, 1.0))[..., None]
+    return paint + line * (OUTLINE * colour - paint)
+
+
+def _marked(thing: Thing, colour: Field, distance: Field, x: Field, y: Field, unit: int) -> Field:
+    """Stripes and dots on an object's colour."""
     if thing.texture == "plain":
         return colour
+    period = (PERIOD if thing.grain is None else thing.grain) * unit
     if thing.texture == "striped":
         mark, other = np.abs(_to_line(y, period)) - period / 4, 0.35 * colour
     else:
@@ -124,7 +143,10 @@ def _window(thing: Thing, height: int, width: int) -> tuple[slice, slice, Field,
     columns = slice(max(int(cx - reach), 0), min(math.ceil(cx + reach), width))
     y = (np.arange(rows.start, rows.stop, dtype=np.float32) + np.float32(0.5 - cy))[:, None]
     x = (np.arange(columns.start, columns.stop, dtype=np.float32) + np.float32(0.5 - cx))[None, :]
-    return rows, columns, x, y, SIZES[thing.size] * unit, unit
+    if thing.turn:
+        cos, sin = math.cos(math.radians(thing.turn)), math.sin(math.radians(thing.turn))
+        x, y = np.float32(cos) * x + np.float32(sin) * y, np.float32(cos) * y - np.float32(sin) * x
+    return rows, columns, x, y, thing.extent * unit, unit
 
 
 def _to_line(u: Field, period: float) -> Field:

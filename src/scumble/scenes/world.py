@@ -2,6 +2,9 @@
 
 A scene is a handful of named choices. Lengths are fractions of the shorter side of the picture, so that a scene is
 the same scene at any size and aspect ratio; colours are sRGB in 0..255.
+
+Every name has one canonical value, which the benchmark uses. A scene of the wide world (`wide.py`) also says its
+exact values: `Thing.radius`, `Thing.paint`, `Scene.ground` and so on. None or empty means canonical.
 """
 
 from __future__ import annotations
@@ -15,6 +18,10 @@ import numpy as np
 
 Split = Literal["train", "validation", "test"]
 Point = tuple[float, float]
+RGB = tuple[float, float, float]
+
+VERSION = 2
+"""Of the world: pictures, words and seeds of one version are not those of another."""
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "diamond", "ring")
 COLOURS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
@@ -40,7 +47,21 @@ PLACES: Mapping[str, Point] = MappingProxyType(
         "centre": (0.5, 0.5),
     }
 )
+CORNERS: Mapping[str, Point] = MappingProxyType(
+    {
+        "top left": (0.26, 0.26),
+        "top right": (0.74, 0.26),
+        "bottom left": (0.26, 0.74),
+        "bottom right": (0.74, 0.74),
+    }
+)
+CELLS: Mapping[str, Point] = MappingProxyType({**PLACES, **CORNERS})
+"""The nine named places, a grid over the picture. The benchmark uses only `PLACES`."""
+
 BACKGROUNDS = ("white", "black", "grey", "sand", "sky", "brick")
+GROUNDS = (*BACKGROUNDS, *COLOURS)
+"""Every named background. The benchmark uses only `BACKGROUNDS`."""
+
 LOOKS = ("day", "night")
 
 # How far each shape reaches from its centre, in units of its size: shapes of one size look equally big.
@@ -68,7 +89,12 @@ HELD_OUT = frozenset({("purple", "star"), ("cyan", "heart"), ("orange", "cross")
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """One object: five named attributes and its exact offset (dx, dy) from the named place."""
+    """One object: five named attributes and their exact values.
+
+    dx, dy: offset from the named place. radius: None is the size's own. paint: None is the colour's own. turn: degrees,
+    clockwise. outline: width of a dark line inside the edge. grain: distance between stripes or dots; None is
+    `render.PERIOD`. vague: attributes whose value lies too near to another name's to be said in words.
+    """
 
     shape: str
     colour: str
@@ -77,32 +103,52 @@ class Thing:
     place: str = "centre"
     dx: float = 0.0
     dy: float = 0.0
+    radius: float | None = None
+    paint: RGB | None = None
+    turn: float = 0.0
+    outline: float = 0.0
+    grain: float | None = None
+    vague: tuple[str, ...] = ()
 
     def centre(self, aspect: float = 1.0) -> Point:
         """(x, y) in units of the shorter side; `aspect` is width / height of the picture."""
-        x, y = PLACES[self.place]
+        x, y = CELLS[self.place]
         return x * max(aspect, 1.0) + self.dx, y * max(1.0 / aspect, 1.0) + self.dy
+
+    @property
+    def extent(self) -> float:
+        """Its size in units of the shorter side: the exact one if it has one."""
+        return SIZES[self.size] if self.radius is None else self.radius
 
     @property
     def reach(self) -> float:
         """Radius of the circle that holds it, in units of the shorter side."""
-        return SIZES[self.size] * REACH[self.shape]
+        return self.extent * REACH[self.shape]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What there is to see: things that do not overlap, one background, one global look."""
+    """What there is to see: things that do not overlap, one background, one global look.
+
+    ground: the background's exact colours, empty for its own: one of a plain background, (top, bottom) of "sky",
+    (brick, mortar) of "brick". hard: edges without anti-aliasing.
+    """
 
     things: tuple[Thing, ...]
     background: str = "white"
     look: str = "day"
+    ground: tuple[RGB, ...] = ()
+    hard: bool = False
 
 
-def fits(things: tuple[Thing, ...]) -> bool:
-    """Whether no two things overlap on a square picture (any other aspect ratio only moves them apart)."""
+def fits(things: tuple[Thing, ...], aspect: float = 1.0) -> bool:
+    """Whether no two things overlap on a picture of an aspect ratio (width / height).
+
+    Canonical things that fit on a square also fit on any other picture: it only moves them apart.
+    """
     for i, a in enumerate(things):
         for b in things[:i]:
-            (ax, ay), (bx, by) = a.centre(), b.centre()
+            (ax, ay), (bx, by) = a.centre(aspect), b.centre(aspect)
             if np.hypot(ax - bx, ay - by) < a.reach + b.reach + GAP:
                 return False
     return True
