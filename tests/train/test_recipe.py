@@ -1,6 +1,8 @@
 """The recipe end to end, on a budget of seconds: that it runs, resumes, and loads like any checkpoint."""
 
 import json
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,27 @@ import torch
 
 from scumble.core.errors import InputError
 from scumble.core.pixels import to_images
-from scumble.scenes import WORDS, full_caption, read, scenes
+from scumble.scenes import WORDS, Scene, Thing, full_caption, read, render, scenes
 from scumble.train import card
-from scumble.train.codec import CodecRecipe, codec_loss, crops, new_codec, train_codec, wholes
-from scumble.train.data import SIDE, canvases, padded
+from scumble.train.bank import Bank, Batch, attributes_of, owners_of
+from scumble.train.captions import owners
+from scumble.train.codec import (
+    CodecRecipe,
+    codec_loss,
+    crops,
+    new_codec,
+    standardised,
+    train_codec,
+    wholes,
+    widened,
+)
+from scumble.train.data import SIDE, Canvas, canvases, fitted, wide
 from scumble.train.denoiser import alphas_cumprod
 from scumble.train.gates import Figure
-from scumble.train.prior import METHOD, load_networks, train_prior
+from scumble.train.lessons import pointing_loss
+from scumble.train.prior import METHOD, load_networks, snapshot, train_prior
+from scumble.train.reading import questions
+from scumble.train.run import COOL_DOWN, WARM_UP, Run
 from scumble.train.tokenizer import LENGTH, new_tokenizer
 
 SECONDS = 1 / 60
@@ -37,11 +53,11 @@ def test_a_trained_folder_loads_like_any_checkpoint(trained: Path):
     assert prior.card.method == METHOD
     assert prior.schedule.prediction == "v"
     assert torch.allclose(prior.schedule.abar.float(), alphas_cumprod())  # pyright: ignore[reportOptionalMemberAccess]
-    images = to_images([canvas for _, (_, canvas) in zip(range(2), canvases(0), strict=False)])
+    images = to_images([c.pixels for c in islice(canvases(0), 2)])
     with torch.no_grad():
         z = prior.encode(images)
         p = prior.predict(z, torch.tensor([500, 500]), prior.embed(["a red circle", ""]))
-        assert z.shape == (2, 4, 16, 16)
+        assert z.shape == (2, 8, 16, 16)
         assert prior.decode(p.x0).shape == images.shape
     assert {p.name for p in trained.iterdir()} >= {
         "card.json",
@@ -65,31 +81,149 @@ def test_a_prior_starts_the_next_one_and_its_codec_can_be_kept(trained: Path, tm
 
 @pytest.mark.slow
 def test_a_run_that_was_cut_off_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from scumble.train import run
-
-    recipe = CodecRecipe(minutes=2 * SECONDS, channels=(8, 8, 8, 8), batch=1)
-    saves = []
+    recipe = CodecRecipe(minutes=1000, channels=(8, 8, 8, 8), batch=1)
 
     class Cut(Exception):
         pass
 
-    def cut(self: run.Run, *args: object, **shown: object) -> None:
+    def cut(self: Run, *args: object, **shown: object) -> None:
         update(self, *args, **shown)  # pyright: ignore[reportArgumentType]
-        if self.step == 3 and not saves:
-            self._save()
-            saves.append(self.elapsed)
+        if self.step % 3 == 0:
             raise Cut
 
-    update = run.Run.update
-    monkeypatch.setattr(run.Run, "update", cut)
-    with pytest.raises(Cut):
-        train_codec(recipe, tmp_path)
-    assert (tmp_path / "codec.resume.pt").exists()
+    update = Run.update
+    monkeypatch.setattr(Run, "update", cut)
+    spent = []
+    for last in (3, 6):
+        with pytest.raises(Cut):
+            train_codec(recipe, tmp_path)
+        state = torch.load(tmp_path / "codec.resume.pt", weights_only=True)
+        assert state["step"] == last
+        spent.append(state["minutes"])
+    assert spent[1] > spent[0]
+
+
+def test_a_run_goes_on_with_another_budget_but_not_with_another_recipe(tmp_path: Path):
+    recipe = CodecRecipe(minutes=SECONDS / 10, channels=(8, 8, 8, 8), batch=1)
     train_codec(recipe, tmp_path)
-    last = json.loads((tmp_path / "codec.jsonl").read_text().splitlines()[-1])
-    assert last["step"] > 3
-    assert last["minutes"] >= saves[0]
-    assert not (tmp_path / "codec.resume.pt").exists()
+    train_codec(replace(recipe, minutes=2 * recipe.minutes), tmp_path)
+    with pytest.raises(InputError, match="rate: 0.0015 then, 0.1 now"):
+        train_codec(replace(recipe, rate=0.1), tmp_path)
+
+
+def test_no_room_for_a_checkpoint_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recipe = CodecRecipe(minutes=SECONDS / 10, channels=(8, 8, 8, 8), batch=1)
+    train_codec(recipe, tmp_path)
+    last = (tmp_path / "codec.resume.pt").read_bytes()
+
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match=r"No space left.*stays.*Free some disk space"):
+        train_codec(replace(recipe, minutes=2 * recipe.minutes), tmp_path)
+    assert (tmp_path / "codec.resume.pt").read_bytes() == last
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_folder_of_another_world_is_refused(tmp_path: Path):
+    log = tmp_path / "scenes.log"
+    log.mkdir()
+    (log / "codec.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match="version 1 of the scenes world"):
+        train_prior(tmp_path / "scenes", minutes=SECONDS)
+
+
+def test_a_bank_too_large_for_the_memory_is_refused():
+    with pytest.raises(InputError, match="GiB of memory"):
+        Bank(canvases(0), lambda images: images, 8, 10**12)
+
+
+def test_the_rate_holds_and_cools_down_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = Run("test", tmp_path, torch.nn.Linear(1, 1), rate=1.0, minutes=10, ema=0.9)
+    run.step = WARM_UP
+    rates = []
+    for share in (0.1, 0.5, 1 - COOL_DOWN, 1 - COOL_DOWN / 2, 1):
+        monkeypatch.setattr(Run, "progress", share)
+        run.going()
+        rates.append(run.optimiser.param_groups[0]["lr"])
+    assert rates == pytest.approx([1, 1, 1, 0.5, 0.001])
+
+
+def test_a_widened_codec_draws_what_it_drew_and_its_new_channels_live():
+    old = new_codec(CodecRecipe(latent_channels=4, channels=(8, 8, 8, 8))).eval()
+    new = widened(old, CodecRecipe(channels=(8, 8, 8, 8))).eval()
+    images = next(wholes(0, 2))
+    with torch.no_grad():
+        before, after = old.encode(images).latent_dist, new.encode(images).latent_dist
+        assert torch.allclose(before.mean, after.mean[:, :4], atol=1e-5)
+        assert (after.mean[:, 4:].std((0, 2, 3)) > 0.05).all()
+        assert (after.std[:, 4:] < 0.05).all()
+
+
+def test_standardised_latents_have_unit_variance_and_the_same_pictures():
+    codec = new_codec(CodecRecipe(channels=(8, 8, 8, 8))).eval()
+    images = next(wholes(1, 4))
+    with torch.no_grad():
+        before = codec.decode(codec.encode(images).latent_dist.mean).sample
+        dist = codec.encode(images).latent_dist
+        spread = dist.std / dist.mean.std((0, 2, 3), keepdim=True)
+        standardised(codec, 3, 100)
+        dist = codec.encode(torch.cat([next(wholes(3, 50)), next(wholes(3, 50))])).latent_dist
+        assert torch.allclose(dist.mean.mean((0, 2, 3)), torch.zeros(8), atol=0.2)
+        assert torch.allclose(dist.mean.std((0, 2, 3)), torch.ones(8), atol=0.2)
+        assert codec.config.scaling_factor == 1
+        after = codec.encode(images).latent_dist
+        assert torch.allclose(codec.decode(after.mean).sample, before, atol=1e-4)
+        assert torch.allclose(after.std / after.mean.std((0, 2, 3), keepdim=True), spread, rtol=1e-3)
+
+
+def test_labels_and_pointing_know_what_is_where():
+    thing = Thing(shape="star", colour="blue", size="large", place="left")
+    other = Thing(shape="ring", colour="red", place="right")
+    canvas = Canvas(Scene(things=(thing, other)), 1.0, render(Scene(things=(thing, other)), SIDE))
+    where = owners_of(canvas)
+    assert where[8, 4] == 1
+    assert 2 in where[:, 11:]
+    assert where[0, 0] == 0
+    assert attributes_of(canvas.scene)[1].tolist() == [4, 6, 1]
+    text = "a red ring on the right and a large blue star"
+    spoken = owners(text, canvas.scene)
+    assert spoken[1 : 1 + len(text.split())] == [0, 2, 2, 0, 0, 2, 0, 0, 1, 1, 1]
+    assert owners("", canvas.scene) == [0] * LENGTH
+
+    batch = Batch(
+        torch.zeros(1, 8, 16, 16), torch.from_numpy(where)[None].long(), torch.zeros(1, 3, 3).long(),
+        torch.zeros(1).long(), [canvas.scene],
+    )  # fmt: skip
+    spoken_of = torch.tensor([spoken])
+    inside = torch.stack([(batch.owners[0] == k).flatten().float() for k in range(3)])
+    right = inside[spoken_of[0]].T[None] + 1e-6
+    wrong = inside[(3 - spoken_of[0]) % 3].T[None] + 1e-6
+    once = torch.ones(1)
+    assert (
+        pointing_loss([right], batch, spoken_of, once)
+        < 1e-3
+        < 1
+        < pointing_loss([wrong], batch, spoken_of, once)
+    )
+
+
+def test_the_reading_asks_what_captions_say():
+    nouns, whole = questions("on a white background, a red circle and a small dotted blue star on the left")
+    assert whole.tolist() == [1, 1, 0, 0, 0, 4, 6, 3, 1, 1, 1, 0]
+    answered = [i for i, row in enumerate(nouns) if row[0] >= 0]
+    assert len(answered) == 2
+
+
+def test_a_snapshot_of_an_unfinished_training(trained: Path, tmp_path: Path):
+    made = snapshot(trained.with_name(trained.name + ".log"), tmp_path / "now")
+    assert (made / "unet/diffusion_pytorch_model.safetensors").exists()
+    with pytest.raises(InputError, match="exists"):
+        snapshot(trained.with_name(trained.name + ".log"), tmp_path / "now")
+    with pytest.raises(InputError, match=r"denoiser\.resume\.pt"):
+        snapshot(tmp_path, tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -131,32 +265,31 @@ def test_every_word_of_the_world_is_one_token_and_full_captions_fit():
 
 
 def test_training_pictures_are_canvases_with_true_captions():
-    for _, (scene, canvas) in zip(range(30), canvases(1), strict=False):
-        assert canvas.shape == (SIDE, SIDE, 3)
-        assert read(full_caption(scene)).allows(scene)
+    for canvas in islice(canvases(1), 60):
+        assert canvas.pixels.shape == (SIDE, SIDE, 3)
+        assert read(full_caption(canvas.scene)).allows(canvas.scene)
     assert next(crops(1, 3, 64)).shape == (3, 3, 64, 64)
     assert next(wholes(1, 2)).abs().max() <= 1
 
 
 def test_padding_repeats_the_edge():
-    scene = next(scenes("train"))
     rng = np.random.default_rng(0)
-    seen = [padded(scene, rng) for _ in range(20)]
-    sideways = [c for c in seen if (c[:, 0] == c[:, 1]).all() and (c[:, -1] == c[:, -2]).all()]
-    upward = [c for c in seen if (c[0] == c[1]).all() and (c[-1] == c[-2]).all()]
-    assert sideways
-    assert upward
+    for canvas in (wide(rng) for _ in range(60)):
+        height, width = fitted(canvas.aspect, SIDE)
+        top, left = (SIDE - height) // 2, (SIDE - width) // 2
+        assert (canvas.pixels[: top + 1] == canvas.pixels[top]).all()
+        assert (canvas.pixels[:, : left + 1] == canvas.pixels[:, left : left + 1]).all()
 
 
 @pytest.mark.slow
 def test_the_codec_learns():
     torch.manual_seed(0)
-    codec = new_codec(CodecRecipe(channels=(8, 16, 16, 16)))
+    codec = new_codec(CodecRecipe(channels=(8, 8, 8, 8)))
     optimiser = torch.optim.AdamW(codec.parameters(), 3e-3)
     images = next(crops(2, 8, 32))
     losses = []
-    for _ in range(100):
-        loss, _ = codec_loss(codec, images, 1e-4)
+    for _ in range(60):
+        loss, _ = codec_loss(codec, images, CodecRecipe())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

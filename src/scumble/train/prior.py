@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from scumble.core.errors import InputError
+from scumble.scenes.world import VERSION
 
-from .codec import CodecRecipe, latent_scale, train_codec
+from .codec import CodecRecipe, standardised, train_codec
 from .data import SIDE
 from .denoiser import SCHEDULER, DenoiserRecipe, TextToNoise, train_denoiser
+from .reading import ReadingRecipe, train_reading
+from .run import averaged
 from .tokenizer import new_tokenizer
 
 PARTS = {
@@ -23,7 +27,9 @@ PARTS = {
     "tokenizer": ("transformers", "CLIPTokenizer"),
     "scheduler": ("diffusers", "DDIMScheduler"),
 }
-CODEC_SHARE = 0.38
+CODEC_SHARE, READING_SHARE = 0.35, 0.04
+"""Shares of the budget for the codec and for the text encoder's reading."""
+
 DOMAIN = (
     "flat drawings of one or two coloured shapes (circle, square, triangle, star, heart, cross, diamond, ring) "
     "on a plain, sky or brick background, by day or at night"
@@ -41,12 +47,14 @@ def train_prior(
 ) -> Path:
     """Train the scenes prior and write it to the folder `out`; returns `out`.
 
-    minutes: wall-clock budget; 38 % goes to the codec (none with keep_codec). from_: a prior to continue from: its
-    networks start this training, with a fresh optimiser. keep_codec: take the codec of `from_` as it is. bank: how
-    many pictures the denoiser is trained on. Logs and checkpoints lie beside `out`, in `out` + ".log"; a run that was
-    cut off continues from there.
+    minutes: wall-clock budget; 35 % goes to the codec (none with keep_codec), 4 % to the text encoder's reading (none
+    with from_). from_: a prior to continue from: its networks start this training, with a fresh optimiser; a codec
+    with fewer latent channels is widened, and the denoiser then starts anew. keep_codec: take the codec of `from_` as
+    it is. bank: most pictures that the denoiser has in memory. Logs and checkpoints lie beside `out`, in `out` +
+    ".log"; a run that was cut off continues from there, also with another budget.
 
-    Raises InputError for an occupied `out`, a missing `from_`, or a budget that is not positive.
+    Raises InputError for an occupied `out`, a missing `from_`, a budget that is not positive, a `.log` folder of
+    another world, codec or recipe, and a bank that does not fit into memory.
     """
     if not minutes > 0:
         raise InputError(f"minutes: {minutes}; the budget must be positive")
@@ -56,18 +64,75 @@ def train_prior(
         raise InputError("keep-codec: needs --from, the prior whose codec is kept")
     log = out.with_name(out.name + ".log")
     codec_recipe = CodecRecipe(minutes=0 if keep_codec else minutes * CODEC_SHARE, seed=seed)
-    recipe = DenoiserRecipe(minutes=minutes - codec_recipe.minutes, seed=seed, bank=bank)
+    reading = ReadingRecipe(minutes=0 if from_ is not None else minutes * READING_SHARE, seed=seed)
+    left = minutes - codec_recipe.minutes - reading.minutes
+    recipe = DenoiserRecipe(minutes=left, seed=seed, bank=bank)
     codec, start = (None, None) if from_ is None else load_networks(from_, recipe)
-    if (log / "vae").exists():  # cut off in stage two
+    check_world(log)
+    if (log / "vae").exists():  # cut off in a later stage
         codec = load_codec(log / "vae")
     elif not keep_codec:
-        codec = train_codec(codec_recipe, log, codec)
-        codec.register_to_config(scaling_factor=latent_scale(codec, seed + 7, min(bank, 2000)))
-        codec.save_pretrained(log / "vae")
+        codec = standardised(train_codec(codec_recipe, log, codec), seed + 7, min(bank, 2000))
+        _whole(log / "vae", codec.save_pretrained)
     assert codec is not None
-    networks = train_denoiser(codec, codec.config.scaling_factor, recipe, log, start)
-    write_prior(out, codec, networks, {"codec": asdict(codec_recipe), "denoiser": asdict(recipe)}, log)
+    if start is None:
+        start = TextToNoise(recipe)
+        if not (log / "text_encoder").exists():
+            _whole(log / "text_encoder", train_reading(reading, start.text_encoder, log).save_pretrained)
+        start.text_encoder = load_text_encoder(log / "text_encoder")
+    networks = train_denoiser(codec, recipe, log, start.train())
+    write_prior(out, codec, networks, recipes(codec_recipe, reading, recipe), log)
     return out
+
+
+def snapshot(log: Path, out: Path) -> Path:
+    """The prior that an unfinished training would give now, from its last checkpoint; returns `out`.
+
+    log: the run's folder of logs and checkpoints. Raises InputError where the denoiser has no checkpoint there, or
+    where `out` is occupied.
+    """
+    checkpoint = log / "denoiser.resume.pt"
+    if not checkpoint.exists():
+        raise InputError(
+            f"{log}: no {checkpoint.name} there; name the .log folder of a training in its last stage"
+        )
+    if out.exists():
+        raise InputError(f"{out}: exists; choose a new folder")
+    recipe = DenoiserRecipe()
+    networks = averaged(TextToNoise(recipe), checkpoint)
+    write_prior(out, load_codec(log / "vae"), networks, recipes(CodecRecipe(), ReadingRecipe(), recipe), log)
+    return out
+
+
+def recipes(*stages: object) -> dict[str, object]:
+    """What the card says of how a prior was made."""
+    named = zip(("codec", "reading", "denoiser"), stages, strict=True)
+    return {"world": VERSION, **{name: asdict(stage) for name, stage in named}}  # pyright: ignore[reportArgumentType]
+
+
+def check_world(log: Path) -> None:
+    """Note in a training's folder which version of the world it learns.
+
+    Raises InputError for a folder of another version.
+    """
+    note = log / "world.json"
+    if log.exists() and any(log.iterdir()):
+        version = json.loads(note.read_text())["version"] if note.exists() else 1
+        if version != VERSION:
+            raise InputError(
+                f"{log}: that training learns version {version} of the scenes world, this one is version {VERSION}; "
+                "train into another folder"
+            )
+    log.mkdir(parents=True, exist_ok=True)
+    _dump(note, {"version": VERSION})
+
+
+def _whole(folder: Path, save: Callable[[Path], object]) -> None:
+    """Save to a folder, complete or not at all."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    save(partial)
+    partial.replace(folder)
 
 
 GUIDED = ("dds", "ddim_inversion", "diffedit", "direct_inversion", "npi", "null_text", "pix2pix_zero", "sds")
@@ -101,7 +166,9 @@ def load_networks(folder: Path, recipe: DenoiserRecipe) -> tuple[Any, TextToNois
     if not (folder / "model_index.json").exists():
         raise InputError(f"--from {folder}: no model_index.json there; name the folder of a trained prior")
     networks = TextToNoise(recipe)
-    networks.unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().train()
+    unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet").float().train()
+    if unet.config.in_channels == recipe.latent_channels:
+        networks.unet = unet
     encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float()
     vocabulary = CLIPTokenizer.from_pretrained(folder / "tokenizer").get_vocab()
     _take_over(networks.text_encoder, encoder, vocabulary)
@@ -117,6 +184,13 @@ def _take_over(encoder: Any, earlier: Any, vocabulary: dict[str, int]) -> None:
         if piece in vocabulary:
             rows[row] = weights[key][vocabulary[piece]]
     encoder.load_state_dict({**weights, key: rows})
+
+
+def load_text_encoder(folder: Path) -> Any:
+    """The CLIPTextModel in a folder, float32."""
+    from transformers import CLIPTextModel
+
+    return CLIPTextModel.from_pretrained(folder).float()
 
 
 def load_codec(folder: Path) -> Any:

@@ -1,30 +1,47 @@
-"""One training run: optimiser, budget, running averages of the weights, log, checkpoints, resuming.
+"""One training run: optimiser, budget, running average of the weights, log, checkpoints, resuming.
 
-accelerate moves model and batches and spreads them over however many devices there are; this adds what a recipe that
-must end at a given time needs: a learning rate that follows the share of the budget spent.
+accelerate moves model and batches and spreads them over however many devices there are; this adds what a long run on
+shared machines needs: a learning rate that follows the time spent, and a checkpoint from which another process goes on.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from scumble.core.errors import InputError
+from scumble.core.precision import fast_dtype
+
 log = logging.getLogger(__name__)
+
+WARM_UP = 500
+"""Steps over which the learning rate rises to its full value."""
+
+COOL_DOWN = 0.18
+"""Share of the budget, the last, over which the learning rate falls linearly to zero."""
+
+LOG_EVERY, SAVE_EVERY = 30, 300
+"""Seconds between two lines of the log, two checkpoints."""
 
 
 class Run:
     """State of one stage of training: in a `with` block `going`, `autocast`, `update` in a loop, then `finish`.
 
-    minutes: wall-clock budget, earlier parts of a resumed run counted in. The rate warms up over 1 % of it, then falls
-    along a cosine to 1 %. ema: decay of the weights' running average (warmed up), which is what is kept.
+    minutes: wall-clock budget, earlier parts of a resumed run included. The rate warms up, holds, and cools down once,
+    in the last part of the budget; a resumed run may have another budget than before, so a run can be prolonged as
+    long as it has not cooled down, or cooled down at any time.
+    ema: decay of the weights' running average (warmed up), which is what is kept.
+    recipe: what a resumed run must agree in, apart from the budget. extra: networks trained along and not kept.
+
+    Raises InputError for a checkpoint of another recipe.
     """
 
     def __init__(
@@ -37,17 +54,22 @@ class Run:
         minutes: float,
         ema: float,
         decay: float = 1e-2,
+        recipe: Mapping[str, Any] | None = None,
+        extra: nn.Module | None = None,
     ):
         from accelerate import Accelerator
 
         self.name, self.folder, self.rate, self.minutes, self.ema = name, folder, rate, minutes, ema
+        self.recipe = {k: v for k, v in (recipe or {}).items() if k != "minutes"}
         folder.mkdir(parents=True, exist_ok=True)
-        self.accelerator = Accelerator(mixed_precision="bf16")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        half = fast_dtype(device) == torch.bfloat16
+        self.accelerator = Accelerator(mixed_precision="bf16" if half else "no", cpu=device == "cpu")
         self.device = self.accelerator.device
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True
-        )
+        trained = [*model.parameters(), *(extra.parameters() if extra is not None else ())]
+        optimiser = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
+        self.extra = None if extra is None else self.accelerator.prepare(extra)
         self.average = [p.detach().clone() for p in model.parameters()]
         self.step, self.pictures, self.spent = 0, 0, 0.0
         self._sums: dict[str, Tensor] = {}
@@ -60,8 +82,8 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self.step:  # cancelled: nothing is lost
-            self._save()
+        if kind is not None and self.step and not issubclass(kind, InputError):  # cancelled: nothing is lost
+            self.save()
 
     @property
     def checkpoint(self) -> Path:
@@ -69,28 +91,27 @@ class Run:
 
     @property
     def elapsed(self) -> float:
-        """Minutes spent, earlier parts of this run counted in."""
+        """Minutes spent, earlier parts of this run included."""
         return self.spent + (time.monotonic() - self.began) / 60
 
     @property
     def progress(self) -> float:
-        return self.elapsed / self.minutes
+        return self.elapsed / self.minutes if self.minutes > 0 else 1.0
 
     def going(self) -> bool:
         """Whether budget is left (one step is always taken); sets the learning rate for the next step."""
-        share = self.progress
-        factor = min(share / 0.01, 1.0) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1))))
+        factor = min((self.step + 1) / WARM_UP, (1 - self.progress) / COOL_DOWN, 1.0)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * max(factor, 0.01)
-        return share < 1 or self._first
+            group["lr"] = self.rate * max(factor, 0.001)
+        return self.progress < 1 or self._first
 
     def autocast(self) -> AbstractContextManager[Any]:
         return self.accelerator.autocast()
 
     def update(self, loss: Tensor, *, pictures: int, **shown: Tensor) -> None:
-        """One optimiser step; logs every half minute, checkpoints every ten."""
+        """One optimiser step; logs from time to time. Save whenever `due`."""
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.accelerator.clip_grad_norm_(self.optimiser.param_groups[0]["params"], 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
@@ -102,19 +123,26 @@ class Run:
         for key, value in {"loss": loss.detach(), **shown}.items():
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value
         self._since += 1
-        if time.monotonic() - self.logged > 30:
+        if time.monotonic() - self.logged > LOG_EVERY:
             self._log()
-        if time.monotonic() - self.saved > 600:
-            self._save()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to `save` again."""
+        return time.monotonic() - self.saved > SAVE_EVERY
+
+    def note(self, **found: object) -> None:
+        """A line of the log by itself: what was measured at this step."""
+        row = {"step": self.step, "pictures": self.pictures, "minutes": round(self.elapsed, 2), **found}
+        self._write(row)
 
     def finish(self) -> nn.Module:
-        """The model with its averaged weights, in evaluation mode; the resume file is no longer needed."""
+        """The model with its averaged weights, in evaluation mode; the checkpoint stays, to go on from."""
         if self._since:
             self._log()
+        self.save()
         model = self.accelerator.unwrap_model(self.model)
-        for p, average in zip(model.parameters(), self.average, strict=True):
-            p.data.copy_(average)
-        self.checkpoint.unlink(missing_ok=True)
+        _load_average(model, self.average)
         return model.eval()
 
     def _log(self) -> None:
@@ -125,32 +153,76 @@ class Run:
             "rate": self.optimiser.param_groups[0]["lr"],
             **{key: round(float(value) / self._since, 5) for key, value in self._sums.items()},
         }
+        self._write(row)
+        self._sums, self._since, self.logged = {}, 0, time.monotonic()
+
+    def _write(self, row: dict[str, object]) -> None:
         if self.accelerator.is_main_process:
             with (self.folder / f"{self.name}.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
             log.info("%s %s", self.name, json.dumps(row))
-        self._sums, self._since, self.logged = {}, 0, time.monotonic()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes the checkpoint, complete or not at all. Raises InputError where it cannot; the last one stays."""
         state = {
+            "recipe": json.dumps(self.recipe, sort_keys=True),
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "extra": None if self.extra is None else self.accelerator.unwrap_model(self.extra).state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": self.average,
             "step": self.step,
             "pictures": self.pictures,
             "minutes": self.elapsed,
         }
-        if self.accelerator.is_main_process:
-            partial = self.checkpoint.with_suffix(".partial")
-            torch.save(state, partial)
-            partial.replace(self.checkpoint)
         self.saved = time.monotonic()
+        if not self.accelerator.is_main_process:
+            return
+        partial = self.checkpoint.with_suffix(".partial")
+        try:
+            torch.save(state, partial)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            last = (
+                f"the last one, {self.checkpoint}, stays" if self.checkpoint.exists() else "there is none yet"
+            )
+            raise InputError(
+                f"{self.checkpoint}: the checkpoint could not be written ({error}); {last}. "
+                "Free some disk space and run the same command again."
+            ) from error
+        partial.replace(self.checkpoint)
 
     def _resume(self) -> None:
         if not self.checkpoint.exists():
             return
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        then, now = json.loads(state["recipe"]), json.loads(json.dumps(self.recipe))
+        changed = [
+            f"{k}: {then.get(k)} then, {now.get(k)} now"
+            for k in sorted({*then, *now})
+            if then.get(k) != now.get(k)
+        ]
+        if changed:
+            raise InputError(
+                f"{self.checkpoint}: this run began with another recipe ({'; '.join(changed)}). "
+                "Take the old values, or another output folder for a new run."
+            )
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
+        if self.extra is not None:
+            self.accelerator.unwrap_model(self.extra).load_state_dict(state["extra"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average = state["average"]
         self.step, self.pictures, self.spent = state["step"], state["pictures"], state["minutes"]
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def averaged(model: M, checkpoint: Path) -> M:
+    """The model with the averaged weights of a run's checkpoint, in evaluation mode."""
+    _load_average(model, torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
+    return model.eval()
+
+
+def _load_average(model: nn.Module, average: list[Tensor]) -> None:
+    for p, value in zip(model.parameters(), average, strict=True):
+        p.data.copy_(value)

@@ -1,0 +1,126 @@
+"""Stage two of the recipe: the text encoder learns to read before anything is drawn from what it says.
+
+Binding "red" to "circle" and "blue" to "star" is a matter of language. The encoder learns it in minutes from captions
+alone: at each object's noun, what has been said of that object; at the end, all that the caption says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scumble.scenes.grammar import ATTRIBUTES, parse
+from scumble.scenes.wide import random_wide_scene
+from scumble.scenes.world import CELLS, COLOURS, GROUNDS, LOOKS, SHAPES, SIZES, TEXTURES, generator
+
+from .captions import prompt, tokens
+from .run import Run
+from .tokenizer import LENGTH, new_tokenizer
+
+VALUES = {
+    "shape": SHAPES,
+    "colour": tuple(COLOURS),
+    "texture": TEXTURES,
+    "size": tuple(SIZES),
+    "place": tuple(CELLS),
+}
+IGNORED = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingRecipe:
+    """Everything that decides the text encoder's first weights, apart from the machine's arithmetic."""
+
+    minutes: float = 5
+    seed: int = 0
+    batch: int = 128
+    rate: float = 1e-3
+
+
+class Reading(nn.Module):
+    """The text encoder and what is asked of it; all but the encoder is dropped afterwards."""
+
+    def __init__(self, encoder: Any):
+        super().__init__()
+        self.encoder = encoder
+        width = encoder.config.hidden_size
+        self.sizes = [len(names) + 1 for names in VALUES.values()]
+        self.noun = nn.Linear(width, sum(self.sizes))
+        self.whole = nn.Linear(width, 2 * sum(self.sizes) + len(GROUNDS) + 1 + len(LOOKS) + 1)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """ids (b, L) -> logits at every token (b, L, .) and at the last one (b, .)."""
+        hidden = self.encoder(ids).last_hidden_state
+        return self.noun(hidden), self.whole(hidden[:, -1])
+
+    def loss(self, ids: Tensor, nouns: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, share of all that is said that is read rightly at the end)."""
+        at_nouns, at_end = self(ids)
+        losses = [
+            F.cross_entropy(part.flatten(0, 1).float(), nouns[..., k].flatten(), ignore_index=IGNORED)
+            for k, part in enumerate(at_nouns.split(self.sizes, dim=-1))
+        ]
+        ends = at_end.float().split([*self.sizes, *self.sizes, len(GROUNDS) + 1, len(LOOKS) + 1], dim=-1)
+        losses += [F.cross_entropy(part, whole[:, k], ignore_index=IGNORED) for k, part in enumerate(ends)]
+        guesses = torch.stack([part.argmax(-1) for part in ends], 1)
+        right = ((guesses == whole) | (whole == IGNORED)).all(1).float().mean()
+        return torch.stack([x for x in losses if torch.isfinite(x)]).sum() / len(losses), right
+
+
+def questions(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """What is asked of a caption: at its nouns (LENGTH, 5), and at its end (12,); 0 is unsaid."""
+    nouns, whole = np.full((LENGTH, len(VALUES)), IGNORED), np.full(2 * len(VALUES) + 2, IGNORED)
+    if not text:
+        return nouns, whole
+    constraints, words = parse(text)
+    positions = _positions(text)
+    for k, wanted in enumerate(constraints.things):
+        named = [getattr(wanted, a) for a in ATTRIBUTES]
+        answers = [VALUES[a].index(v) + 1 if v else 0 for a, v in zip(ATTRIBUTES, named, strict=True)]
+        whole[k * len(VALUES) : (k + 1) * len(VALUES)] = answers
+        last = max(i for i, owner in enumerate(words) if owner == k)
+        if positions[last] < LENGTH:
+            nouns[positions[last]] = answers
+    whole[-2] = GROUNDS.index(constraints.background) + 1 if constraints.background else 0
+    whole[-1] = LOOKS.index(constraints.look) + 1 if constraints.look else 0
+    return nouns, whole
+
+
+def _positions(text: str) -> list[int]:
+    """The token of each word: one a word, one a comma, after the start token."""
+    found, at = [], 1
+    for word in text.replace(",", " , ").split():
+        if word != ",":
+            found.append(at)
+        at += 1
+    return found
+
+
+def train_reading(recipe: ReadingRecipe, encoder: Any, folder: Path) -> Any:
+    """Train the text encoder, log to `folder/reading.jsonl`; returns it, with its averaged weights."""
+    torch.manual_seed(recipe.seed)
+    run = Run(
+        "reading", folder, Reading(encoder), rate=recipe.rate, minutes=recipe.minutes, ema=0.998,
+        recipe=asdict(recipe),
+    )  # fmt: skip
+    rng = generator("train", 5000 + recipe.seed + run.step)
+    tokenizer = new_tokenizer()
+    with run:
+        while run.going():
+            scenes = [random_wide_scene(rng) for _ in range(recipe.batch)]
+            texts = [prompt(s, rng, unprompted=0, full=0.3) for s in scenes]
+            asked = [questions(t) for t in texts]
+            ids, _ = tokens(tokenizer, texts, scenes)
+            nouns, whole = (torch.from_numpy(np.stack(part)) for part in zip(*asked, strict=True))
+            with run.autocast():
+                loss, right = run.model.loss(*(x.to(run.device) for x in (ids, nouns, whole)))
+            run.update(loss, pictures=recipe.batch, right=right.detach())
+            if run.due:
+                run.save()
+    return run.finish().encoder
