@@ -60,6 +60,7 @@ register(benching, "report", bench.report, bench.REPORT_EXAMPLES)
 register(reproducing, "dds", reproduce.dds, reproduce.DDS_EXAMPLES)
 register(training, "prior", train.prior, train.PRIOR_EXAMPLES)
 register(training, "card", train.card, train.CARD_EXAMPLES)
+register(training, "snapshot", train.snapshot, train.SNAPSHOT_EXAMPLES)
 
 
 def _version(asked: bool) -> None:

@@ -15,6 +15,7 @@ PRIOR_EXAMPLES = (
     "scumble train prior -o runs/scenes --minutes 120",
     "scumble train prior -o runs/longer --from runs/scenes --keep-codec",
 )
+SNAPSHOT_EXAMPLES = ("scumble train snapshot runs/scenes.log runs/so-far",)
 CARD_EXAMPLES = ("scumble train card runs/scenes", "scumble train card runs/scenes --scale 0.1")
 
 
@@ -36,6 +37,16 @@ def prior(
     """Train the built-in prior from nothing but its generator of scenes; continues a run that was cut off."""
     choice = {} if bank is None else {"bank": bank}
     run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, seed=seed, **choice)
+
+
+def snapshot(
+    log: Annotated[Path, typer.Argument(help="The .log folder of a training that has reached the denoiser.")],
+    out: Annotated[Path, typer.Argument(help="A new folder for the model.")],
+) -> None:
+    """Write the model that an unfinished training would give now. The training goes on undisturbed."""
+    from scumble.train.prior import snapshot as write
+
+    typer.echo(f"the prior so far is in {write(log, out)}")
 
 
 def card(
