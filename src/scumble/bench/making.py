@@ -17,10 +17,9 @@ from scumble.core.pixels import Pixels, psnr
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest
 from scumble.core.types import Image, Latent
-from scumble.measuring.tasks import Placed, Task
+from scumble.measuring.tasks import Case, Task
 from scumble.pictures import reading
-from scumble.pictures.canvas import upright
-from scumble.pictures.layer import lift
+from scumble.pictures.placed import Placed
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,28 +47,28 @@ class Refused:
     why: str
 
 
-def batches(todo: Iterator[tuple[int, Task]], prior: Prior, size: int) -> Iterator[tuple[int, list[Placed]]]:
+def batches(todo: Iterator[tuple[int, Task]], prior: Prior, size: int) -> Iterator[tuple[int, list[Case]]]:
     """(repeat, edits) in batches of at most `size` that one request can hold: one canvas, seeds in a row."""
-    some: list[Placed] = []
+    some: list[Case] = []
     last = 0
     for repeat, task in todo:
-        placed = Placed.of(task, prior.card)
+        case = Case.of(task, prior)
         if some and (
             len(some) == size
             or repeat != last
             or task.index != some[-1].task.index + 1
-            or placed.fit.canvas != some[0].fit.canvas
+            or case.placed.fit.canvas != some[0].placed.fit.canvas
         ):
             yield last, some
             some = []
-        some.append(placed)
+        some.append(case)
         last = repeat
     if some:
         yield last, some
 
 
 def attempt(
-    ready: Ready, prior: Prior, some: Sequence[Placed], *, seed: int, back: bool = False
+    ready: Ready, prior: Prior, some: Sequence[Case], *, seed: int, back: bool = False
 ) -> list[Made | Refused]:
     """What comes of every edit of a batch: where the method refuses one, each is tried alone."""
     try:
@@ -77,23 +76,24 @@ def attempt(
     except InputError as error:
         if len(some) == 1:
             return [Refused(str(error))]
-    alone = (attempt(ready, prior, [placed], seed=seed + i, back=back) for i, placed in enumerate(some))
+    alone = (attempt(ready, prior, [case], seed=seed + i, back=back) for i, case in enumerate(some))
     return [outcome for (outcome,) in alone]
 
 
-def make(ready: Ready, prior: Prior, some: Sequence[Placed], *, seed: int, back: bool = False) -> list[Made]:
+def make(ready: Ready, prior: Prior, some: Sequence[Case], *, seed: int, back: bool = False) -> list[Made]:
     """Edit i of the batch draws from seed + i, as it would alone.
 
     Raises:
         InputError: what the method refuses, or values that ran away.
     """
     clocked = Clocked(prior)
-    sources = [placed.known.source for placed in some]
+    places = [case.placed for case in some]
     request = _request(ready, prior, some, seed)
     started = _now()
+    request = _encoded(clocked, request)
     edit = _edit(ready, clocked, request)
     seconds = _now() - started
-    codecs, results = _shown(ready, prior, request, edit, some, sources)
+    codecs, results = _shown(ready, prior, request, edit, places)
     came_back, refused_back = _returned(ready, prior, request, some, results, back)
     return [
         Made(
@@ -113,44 +113,56 @@ def _returned(
     ready: Ready,
     prior: Prior,
     request: EditRequest,
-    some: Sequence[Placed],
+    some: Sequence[Case],
     results: Sequence[Pixels],
     back: bool,
 ) -> tuple[Sequence[float | None], str | None]:
     """PSNR to the source of every result edited back, None for a no-op; and why an edit alone was not."""
     nothing = [None] * len(some)
-    moved = [back and placed.task.kind != "noop" for placed in some]
+    moved = [back and case.task.kind != "noop" for case in some]
     if not any(moved):
         return nothing, None
+    places = [
+        replace(case.placed, picture=reading.read(result, case.task.id))
+        for case, result in zip(some, results, strict=True)
+    ]
     again = replace(
         request,
-        image=torch.cat([placed.put(result) for placed, result in zip(some, results, strict=True)]),
+        image=torch.cat([placed.image for placed in places]),
         source=request.target,
         target=request.source,
     )
+    again = _encoded(prior, again)
     try:
         edit = _edit(ready, prior, again)
     except InputError as error:
         if len(some) > 1:
             raise
         return nothing, str(error)
-    _, returned = _shown(ready, prior, again, edit, some, results)
-    sources = [placed.known.source for placed in some]
+    _, returned = _shown(ready, prior, again, edit, places)
+    sources = [case.known.source for case in some]
     return [psnr(a, b) if m else None for a, b, m in zip(sources, returned, moved, strict=True)], None
 
 
-def _request(ready: Ready, prior: Prior, some: Sequence[Placed], seed: int) -> EditRequest:
+def _request(ready: Ready, prior: Prior, some: Sequence[Case], seed: int) -> EditRequest:
     speaks = "text" in prior.card.capabilities
     masked = "mask" in ready.contestant.extras
     true = ready.method.needs.reference  # only the ceiling's, see `contestants.make_ready`
     return EditRequest(
-        image=torch.cat([placed.put(placed.known.source) for placed in some]),
-        source=[placed.task.source for placed in some] if speaks else None,
-        target=[placed.task.target for placed in some] if speaks else None,
-        mask=torch.cat([placed.mask() for placed in some]) if masked else None,
-        reference=torch.cat([placed.put(placed.known.truths[0]) for placed in some]) if true else None,
+        image=torch.cat([case.placed.image for case in some]),
+        source=[case.task.source for case in some] if speaks else None,
+        target=[case.task.target for case in some] if speaks else None,
+        mask=torch.cat([case.mask() for case in some]) if masked else None,
+        reference=torch.cat([case.put(case.known.truths[0]) for case in some]) if true else None,
         seed=seed,
     )
+
+
+def _encoded(prior: Prior, request: EditRequest) -> EditRequest:
+    """The request with its pictures' latents, which the method and the layer share."""
+    assert request.image is not None
+    with torch.no_grad():
+        return replace(request, latent=prior.encode(request.image))
 
 
 def _edit(ready: Ready, prior: Prior, request: EditRequest) -> Edit:
@@ -161,27 +173,21 @@ def _edit(ready: Ready, prior: Prior, request: EditRequest) -> Edit:
 
 
 def _shown(
-    ready: Ready,
-    prior: Prior,
-    request: EditRequest,
-    edit: Edit,
-    some: Sequence[Placed],
-    pictures: Sequence[Pixels],
+    ready: Ready, prior: Prior, request: EditRequest, edit: Edit, places: Sequence[Placed]
 ) -> tuple[list[Pixels], list[Pixels]]:
     """The codec's pictures of what was edited, and the results: the method's own pictures, or under the layer."""
-    assert request.image is not None
+    assert request.latent is not None
     with torch.no_grad():
-        before = prior.decode(prior.encode(request.image))
+        before = prior.decode(request.latent)
     codecs: list[Pixels] = []
     results: list[Pixels] = []
-    for i, (placed, pixels) in enumerate(zip(some, pictures, strict=True)):
+    for i, placed in enumerate(places):
         d0, d1 = before[i : i + 1], edit.raw[i : i + 1]
-        codecs.append(np.asarray(upright(d0, placed.fit)))
+        codecs.append(np.asarray(placed.upright(d0)))
         if "layer" in ready.contestant.extras:
-            picture = reading.read(pixels, placed.task.id)
-            results.append(np.asarray(lift(d0, d1, picture, placed.fit).over(picture.rgb)))
+            results.append(np.asarray(placed.layer(d1, before=d0).over(placed.picture.rgb)))
         else:
-            results.append(np.asarray(upright(d1, placed.fit)))
+            results.append(np.asarray(placed.upright(d1)))
     return codecs, results
 
 

@@ -20,7 +20,7 @@ from scumble.core.errors import InputError
 from scumble.core.machine import limits
 from scumble.core.pixels import Pixels, rms
 from scumble.measuring.judge import judge
-from scumble.measuring.tasks import MOST, Placed
+from scumble.measuring.tasks import MOST, Case
 from scumble.pictures import reading, writing
 
 Tell = Callable[[str, int, int, int, float], None]
@@ -87,28 +87,28 @@ class Bench:
                 tell(contestant.label, total - len(todo) + made, total, refused, left)
         return path
 
-    def _rows(self, ready: Ready, stage: Stage, repeat: int, some: Sequence[Placed]) -> list[Row]:
+    def _rows(self, ready: Ready, stage: Stage, repeat: int, some: Sequence[Case]) -> list[Row]:
         seed = repeat * MOST + some[0].task.index
         back = self.back and repeat == 0 and not ready.contestant.frames
         with limits(str(stage.loaded.get("device", "cpu"))):
             outcomes = attempt(ready, stage.prior, some, seed=seed, back=back)
         return [
             {
-                "id": placed.task.id,
-                "kind": placed.task.kind,
-                "source": placed.task.source,
-                "target": placed.task.target,
+                "id": case.task.id,
+                "kind": case.task.kind,
+                "source": case.task.source,
+                "target": case.task.target,
                 "seed": seed + i,
                 "repeat": repeat,
-                **self._came(ready.contestant, placed, repeat, outcome),
+                **self._came(ready.contestant, case, repeat, outcome),
             }
-            for i, (placed, outcome) in enumerate(zip(some, outcomes, strict=True))
+            for i, (case, outcome) in enumerate(zip(some, outcomes, strict=True))
         ]
 
-    def _came(self, contestant: Contestant, placed: Placed, repeat: int, outcome: Made | Refused) -> Row:
+    def _came(self, contestant: Contestant, case: Case, repeat: int, outcome: Made | Refused) -> Row:
         """What came of an edit; its picture is saved."""
-        task = placed.task
-        known = placed.known.first if "mask" in contestant.extras else placed.known
+        task = case.task
+        known = case.known.first if "mask" in contestant.extras else case.known
         if isinstance(outcome, Refused):
             told = dict.fromkeys(("refused_back", "evaluations", "seconds", "codec_seconds", "output"))
             return {"scores": unmade(known, task.kind), "refused": outcome.why, **told}

@@ -166,9 +166,11 @@ class Recipe(Loading):
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """A recipe from its fields; what is left out has its default.
 
-        Raises InputError for a name that is no field, and for values that no edit can have.
+        Raises InputError for a missing picture, a name that is no field, and values that no edit can have.
         """
         names = [f.name for f in fields(cls)]
+        if "image" not in told:
+            raise InputError("image: missing; a recipe names the picture to edit")
         for name in told:
             if name not in names:
                 raise InputError(

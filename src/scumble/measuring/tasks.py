@@ -15,11 +15,12 @@ import numpy as np
 
 from scumble.core.errors import InputError, nearest
 from scumble.core.pixels import Pixels
-from scumble.core.prior import Card
+from scumble.core.prior import Prior
 from scumble.core.types import Image
 from scumble.measuring.judge import Known
 from scumble.pictures import reading
-from scumble.pictures.canvas import Fit, mask_to_canvas, to_canvas
+from scumble.pictures.canvas import mask_to_canvas
+from scumble.pictures.placed import Placed
 from scumble.scenes import SceneEdit, Split, edits
 
 if TYPE_CHECKING:
@@ -56,28 +57,28 @@ class Tasks:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Placed:
-    """An edit with its pictures, and where they lie on the prior's canvas."""
+class Case:
+    """An edit to make, what is known of its right answers, and its picture on a prior's canvas."""
 
     task: Task
     known: Known
-    fit: Fit
+    placed: Placed
 
     @classmethod
-    def of(cls, task: Task, card: Card) -> Placed:
+    def of(cls, task: Task, prior: Prior) -> Case:
+        """Renders or reads the edit's pictures."""
         known = task.look()
-        height, width = known.source.shape[:2]
-        return cls(task=task, known=known, fit=Fit.of((width, height), card.size, card.multiple))
+        return cls(task=task, known=known, placed=Placed.of(reading.read(known.source, task.id), prior))
 
     def put(self, pixels: Pixels) -> Image:
         """A picture of the source's size on the canvas, (1, 3, H, W)."""
-        return to_canvas(reading.read(pixels, self.task.id), self.fit)
+        return self.placed.put(reading.read(pixels, self.task.id))
 
     def mask(self) -> Tensor:
         """The true mask on the canvas, (1, 1, H, W)."""
         from PIL import Image
 
-        return mask_to_canvas(Image.fromarray(np.uint8(255) * self.known.masks[0]), self.fit)
+        return mask_to_canvas(Image.fromarray(np.uint8(255) * self.known.masks[0]), self.placed.fit)
 
 
 def scene_tasks(

@@ -104,15 +104,17 @@ class Placed:
 
     # The way back
 
-    def layer(self, after: Tensor, keep: str | float = "auto") -> Layer:
+    def layer(self, after: Tensor, keep: str | float = "auto", before: Tensor | None = None) -> Layer:
         """What a canvas image (1, 3, H, W) lays over the picture, at the picture's size, inside the mask.
 
-        keep: "none": all of it; else what `lift` takes.
+        keep: "none": all of it; else what `lift` takes. before: D0, where it was made in a batch already.
         """
         if keep == "none":
             return self.whole(opaque(after, self.fit))
         threshold: Keep = "auto" if keep == "auto" else float(keep)
-        return self.whole(lift(self.before, after, self.part, self.fit, threshold))
+        return self.whole(
+            lift(self.before if before is None else before, after, self.part, self.fit, threshold)
+        )
 
     def recoloured(self, after: Image.Image) -> Layer:
         """The part with other colours, of its own size, as a layer where any colour differs."""

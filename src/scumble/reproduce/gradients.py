@@ -69,13 +69,13 @@ class GradientMaps(Experiment):
             area = material.mask.double().mean((1, 2, 3)).tolist()
             rows += [
                 {"picture": p.task.id, "kind": p.task.kind, "score": name, "inside": w, "area": a}
-                for p, w, a in zip(material.placed, within, area, strict=True)
+                for p, w, a in zip(material.cases, within, area, strict=True)
             ]
             maps.append(each.sqrt().mean(0))
         few = material.first(SHOWN)
         pictures = {
             "before": few.drawn(few.z),
-            "mask": np.stack([p.mask()[0, 0].numpy() > 0 for p in few.placed]),
+            "mask": np.stack([p.mask()[0, 0].numpy() > 0 for p in few.cases]),
             "maps": torch.stack(maps, dim=1)[:SHOWN].float().cpu().numpy(),
         }
         return Measured(rows, pictures)
@@ -153,7 +153,7 @@ class Bias(Experiment):
             rows += [
                 {"pair": name, "time": t, "picture": p.task.id, "kind": p.task.kind, "cosine": float(c)}
                 for t, row in zip(times(self.levels), found, strict=True)
-                for p, c in zip(material.placed, row, strict=True)
+                for p, c in zip(material.cases, row, strict=True)
             ]
         return Measured(rows)
 
@@ -213,7 +213,7 @@ class Norms(Experiment):
             rows += [
                 {"prompt": name, "time": t, "picture": p.task.id, "norm": float(v)}
                 for t, row in zip(times(self.levels), found, strict=True)
-                for p, v in zip(material.placed, row, strict=True)
+                for p, v in zip(material.cases, row, strict=True)
             ]
         return Measured(rows)
 

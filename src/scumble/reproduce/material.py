@@ -23,9 +23,8 @@ from scumble.editing.checks import check_words
 from scumble.loops.optimizers import Optimizer
 from scumble.measuring.judge import Known, judge
 from scumble.measuring.measures import margin
-from scumble.measuring.tasks import Placed, Task, Tasks, scene_tasks
+from scumble.measuring.tasks import Case, Task, Tasks, scene_tasks
 from scumble.methods.dds import DDS
-from scumble.pictures.canvas import upright
 from scumble.reproduce.measure import outside, sharpness
 from scumble.reproduce.paths import follow
 from scumble.scenes import Split, edits, generator, random_scene, short_caption
@@ -55,7 +54,7 @@ class Material:
     """
 
     prior: Prior
-    placed: Sequence[Placed]
+    cases: Sequence[Case]
     seed: int = 0
     guidance: float
     batch: int = 16
@@ -74,27 +73,27 @@ class Material:
                 f"{DDS.t_high - 1}; take another model"
             )
         check_words(prior.card, [text for task in tasks for text in (task.source, task.target)], False)
-        placed = [Placed.of(task, prior.card) for task in tasks]
-        canvases = sorted({p.fit.canvas for p in placed})
+        cases = [Case.of(task, prior) for task in tasks]
+        canvases = sorted({case.placed.fit.canvas for case in cases})
         if len(canvases) > 1:
             told = ", ".join(f"{w}x{h}" for w, h in canvases)
             raise InputError(f"--data: canvases of {told} pixels; give pictures of one shape")
-        return cls(prior=prior, placed=placed, **others)
+        return cls(prior=prior, cases=cases, **others)
 
     def __len__(self) -> int:
-        return len(self.placed)
+        return len(self.cases)
 
     def first(self, n: int) -> Material:
         """The first n pictures."""
-        return replace(self, placed=self.placed[:n])
+        return replace(self, cases=self.cases[:n])
 
     def still(self) -> Material:
         """The same with the sources' prompts for targets: nothing is to change."""
         alone = [
             replace(p, task=replace(p.task, target=p.task.source), known=Known(source=p.known.source))
-            for p in self.placed
+            for p in self.cases
         ]
-        return replace(self, placed=alone)
+        return replace(self, cases=alone)
 
     def watched(self, tell: Tell) -> tuple[Material, Watched]:
         """The same, telling of every call of the network."""
@@ -105,23 +104,23 @@ class Material:
         """As many pictures as the network is asked about at once, and which they are."""
         for i in range(0, len(self), self.batch):
             here = slice(i, i + self.batch)
-            yield here, replace(self, placed=self.placed[here], seed=self.seed + i)
+            yield here, replace(self, cases=self.cases[here], seed=self.seed + i)
 
     # What is known
 
     @cached_property
     def z(self) -> Latent:
-        return self.encode([p.known.source for p in self.placed])
+        return self.encode([p.known.source for p in self.cases])
 
     @cached_property
     def truth(self) -> Latent:
         """The latents of the true edits."""
-        return self.encode([p.known.truths[0] for p in self.placed])
+        return self.encode([p.known.truths[0] for p in self.cases])
 
     @cached_property
     def mask(self) -> Mask:
         """The true masks on the latent's grid: a cell may change as far as any of its pixels may."""
-        masks = torch.cat([p.mask() for p in self.placed]).to(self.z)
+        masks = torch.cat([p.mask() for p in self.cases]).to(self.z)
         return torch.nn.functional.adaptive_max_pool2d(masks, self.z.shape[-2:])
 
     @cached_property
@@ -132,21 +131,21 @@ class Material:
     @cached_property
     def sharp(self) -> list[float]:
         """How sharp the edits should be: as the codec's pictures of the true ones, else of the sources."""
-        known = all(p.known.truths for p in self.placed)
+        known = all(p.known.truths for p in self.cases)
         return [sharpness(picture) for picture in (self.shown(self.truth) if known else self.before)]
 
     @property
     def source(self) -> list[str]:
-        return [p.task.source for p in self.placed]
+        return [p.task.source for p in self.cases]
 
     @property
     def target(self) -> list[str]:
-        return [p.task.target for p in self.placed]
+        return [p.task.target for p in self.cases]
 
     # Scores
 
     def text(self, prompts: Sequence[str]) -> Text:
-        width, height = self.placed[0].fit.canvas
+        width, height = self.cases[0].placed.fit.canvas
         return self.prior.embed(prompts, size=(height, width))
 
     def sds(self, prompts: Sequence[str]) -> SDSScore:
@@ -201,7 +200,7 @@ class Material:
 
     @torch.no_grad()
     def encode(self, pictures: Sequence[Pixels]) -> Latent:
-        pairs = list(zip(self.placed, pictures, strict=True))
+        pairs = list(zip(self.cases, pictures, strict=True))
         some = (pairs[i : i + self.batch] for i in range(0, len(pairs), self.batch))
         return torch.cat([self.prior.encode(torch.cat([p.put(x) for p, x in part])) for part in some])
 
@@ -212,8 +211,8 @@ class Material:
 
     def shown(self, x: Latent) -> list[Pixels]:
         """The pictures of the edits so far, latents (n, c, h, w), each at its source's size."""
-        both = zip(self.images(x), self.placed, strict=True)
-        return [np.asarray(upright(image[None], p.fit)) for image, p in both]
+        both = zip(self.images(x), self.cases, strict=True)
+        return [np.asarray(p.placed.upright(image[None])) for image, p in both]
 
     def drawn(self, x: Latent) -> Pixels:
         """The pictures of any latents on the canvas, (b, H, W, 3)."""
@@ -221,9 +220,9 @@ class Material:
 
     def answers(self) -> Pixels | None:
         """The true edits on the canvas, (n, H, W, 3); None where they are not known."""
-        if not all(p.known.truths for p in self.placed):
+        if not all(p.known.truths for p in self.cases):
             return None
-        return to_pixels(torch.cat([p.put(p.known.truths[0]) for p in self.placed]))
+        return to_pixels(torch.cat([p.put(p.known.truths[0]) for p in self.cases]))
 
     def seen(self, x: Latent) -> list[dict[str, Any]]:
         """What is to be said of the edits so far, latents (n, c, h, w): a row for every picture.
@@ -233,7 +232,7 @@ class Material:
         gone. sharpness: 1 is as sharp as the codec's picture of the true edit, or else of the source. None where it
         cannot be told.
         """
-        found = zip(self.placed, self.shown(x), self.before, self.sharp, strict=True)
+        found = zip(self.cases, self.shown(x), self.before, self.sharp, strict=True)
         return [
             {"picture": p.task.id, "kind": p.task.kind, **measured(p, after, before, sharp)}
             for p, after, before, sharp in found
@@ -248,9 +247,9 @@ class Material:
         return [margin(self.prior, a[None], s, t) - margin(self.prior, b[None], s, t) for a, b, s, t in told]
 
 
-def measured(placed: Placed, after: Pixels, before: Pixels, sharp: float) -> dict[str, float | None]:
+def measured(case: Case, after: Pixels, before: Pixels, sharp: float) -> dict[str, float | None]:
     """The numbers of `Material.seen` for one picture; `sharp`: how sharp it should be."""
-    known = placed.known
+    known = case.known
     left = judge(known, after, read=False).left
     return {
         "distance": rms(after, before),
