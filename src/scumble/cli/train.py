@@ -15,7 +15,10 @@ PRIOR_EXAMPLES = (
     "scumble train prior -o runs/scenes --minutes 120",
     "scumble train prior -o runs/longer --from runs/scenes --keep-codec",
 )
-SNAPSHOT_EXAMPLES = ("scumble train snapshot runs/scenes.log runs/so-far",)
+SNAPSHOT_EXAMPLES = (
+    "scumble train snapshot runs/scenes.log runs/so-far",
+    "scumble train snapshot runs/longer.log runs/longer-so-far",
+)
 CARD_EXAMPLES = ("scumble train card runs/scenes", "scumble train card runs/scenes --scale 0.1")
 
 

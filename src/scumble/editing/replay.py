@@ -139,7 +139,7 @@ def check_output(out: Path, image: Picture) -> None:
         raise InputError(
             f"{out}: there is such a file already, and replay overwrites nothing; choose another name"
         )
-    writing.check_output(out, alpha=image.alpha is not None, size=image.size)
+    writing.check_output(out, alpha=image.transparent, size=image.size)
 
 
 def check_model(prior: Prior, told: Passport, picture: Path) -> None:

@@ -55,7 +55,7 @@ class Delivery:
             if paths[0].parent.suffix.lower() in reading.FORMATS:
                 raise InputError(f"{paths[0].parent}: several results go to a folder; name one with -o")
         for path in paths if paths[0].parent.is_dir() or len(paths) == 1 else ():
-            alpha = picture.alpha is not None
+            alpha = picture.transparent
             writing.check_output(path, inputs, alpha=alpha, size=picture.size, overwrite=self.overwrite)
             for beside in self.beside(path):
                 writing.check_output(beside, inputs, overwrite=self.overwrite, also=[".gif"])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, as Pillow has it."""
 
+VISIBLE = [0] + [255] * 255  # an alpha channel through this table is a mask of what can be seen
 GREY_TOLERANCE = 8  # 8-bit steps between channels that nobody sees as colour
 
 
@@ -85,7 +86,8 @@ def crop_box(mask: Image.Image, size: tuple[int, int], least: int = 1) -> Box | 
 def crop(picture: Picture, box: Box) -> Picture:
     """A part of a picture; name and digest remain those of the whole."""
     alpha = None if picture.alpha is None else picture.alpha.crop(box)
-    return replace(picture, rgb=picture.rgb.crop(box), alpha=alpha)
+    hidden = None if picture.hidden is None else picture.hidden.crop(box)
+    return replace(picture, rgb=picture.rgb.crop(box), alpha=alpha, hidden=hidden)
 
 
 def to_canvas(picture: Picture, fit: Fit) -> Tensor:
@@ -135,6 +137,8 @@ def finish(rgb: Image.Image, picture: Picture) -> Image.Image:
         if np.ptp(channels, axis=2).max() <= GREY_TOLERANCE:
             rgb = rgb.convert("L")
     if picture.alpha is not None:
+        if picture.hidden is not None:  # what nobody sees stays what it was
+            rgb = Image.composite(rgb, picture.hidden.convert(rgb.mode), picture.alpha.point(VISIBLE))
         rgb.putalpha(picture.alpha)
     if picture.icc is not None:
         rgb.info["icc_profile"] = picture.icc

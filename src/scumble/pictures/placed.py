@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from scumble.core.machine import limits
-from scumble.pictures.canvas import Box, Fit, crop, crop_box, finish, mask_to_canvas, to_canvas, upright
+from scumble.pictures.canvas import VISIBLE, Box, Fit, crop, crop_box, finish, mask_to_canvas, to_canvas, upright
 from scumble.pictures.layer import Keep, Layer, lift, opaque
 from scumble.pictures.reading import Mask, Picture
 
@@ -122,7 +122,9 @@ class Placed:
         return self.whole(Layer(after, Image.fromarray(opacity)))
 
     def whole(self, layer: Layer) -> Layer:
-        """A layer of the part, inside the mask, as a layer of the whole picture."""
+        """A layer of the part, inside the mask and where anything is visible, as a layer of the whole picture."""
+        if self.part.alpha is not None and self.part.transparent:
+            layer = layer.within(self.part.alpha.point(VISIBLE))
         if self.mask is not None:
             layer = layer.within(self._mask(self.mask))
         return layer if self.box is None else layer.placed(self.box, self.picture.size)

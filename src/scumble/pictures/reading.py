@@ -18,8 +18,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scumble.core.errors import InputError
+from scumble.pictures import png
+from scumble.pictures.masks import mask_values
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+LIGHT = 200
+"""Mean level of what is visible above which a white ground would hide it."""
+
 MAX_PIXELS = 200_000_000
 PASSPORT = "scumble"  # the key of the PNG text chunk
 IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries the passport in JPEG and WebP
@@ -30,7 +35,11 @@ _pillow_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as its user sees it: upright, 8-bit RGB, alpha set aside."""
+    """A picture as its user sees it: upright, 8-bit RGB, alpha set aside.
+
+    rgb: with a neutral ground where the picture is transparent, so that no hidden colour decides an edit. hidden: the
+    colours as stored, None where they are the same.
+    """
 
     rgb: Image.Image
     alpha: Image.Image | None
@@ -39,6 +48,12 @@ class Picture:
     sha256: str
     name: str
     path: Path | None = None
+    hidden: Image.Image | None = None
+
+    @property
+    def transparent(self) -> bool:
+        """Whether any pixel is not opaque."""
+        return self.alpha is not None and self.alpha.getextrema()[0] != 255
 
     @property
     def size(self) -> tuple[int, int]:
@@ -76,11 +91,15 @@ def read(source: PictureLike, name: str | None = None) -> Picture:
     path = Path(source)
     name = name or str(path)
     data = _read_bytes(path, name)
-    return _normalise(_decode(data, name), name, _digest(data), path)
+    image = _decode(data, name)
+    _tell_lost_colours(data, image, name)
+    return _normalise(image, name, _digest(data), path)
 
 
 def read_mask(source: PictureLike, size: tuple[int, int]) -> Mask:
     """Read a mask (white may change, black stays, grey is soft) of exactly `size` = (width, height).
+
+    Masks of other kinds that are unmistakable are taken, and a warning says how (`masks.mask_values`).
 
     Raises:
         InputError: what `read` raises, another size than the picture's, or nothing that may change.
@@ -92,9 +111,7 @@ def read_mask(source: PictureLike, size: tuple[int, int]) -> Mask:
             f"{name}: {_times(picture.size)} pixels, but the picture has {_times(size)}; "
             "draw the mask at the picture's own size"
         )
-    values = picture.rgb.convert("L")
-    if picture.alpha is not None:  # white paint on a transparent sheet
-        values = Image.composite(values, Image.new("L", size, 0), picture.alpha)
+    values = mask_values(picture.hidden or picture.rgb, picture.alpha, name)
     if values.getextrema()[1] == 0:
         raise InputError(f"{name}: all black, so nothing may change; paint white what may change")
     return Mask(values, picture.sha256, str(source) if isinstance(source, str | os.PathLike) else "mask")
@@ -117,7 +134,33 @@ def _read_bytes(path: Path, name: str) -> bytes:
 
 
 def _decode(data: bytes, name: str) -> Image.Image:
-    """Open, judge by the header, decode."""
+    """Open, judge by the header, decode; a PNG with a broken chunk that no picture needs is read without it."""
+    found = png.mended(data)
+    if found is None:
+        return _opened(data, name)
+    data, dropped = found
+    image = _opened(data, name)
+    what = f"{name}: dropped broken or very large PNG chunks: {', '.join(dropped)}; the pixels are whole"
+    warnings.warn(what, stacklevel=4)
+    return image
+
+
+def _tell_lost_colours(data: bytes, image: Image.Image, name: str) -> None:
+    """Warn of colour information that results will not have."""
+    gamma = png.gamma(data)
+    if gamma is not None and abs(gamma - 1 / 2.2) > 0.01:
+        warnings.warn(
+            f"{name}: its gamma of {gamma:.3f} is ignored and not kept; convert the picture to sRGB first",
+            stacklevel=4,
+        )
+    if "cICP" in png.names(data):
+        warnings.warn(
+            f"{name}: its cICP chunk (a wide or HDR colour space) is ignored and not kept; convert it to sRGB first",
+            stacklevel=4,
+        )
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
     try:
         with _no_pillow_limit():
             image = Image.open(io.BytesIO(data), formats=sorted(set(FORMATS.values())))
@@ -164,12 +207,29 @@ def _normalise(image: Image.Image, name: str, sha256: str, path: Path | None = N
     icc = icc if icc and icc[16:20] == b"RGB " else None  # a grey or CMYK profile would misread RGB pixels
     grey = image.mode in {"1", "L", "LA", "I;16", "I;16L", "I;16B"}
     image = _upright(image, name)
+    alpha = None
     if image.mode.startswith("I;16"):
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        levels, clear = np.asarray(image), image.info.get("transparency")
+        if isinstance(clear, int):  # one level of grey is transparent
+            alpha = Image.fromarray(np.where(levels == clear, 0, 255).astype(np.uint8))
+        image = Image.fromarray(np.rint(levels / 257).astype(np.uint8))
+    elif image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
     rgb = image.convert("RGB")
     rgb.info = {}  # comments and other metadata would find their way into results
-    return Picture(rgb, alpha, grey, icc, sha256, name, path)
+    shown = rgb if alpha is None else _over_ground(rgb, alpha)
+    return Picture(shown, alpha, grey, icc, sha256, name, path, None if shown is rgb else rgb)
+
+
+def _over_ground(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
+    """The picture with white where it is wholly transparent, or grey around something light."""
+    seen = np.asarray(alpha) > 0
+    if seen.all():
+        return rgb
+    colours = np.asarray(rgb).copy()
+    light = seen.any() and colours[seen].mean() > LIGHT
+    colours[~seen] = 128 if light else 255
+    return Image.fromarray(colours)
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:

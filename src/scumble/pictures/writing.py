@@ -68,6 +68,8 @@ def save(image: Image.Image, path: Path, passport: Mapping[str, Any] | None = No
     text = json.dumps(passport, ensure_ascii=True, sort_keys=True, allow_nan=False) if passport else None
     options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
     kind = FORMATS[path.suffix.lower()]
+    if kind == "JPEG" and image.mode == "RGBA":  # opaque, or `check_output` has refused it
+        image = image.convert("RGB")
     if kind == "PNG":
         options["pnginfo"] = info = PngInfo()
         if text:
