@@ -12,7 +12,17 @@ import numpy as np
 from PIL import Image
 
 from scumble.core.machine import limits
-from scumble.pictures.canvas import VISIBLE, Box, Fit, crop, crop_box, finish, mask_to_canvas, to_canvas, upright
+from scumble.pictures.canvas import (
+    VISIBLE,
+    Box,
+    Fit,
+    crop,
+    crop_box,
+    finish,
+    mask_to_canvas,
+    to_canvas,
+    upright,
+)
 from scumble.pictures.layer import Keep, Layer, lift, opaque
 from scumble.pictures.reading import Mask, Picture
 
