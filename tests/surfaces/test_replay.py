@@ -279,6 +279,18 @@ def test_an_edits_own_passport_passes_the_check(made: Made) -> None:
     assert not passport.differences(told, told)
 
 
+def test_a_field_that_is_gone_replays_where_it_did_nothing(made: Made, refused: Refused) -> None:  # noqa: F811
+    out = made("--method", "dds_fast")
+    told = reading.read_passport(out)
+    assert told is not None
+    for norm in (0.0, 0.1):
+        settings = {**told["settings"], "norm": {"value": norm, "from": "method"}}
+        left = passport.recipe_of({**told, "settings": settings}).settings
+        assert left.get("norm") == (norm or None)
+    rewritten(out, settings=settings)
+    assert "dds_fast has no parameter 'norm'" in refused("replay", out)
+
+
 @pytest.mark.slow
 def test_the_examples_of_the_help(png: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(png.parent)

@@ -21,6 +21,8 @@ Passport = Mapping[str, Any]
 
 SAME = "method", "source", "target", "negative", "seed", "keep", "crop", "form", "size", "paper", "force"
 """What a passport holds as the recipe does."""
+RETIRED: Mapping[str, Mapping[str, object]] = {"dds_fast": {"norm": 0.0}}
+"""Fields that methods had once -> the value that did nothing, which an older passport may hold."""
 MEASURED = "layer", "evaluations", "seconds", "measures"  # what is known only afterwards
 WORD = str, type(None)
 KINDS: Mapping[str, type | tuple[type, ...]] = {
@@ -172,9 +174,11 @@ def _damaged(name: object, key: str, value: object) -> InputError:
 
 def recipe_of(told: Passport) -> Recipe:
     """The recipe that a checked passport stands for: its files are names without places; what was given is left out."""
+    retired = RETIRED.get(told["method"], {})
     settings = {
         k: tuple(v["value"]) if isinstance(v["value"], list) else v["value"]
         for k, v in told["settings"].items()
+        if not (k in retired and v["value"] == retired[k])
     }
     model = told["model"]
     pictures = {name: told[name]["name"] for name in ("mask", "reference") if told.get(name)}

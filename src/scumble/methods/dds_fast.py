@@ -1,4 +1,10 @@
-"""Fast and steady DDS, a method of our own: Delta Denoising Score down the noise levels, the source asked once."""
+"""Fast and steady DDS, a method of our own: Delta Denoising Score down the noise levels, with the source asked once.
+
+    x <- x - (sigma_t / alpha_t - sigma_s / alpha_s) m (w (T - S) + v (S - Z))    for t falling to s
+    T = eps(x_t, target),  S = eps(x_t, source),  Z = eps(z_t, source)
+
+w is `guidance`, v `trajectory`, m the soft mask of `focus`; the terms in w and v are `scores.split.SplitScore`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -74,7 +80,6 @@ class DDSFast(Method):
         False, try_=True, needs="n_avg=2", help="every second draw is the one before it, negated"
     )
     repeats: int = param(1, ge=1, try_=2, help="steps in a row that share a time, its noise and the source")
-    norm: float = param(0.0, ge=0, try_=0.1, help="root mean square of every picture's gradient; 0: its own")
     focus: float = param(
         1.0,
         ge=0,
@@ -109,7 +114,6 @@ class DDSFast(Method):
             guidance=self.guidance,
             trajectory=self.trajectory,
             fade=self.fade,
-            norm=self.norm,
             focus=self.focus,
             bank=bank.at,
         )

@@ -45,9 +45,8 @@ class SplitScore:
         trajectory + (guidance - trajectory) min(1, |eps(x_t, target) - eps(z_t, source)| /
                                                     |eps(x_t, target) - eps(x_t, source)|)
 
-    with the norms of a picture. `norm` > 0: every picture's gradient is brought to this root mean square. `focus` > 0:
-    it is weighed by `focused(...)` of how far the prompts have disagreed so far (`mask`); such a score is for one
-    descent.
+    with the norms of a picture. `focus` > 0: the gradient is weighed by `focused(...)` of how far the prompts have
+    disagreed so far (`mask`); such a score is for one descent.
     """
 
     def __init__(
@@ -60,14 +59,13 @@ class SplitScore:
         guidance: float,
         trajectory: float = 1.0,
         fade: bool = False,
-        norm: float = 0.0,
         focus: float = 0.0,
         bank: Bank | None = None,
     ):
         self._prior, self._reference, self._source = prior, reference.expand(len(source), -1, -1, -1), source
         self._panel = Panel({TARGET: target, SOURCE: source.expand(len(target))})
         self._guidance, self._trajectory, self._fade = guidance, trajectory, fade
-        self._norm, self._focus, self._bank = norm, focus, bank
+        self._focus, self._bank = focus, bank
         self._disagreed: Tensor | float = 0.0
 
     def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
@@ -83,8 +81,6 @@ class SplitScore:
         if self._focus:
             self._disagreed = self._disagreed + _evened(prompts)
             grad = self.mask * grad
-        if self._norm:
-            grad = grad * (self._norm / _rms(grad).clamp(min=FAINT))
         return grad
 
     @property
