@@ -1,4 +1,9 @@
-"""Contrastive Denoising Score (Nam et al. 2024): DDS, and the source's structure held by attention features."""
+"""Contrastive Denoising Score (Nam et al. 2024, arXiv:2311.18608): DDS that keeps the source's structure.
+
+    x <- x - rate (eps(x_t, target) - eps(z_t, source) + contrast d/dx PatchNCE(features(z_t), features(x_t)))
+
+The features are those of self-attention layers on the way up (`scores.cds`).
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,5 +1,6 @@
-"""DDIM inversion and resampling (Song et al. 2021; Dhariwal & Nichol 2021): up to noise, and down again with other
-words.
+"""DDIM inversion and resampling (Song et al. 2021, arXiv:2010.02502; Dhariwal & Nichol 2021).
+
+x_s = alpha_s x0(x_t) + sigma_s eps(x_t)    up the levels with the source prompt, down again with the target's
 """
 
 from dataclasses import dataclass

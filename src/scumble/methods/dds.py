@@ -1,5 +1,10 @@
-"""Delta Denoising Score (Hertz, Aberman & Cohen-Or 2023): follow what the target prompt adds to the source
-prompt.
+"""Delta Denoising Score (Hertz, Aberman & Cohen-Or 2023, arXiv:2304.07090, eq. 4).
+
+    x <- x - rate (eps(x_t, target) - eps(z_t, source))
+    x_t = alpha_t x + sigma_t eps,  z_t = alpha_t z + sigma_t eps
+
+z is the source's latent, where x starts. Both predictions are guided, and share the time t and the noise eps, which
+are drawn anew in every step. The difference is `scores.dds.DDSScore`; the descent is `Distillation.follow`.
 """
 
 from dataclasses import dataclass
@@ -16,8 +21,8 @@ from scumble.scores.dds import DDSScore
 
 @dataclass(frozen=True, kw_only=True)
 class DDS(Distillation):
-    """The authors' zero-shot editing: 200 steps of plain gradient descent on the latent, from the source's
-    own.
+    """The authors' zero-shot editing: 200 steps of plain gradient descent on the latent, starting from the
+    source's own.
     """
 
     paper: ClassVar[Paper] = Paper(

@@ -1,4 +1,10 @@
-"""Direct Inversion (Ju et al. 2024): the source branch of an edit is put back on its own chain after each step."""
+"""Direct Inversion (Ju et al. 2024, arXiv:2310.01506).
+
+    o_s = z*_s - DDIM(z_t; source)
+    z_s = DDIM(z_t; source) + o_s = z*_s,    x_s = DDIM(x_t; target) + share o_s
+
+z* is the chain of a DDIM inversion; the source branch z is put back on it after every step.
+"""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast

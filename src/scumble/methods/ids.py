@@ -1,4 +1,8 @@
-"""Identity-preserving Distillation Sampling (Kim et al. 2025): DDS from where the source predicts itself."""
+"""Identity-preserving Distillation Sampling (Kim et al. 2025, arXiv:2502.19930, Algorithm 1).
+
+z_t <- z_t - lambda d/dz_t |z - x0(z_t, source)|    N times;    eps* = (z_t - alpha_t z) / sigma_t
+x <- x - rate (eps(alpha_t x + sigma_t eps*, target) - eps(alpha_t z + sigma_t eps*, source))
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

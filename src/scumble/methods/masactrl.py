@@ -1,5 +1,8 @@
-"""MasaCtrl (Cao et al. 2023): the target looks with its own queries, and finds what the source has there: its
-keys and values. So a pose may change, and the looks stay.
+"""MasaCtrl (Cao et al. 2023, arXiv:2304.08465, section 3): mutual self-attention.
+
+    attention(Q_target, K_source, V_source)    in self-attention, from step `start` and layer `layer` on
+
+The target's queries find what the source has there: a pose may change while the looks stay.
 """
 
 from collections.abc import Mapping

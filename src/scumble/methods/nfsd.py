@@ -1,4 +1,8 @@
-"""Noise-Free Score Distillation (Katzir et al. 2024): SDS without the noise it draws."""
+"""Noise-Free Score Distillation (Katzir et al. 2024, arXiv:2310.17590, eq. 9-10): SDS without the noise it draws.
+
+x <- x - rate sigma_t^q (delta_D + w (eps(x_t, target) - eps(x_t, null)))
+delta_D = eps(x_t, null) for t < t_clean, else eps(x_t, null) - eps(x_t, bad)
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

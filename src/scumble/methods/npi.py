@@ -1,4 +1,7 @@
-"""Negative-prompt inversion (Miyake et al. 2023): null-text inversion in closed form, without any tuning."""
+"""Negative-prompt inversion (Miyake et al. 2023, arXiv:2305.16807): null-text inversion in closed form.
+
+eps = eps(x_t, source) + w (eps(x_t, target) - eps(x_t, source))    down the chain of a DDIM inversion
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, cast

@@ -1,4 +1,10 @@
-"""Null-text inversion (Mokady et al. 2023): tune the null text, move by move, until guidance keeps to the picture."""
+"""Null-text inversion (Mokady et al. 2023, arXiv:2211.09794, Algorithm 1).
+
+    null_t = argmin |z*_s - DDIM(z_t; null_t + w (source - null_t))|^2    for every move from t to s
+    eps = eps(x_t, null_t) + w (eps(x_t, target) - eps(x_t, null_t))
+
+z* is the chain of an unguided DDIM inversion.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, cast

@@ -1,5 +1,8 @@
-"""Prompt-to-Prompt (Hertz et al. 2022): sample source and target from one noise, and give the target the
-source's attention maps, which say where things are.
+"""Prompt-to-Prompt (Hertz et al. 2022, arXiv:2208.01626, section 3.2): source and target from one noise.
+
+    M_t <- Edit(M_t, M*_t)    in the cross-attention of every step, M the target's maps, M* the source's
+
+The source's maps say where things are; `attention.inject.Inject` has the edits.
 """
 
 import math

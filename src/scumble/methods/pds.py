@@ -1,5 +1,9 @@
-"""Posterior Distillation Sampling (Koo, Park & Sung 2024): match the noise of a posterior step, not a
-prediction.
+"""Posterior Distillation Sampling (Koo, Park & Sung 2024, arXiv:2311.13831, eq. 12-14).
+
+    x <- x - rate (chi_t (eps(x_t, target) - eps(z_t, source)) + psi_t (x - z))
+
+chi and psi follow from the posterior of the step from t down (`scores.pds`): the noise that leads from x_t to x_s is
+matched, not a prediction.
 """
 
 from dataclasses import dataclass

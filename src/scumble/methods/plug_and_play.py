@@ -1,5 +1,9 @@
-"""Plug-and-Play (Tumanyan et al. 2023): paint the target anew from the source's noise, with the source's features
-and the layout of its self-attention put in at every early step.
+"""Plug-and-Play (Tumanyan et al. 2023, arXiv:2211.12572).
+
+    x_s = DDIM(x_t; target, f <- f*, (Q, K) <- (Q*, K*))    from the source's inverted noise
+
+f is the output of a residual block and Q, K those of self-attention, each put in at the early steps; * marks the
+source's branch.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""Score distillation as a bridge (McAllister et al. 2024): away from what is wrong, towards what is right."""
+"""Score distillation as a bridge (McAllister et al. 2024, arXiv:2406.09417).
+
+x <- x - rate sigma_t^q (eps_w(x_t, target) - eps)                           first: SDS
+x <- x - rate sigma_t^q w (eps(x_t, target + good) - eps(x_t, target + bad))    then
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,9 @@
-"""Editing by Score Distillation Sampling (Poole et al. 2022): the baseline that DDS corrects; expect blur."""
+"""Editing by Score Distillation Sampling (Poole et al. 2022, arXiv:2209.14988, eq. 3): the baseline of DDS.
+
+x <- x - rate (eps(x_t, target) - eps),    x_t = alpha_t x + sigma_t eps
+
+The noise that is subtracted is not the network's error at x_t, so expect blur.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

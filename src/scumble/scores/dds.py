@@ -1,22 +1,39 @@
-"""Delta Denoising Score (Hertz, Aberman & Cohen-Or 2023, arXiv:2304.07090, eq. 4)."""
+"""Delta Denoising Score (Hertz, Aberman & Cohen-Or 2023, arXiv:2304.07090, eq. 4).
+
+    eps(x_t, target) - eps(z_t, source),    x_t = alpha_t x + sigma_t eps,  z_t = alpha_t z + sigma_t eps
+
+The second prediction is what the network gets wrong about any picture at (t, eps). SDS leaves that error in, and it
+blurs; here it cancels as far as it is the same for both.
+"""
 
 from typing import Unpack
 
+from scumble.core.noise import Noise
 from scumble.core.prior import Prior
-from scumble.scores.branches import Sides
-from scumble.scores.weighted import WeightedDDSScore
+from scumble.core.types import Latent, Time
+from scumble.scores.branches import Branches, Sides, Source
 from scumble.scores.weights import powers
 
 
-class DDSScore(WeightedDDSScore):
-    """alpha^p sigma^q (eps(x_t, target) - eps(ref_t, source)), both guided, with the same t and noise on both
-    branches.
+class DDSScore:
+    """alpha_t^p sigma_t^q (eps(x_t, target) - eps(z_t, source)), both guided.
 
-    `reference` (b, c, h, w) is the source's latent. With b = 1 and one source prompt it may stand against any
-    number of targets that share its noise. Four evaluations, one batched call.
+    `reference` (b, c, h, w) is z, the source's latent. One reference with one source prompt may stand against any
+    number of targets, which then share its time and noise. Four evaluations in one batched call.
     """
 
     def __init__(
         self, prior: Prior, *, alpha_exp: float = 0.0, sigma_exp: float = 0.0, **sides: Unpack[Sides]
     ):
-        super().__init__(prior, weigh=powers(alpha_exp, sigma_exp), **sides)
+        self.branches = Branches(prior, **sides)
+        self._weight = powers(alpha_exp, sigma_exp)
+
+    def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
+        z_t, x_t = self.branches.noised(x, t, noise)  # the same t and eps
+        weight = self._weight(self.branches.prior.schedule, t).edit
+        return weight.to(x) * self.delta(z_t, x_t, t)
+
+    def delta(self, z_t: Source, x_t: Latent, t: Time) -> Latent:
+        """eps(x_t, target) - eps(z_t, source)."""
+        source, target = self.branches(z_t, x_t, t)
+        return target.eps - source.eps

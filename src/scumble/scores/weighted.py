@@ -16,28 +16,28 @@ from scumble.core.noise import Noise
 from scumble.core.prior import Prior
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Time
-from scumble.scores.branches import Branches, Sides
+from scumble.scores.branches import Sides
+from scumble.scores.dds import DDSScore
 from scumble.scores.weights import Weighting, Weights
 
 
-class WeightedDDSScore:
-    """edit (eps(x_t, target) - eps(ref_t, source)) + pull (x - ref), weighed by the time.
+class WeightedDDSScore(DDSScore):
+    """edit_t (eps(x_t + lead_t (x - z), target) - eps(z_t, source)) + pull_t (x - z), z the reference.
 
-    Both branches are guided and see the same times and noise. Four evaluations, one batched call. Zero at
-    x = ref with equal prompts, whatever the weights.
+    Zero at x = z with equal prompts, whatever the weights. Otherwise as `DDSScore`.
     """
 
     def __init__(self, prior: Prior, *, weigh: Weighting, **sides: Unpack[Sides]):
-        self.branches, self.weigh = Branches(prior, **sides), weigh
+        super().__init__(prior, **sides)
+        self.weigh = weigh
 
     def __call__(self, x: Latent, t: Time, noise: Noise) -> Latent:
         weights = self.weigh(self.branches.prior.schedule, t)
         apart = x - self.branches.reference
-        source_t, target_t = self.branches.noised(x, t, noise)
+        z_t, x_t = self.branches.noised(x, t, noise)
         if weights.lead is not None:
-            target_t = target_t + weights.lead.to(x) * apart
-        source, target = self.branches(source_t, target_t, t)
-        grad = weights.edit.to(x) * (target.eps - source.eps)
+            x_t = x_t + weights.lead.to(x) * apart
+        grad = weights.edit.to(x) * self.delta(z_t, x_t, t)
         return grad if weights.pull is None else grad + weights.pull.to(x) * apart
 
 
