@@ -11,6 +11,7 @@ from scumble.attention.maps import Record
 from scumble.attention.words import Region, factors
 from scumble.core.control import Row
 from scumble.core.errors import InputError
+from scumble.core.masks import blend_rows
 from scumble.core.text import Text
 from scumble.core.types import Latent
 
@@ -53,8 +54,7 @@ class LocalBlend:
             return x
         mask = self.mask((x.shape[-2], x.shape[-1])).to(x)
         n = len(self.record.at(self.source, self.stride))
-        source, target = x[:n], x[n:]
-        return torch.cat([source, source + mask[n:] * (target - source)])
+        return blend_rows(x, n, mask[n:])
 
 
 def places(regions: Sequence[Region], source: Text, target: Text) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from scumble.attention.words import Alignment
 from scumble.core.control import Now, Row, Site, listed, wanted
 from scumble.core.errors import InputError
+from scumble.core.grids import portion
 
 Sites = Callable[[Site], bool]
 Follow = tuple[Row, Row]
@@ -31,7 +32,7 @@ class Window:
     def of(cls, times: Sequence[float], start: float, end: float) -> "Window":
         """The shares [start, end) of descending times: those at int(start n) .. int(end n) - 1."""
         n = len(times)
-        chosen = times[int(start * n + 1e-9) : int(end * n + 1e-9)]  # 0.29 * 100 is 28.999...
+        chosen = times[portion(n, start) : portion(n, end)]
         ends = (chosen[0], chosen[-1]) if chosen else (-math.inf, math.inf)
         return cls(*(torch.tensor(t, dtype=torch.float64) for t in ends))
 

@@ -22,6 +22,13 @@ def upward(moves: Sequence[Pair]) -> list[Pair]:
     return [(s, t) for t, s in reversed(moves)]
 
 
+def portion(steps: int, share: float, *, truncated: bool = False) -> int:
+    """How many whole steps a share of them is. Products that rounding has left just below a whole number count as
+    that number (0.29 * 100 is 28.999...); `truncated`: they do not, as in the pipelines.
+    """
+    return int(steps * share + (0 if truncated else 1e-9))
+
+
 def spaced(T: int, steps: int, spacing: Spacing, offset: int = 0) -> list[int]:
     """`steps` times out of 0..T-1, ascending. An offset that would leave the table is cut to fit."""
     if not 1 <= steps <= T:

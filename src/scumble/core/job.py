@@ -12,6 +12,7 @@ from torch import Tensor
 from scumble.core.control import AttentionControl, Site
 from scumble.core.errors import InputError
 from scumble.core.guidance import guide
+from scumble.core.masks import blend
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Card, Denoiser, Prior, Text
@@ -65,7 +66,7 @@ class Counted:
 
 
 class Texts(TypedDict):
-    """The texts of an edit's branches: the source's rows, the target's, and the null's, as many as the target's."""
+    """The texts of an edit's branches: the source's rows, the target's rows, and one null row per target."""
 
     source: Text
     target: Text
@@ -225,9 +226,8 @@ class Job:
         """The result: decoded, or painted by the method itself, and outside the mask the input's own pixels."""
         raw = image = self.prior.decode(latent) if raw is None else raw
         if self.request.mask is not None:
-            ours = self.image.to(raw)
             mask = torch.nn.functional.interpolate(self.request.mask.to(raw), raw.shape[-2:])
-            image = ours + mask * (raw - ours)
+            image = blend(self.image.to(raw), raw, mask)
         settings: dict[str, Any] = asdict(self.method)  # pyright: ignore[reportArgumentType]
         card = self.prior.card
         provenance = {"method": type(self.method).__name__, "settings": settings, "prior": card.id}

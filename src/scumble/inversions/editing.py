@@ -9,6 +9,7 @@ from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
 from scumble.core.guidance import guide
 from scumble.core.job import Job
+from scumble.core.masks import blend
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Prior
 from scumble.core.request import Each, Edit, EditRequest, Method, OnStep, Watch, param
@@ -119,6 +120,6 @@ def resample(
     mask = job.mask(inversion.start(len(inversion)))
 
     def keep(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
-        return x_s if mask is None else inversion.at(s) + mask * (x_s - inversion.at(s))
+        return x_s if mask is None else blend(inversion.at(s), x_s, mask)
 
     return job.edit(replay(inversion, denoise, prior.schedule, job.rows, each=keep, on_step=watch))

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
-
 from scumble.attention.inject import Edits
 from scumble.attention.maps import Record
 from scumble.core.guidance import guide_branches
 from scumble.core.job import Job
+from scumble.core.masks import blend_rows
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Text
 from scumble.core.request import Each
@@ -45,7 +44,7 @@ def side_by_side(
 
     def after(x: Latent, p: Prediction, t: float, s: float) -> Latent:
         x = x if each is None else each(x, p, t, s)
-        return x if mask is None else torch.cat([x[:n], x[:n] + mask * (x[n:] - x[:n])])
+        return blend_rows(x, n, mask)
 
     with job.prior.control(control):
         x = replay(inversion, denoise, job.prior.schedule, n, job.rows, each=after, on_step=watch)

@@ -1,4 +1,8 @@
-"""DiffEdit (Couairon et al. 2023): find where two prompts disagree about the picture, and redraw only there."""
+"""DiffEdit (Couairon et al. 2023, arXiv:2210.11427): find where two prompts disagree, redraw only there.
+
+mask = mean over eps of |eps(z_t, target) - eps(z_t, source)| > threshold,    z_t = alpha_t z + sigma_t eps
+x_s = mask DDIM(x_t; target) + (1 - mask) z*_s    (z*: the chain of a DDIM inversion of z)
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +13,10 @@ from torch import Tensor
 
 from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
+from scumble.core.grids import portion
 from scumble.core.guidance import guide, guide_branches
 from scumble.core.job import Job
+from scumble.core.masks import blend
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Prior
 from scumble.core.request import (
@@ -92,8 +98,7 @@ class DiffEdit(Method):
         mask = self._found(job, watch) if draws else self._drawn(job, inversion)
 
         def keep(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
-            kept = inversion.at(t if self.compat else s).to(x_s)
-            return kept + mask * (x_s - kept)
+            return blend(inversion.at(t if self.compat else s).to(x_s), x_s, mask)
 
         def on_move(k: int, n: int, t: float, x: Latent, clean: Latent) -> None:
             watch(draws + k, n, t, x, clean)
@@ -112,8 +117,7 @@ class DiffEdit(Method):
         )
 
     def _share(self, share: float) -> int:
-        """Of the steps; the tolerance saves 0.29 * 100 = 28.999..., which the pipeline truncates."""
-        return int(self.steps * share + (0 if self.compat else 1e-9))
+        return portion(self.steps, share, truncated=bool(self.compat))
 
     def _found(self, job: Job, watch: Watch) -> Mask:
         """Where the prompts disagree: (rows, 1, h, w)."""

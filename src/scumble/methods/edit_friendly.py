@@ -1,5 +1,7 @@
-"""Edit-friendly DDPM inversion (Huberman-Spiegelglas, Kulikov & Michaeli 2024): the source's own noise, replayed
-with another prompt.
+"""Edit-friendly DDPM inversion (Huberman-Spiegelglas, Kulikov & Michaeli 2024, arXiv:2304.06140).
+
+z_t = alpha_t z + sigma_t eps_t,  eps_t drawn for every level;    n_t = z_s - mu(z_t, source)
+x_s = mu(x_t, target) + n_t    (mu: the mean of the step from t to s)
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +11,9 @@ import torch
 
 from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
+from scumble.core.grids import portion
 from scumble.core.job import Job
+from scumble.core.masks import blend
 from scumble.core.prior import Prior
 from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.core.types import Latent
@@ -73,7 +77,7 @@ class EditFriendly(Method):
     def _inverter(self) -> EditFriendlyInverter:
         if self.eta != 1 or self.compat:
             raise InputError("eta: an inversion that is kept is of eta 1, without compat")
-        skip = self.steps - int(self.steps * self.strength + 1e-9)
+        skip = self.steps - portion(self.steps, self.strength)
         return EditFriendlyInverter(steps=self.steps, skip=skip, guidance=self.source_guidance)
 
     @torch.no_grad()
@@ -91,7 +95,7 @@ class EditFriendly(Method):
         )
         source, mask, watch = both.reference, job.mask(z), job.watch()
         pairs = schedule.grid(self.steps)
-        pairs = pairs[len(pairs) - int(self.steps * self.strength + 1e-9) :]
+        pairs = pairs[len(pairs) - portion(self.steps, self.strength) :]
         levels = {t: schedule.mix(source, job.noise.like(source), t) for t, _ in reversed(pairs)}
         x = job.spread(levels[pairs[0][0]]) if pairs else job.spread(z)
         eta = self.eta**0.5 if self.compat == "authors" else self.eta
@@ -107,8 +111,7 @@ class EditFriendly(Method):
                 added = torch.zeros_like(added)
             goal = ddim(of_target, x, t, s, schedule, eta=eta).mean + added
             check_finite(goal, "EditFriendly", f"step {k} of {len(pairs)}, at time {t:g}")
-            held = x_s + schedule.carry(x - x_t, t, s)
-            x = goal if mask is None else held + mask * (goal - held)
+            x = blend(x_s + schedule.carry(x - x_t, t, s), goal, mask)
             watch(k, len(pairs), t, x, of_target.x0)
         edit = job.edit(x)
         return replace(edit, kept={**edit.kept, "noise_maps": maps}) if "noise_maps" in request.keep else edit

@@ -1,4 +1,10 @@
-"""FlowEdit (Kulikov et al. 2025): straight from the source to the target, along the difference of their flows."""
+"""FlowEdit (Kulikov et al. 2025, arXiv:2412.08629, Algorithm 1): from source to target along the difference of flows.
+
+    z <- z + (s - t) (V(z_t + z - z0, target) - V(z_t, source)),    z_t = (1 - t) z0 + t eps    on a rectified flow
+
+Here y = alpha (x - source) takes that step on any schedule: y_s = alpha_s dx0 + sigma_s deps, d the difference of the
+two predictions at source_t + y and source_t.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +13,9 @@ from typing import ClassVar
 import torch
 
 from scumble.core.errors import InputError
-from scumble.core.grids import pairs
+from scumble.core.grids import pairs, portion
 from scumble.core.job import Job
+from scumble.core.masks import blend
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
@@ -83,11 +90,11 @@ class FlowEdit(Method):
         x = schedule.mix(both.reference, job.noise.like(both.reference), t) + y
         watch = job.watch(cut, len(moves))
         x = ddim(job.guide(self.guidance), x, moves[cut:], schedule, on_step=watch)
-        return job.edit(x if mask is None else z + mask * (x - z))
+        return job.edit(blend(z, x, mask))
 
     def _moves(self, schedule: Schedule) -> list[Pair]:
         """The last strength * steps moves of the grid, on to the clean level."""
-        taken = int(self.steps * self.strength + 1e-9)
+        taken = portion(self.steps, self.strength)
         if self.n_min > taken:
             raise InputError(f"n_min: {self.n_min}, but only {taken} steps are taken (strength * steps)")
         grid = schedule.grid(self.steps)
@@ -108,7 +115,6 @@ class FlowEdit(Method):
                 eps = eps + (of_target.eps - of_source.eps) / self.n_avg
             y_s = steps.ddim(Prediction(x0, eps), y, t, s, schedule).mean
             check_finite(y_s, "FlowEdit", f"step {k} of {n}, at time {t:g}")
-            held = schedule.carry(y, t, s)
-            y = y_s if mask is None else held + mask * (y_s - held)
+            y = blend(schedule.carry(y, t, s), y_s, mask)
             watch(k, n, t, source + y, source + x0)
         return y

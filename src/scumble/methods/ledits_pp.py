@@ -1,5 +1,7 @@
-"""LEDITS++ (Brack et al. 2024): edit-friendly inversion with a fast solver, and concepts that are each guided where
-they are.
+"""LEDITS++ (Brack et al. 2024, arXiv:2311.16711, section 3).
+
+eps = eps(x_t, null) + sum over concepts c of mask_c s_c (eps(x_t, c) - eps(x_t, null))
+x_s = mu(x_t, eps) + n_t,    n_t the noise maps of an edit-friendly inversion, mu of SDE-DPM-Solver++
 """
 
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from scumble.attention.maps import Record
 from scumble.attention.masks import concept_mask, guidance_mask
 from scumble.core.control import TARGET_NULL, Row
 from scumble.core.errors import InputError
+from scumble.core.grids import portion
 from scumble.core.guidance import guide
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
@@ -101,7 +104,7 @@ class LEDITSpp(Method):
         return job.edit(x, {"mask": torch.stack([step.amax(0) for step in masks]).mean(0)}, kept)
 
     def _inverter(self) -> "LEDITSInverter":
-        total = int(self.steps * (1 + self.skip) + (0 if self.compat else 1e-9))
+        total = portion(self.steps, 1 + self.skip, truncated=bool(self.compat))
         return LEDITSInverter(
             steps=total,
             skip=total - self.steps,
@@ -153,8 +156,7 @@ class LEDITSpp(Method):
 
     def _weight(self, rows: "Sequence[Concept]", step: int, steps: int) -> Tensor:
         """(rows, 1, 1, 1): how strongly a concept leads at a step, below 0 where it leads away."""
-        share = [steps * edge + 1e-9 for edge in (rows[0].start, rows[0].end)]  # 0.29 * 100 is 28.999...
-        on = int(share[0]) <= step < int(share[1])
+        on = portion(steps, rows[0].start) <= step < portion(steps, rows[0].end)
         w = self.guidance if rows[0].guidance is None else rows[0].guidance
         return torch.tensor([w * on * (-1 if concept.away else 1) for concept in rows])[:, None, None, None]
 

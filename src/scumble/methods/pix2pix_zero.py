@@ -1,5 +1,8 @@
-"""Pix2Pix-Zero (Parmar et al. 2023): move the caption along a direction, and hold on to where the caption's words
-looked.
+"""Pix2Pix-Zero (Parmar et al. 2023, arXiv:2302.03027, section 3.3).
+
+    x_t <- x_t - lambda d/dx_t |M(x_t, c + direction) - M(z_t, c)|^2    before every step: cross-attention guidance
+
+c is the embedded caption; z_t the source's branch from the same inversion, M the cross-attention maps.
 """
 
 from collections.abc import Mapping
@@ -15,6 +18,7 @@ from scumble.core.control import Row
 from scumble.core.errors import InputError
 from scumble.core.guidance import Branch, branch
 from scumble.core.job import Job
+from scumble.core.masks import blend_rows
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Prior, Text, ask
 from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
@@ -94,7 +98,7 @@ class Pix2PixZero(Method):
         mask = job.mask(inversion.start(n))
 
         def keep(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
-            return x_s if mask is None else torch.cat([x_s[:n], x_s[:n] + mask * (x_s[n:] - x_s[:n])])
+            return blend_rows(x_s, n, mask)
 
         with job.prior.control(compare):
             x = replay(inversion, denoise, prior.schedule, n, job.rows, each=keep, on_step=watch)

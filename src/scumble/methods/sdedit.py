@@ -1,5 +1,8 @@
-"""SDEdit (Meng et al. 2021): add noise up to a level, then denoise; the level trades realism against
-faithfulness.
+"""SDEdit (Meng et al. 2021, arXiv:2108.01073, Algorithms 1-2): add noise up to a level, then denoise.
+
+    x_t0 = alpha_t0 z + sigma_t0 eps;    x_s ~ p(x_s | x_t, target) from t0 down to the clean level
+
+The level t0 (`strength`) trades realism against faithfulness. With a mask, what is kept is alpha_s z + sigma_s eps.
 """
 
 from dataclasses import dataclass
@@ -8,7 +11,9 @@ from typing import ClassVar, cast
 
 import torch
 
+from scumble.core.grids import portion
 from scumble.core.job import Job
+from scumble.core.masks import blend
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
@@ -98,9 +103,7 @@ class SDEdit(Method):
     def _pairs(self, schedule: Schedule) -> list[Pair]:
         """The last strength * steps moves of the grid."""
         grid = schedule.grid(self.steps)
-        # The tolerance saves 0.29 * 100 = 28.999...; the pipelines whose strength is meant by img2img
-        # truncate it.
-        taken = int(self.steps * self.strength + (0 if self.compat == "img2img" else 1e-9))
+        taken = portion(self.steps, self.strength, truncated=self.compat == "img2img")
         return grid[len(grid) - taken :]
 
     def _keep(
@@ -119,4 +122,4 @@ class SDEdit(Method):
         if self.compat == "authors":
             return torch.where(mask > 0, x_s, schedule.mix(z, eps, t))
         kept = z if (t, s) == last else schedule.mix(z, eps, s)
-        return kept + mask * (x_s - kept)
+        return blend(kept, x_s, mask)
