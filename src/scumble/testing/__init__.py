@@ -5,10 +5,12 @@
 
 Each raises AssertionError with the law that is broken. `atol` is what the prior's precision allows: exact
 priors answer to the last bits of float64, a network in float32 to about 1e-4.
+
+Not here: tests of one method or one model (`tests/`).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -17,18 +19,15 @@ import torch
 from torch import Tensor
 
 from scumble.core.guidance import guide
+from scumble.core.job import Counted
 from scumble.core.noise import Noise
 from scumble.core.prior import Prior, ask
 from scumble.core.request import Cancelled, Edit, EditRequest, Step
+from scumble.testing._requests import Given, left_half, picture, picture_alone, requests
+
+__all__ = ["check_fields", "check_method", "check_prior", "no_trace", "picture"]
 
 SEEDS = 8  # tried before a field is said to change nothing: what hangs on where an edit goes may wait for its case
-
-
-def picture(prior: Prior, b: int = 1, *, wide: bool = True, dtype: torch.dtype = torch.float64) -> Tensor:
-    """b pictures in [-1, 1] on the prior's canvas, half as high as wide where it allows that."""
-    side, multiple = prior.card.size, prior.card.multiple
-    height = max(side // 2 // multiple, 1) * multiple if wide else side
-    return Noise(11, b).like(torch.empty(b, 3, height, side, dtype=dtype)).clamp(-2, 2) / 2
 
 
 @contextmanager
@@ -138,39 +137,29 @@ def check_method(
     dtype: torch.dtype = torch.float64,
     atol: float = 1e-9,
     every_field: bool = True,
+    given: Given | None = None,
 ) -> None:
     """Seeds, batches, reports, cancelling, settings, and no trace. `settings` make the method short enough to
     test.
 
+    A mask and a reference are drawn where `Method.needs` asks for them, and an artifact is prepared where the
+    method prepares it itself; `given` makes whatever else `needs.given` names (a classifier, tuned weights).
+    A method may go up again in time, and a one-pass editor may ask the network nothing.
     `every_field`: `check_fields`, too. It costs an edit or two per field: once, on the cheapest prior, is enough.
     """
     method = Method(**(settings or {}))
-    request = _requests(prior, source, target, wide, dtype)
+    request = requests(method, prior, source, target, wide, dtype, given)
     _check_settings(method)
     with no_trace(prior):
         edit = _check_reports(method, prior, request())
-        _check_batch(method, prior, request, edit, atol)
+        _check_batch(method, prior, request(2), given, edit, atol)
         _check_cancelling(method, prior, request())
         if Method.identity:
             same = request(source=request().target)
             z = prior.encode(same.image)  # pyright: ignore[reportArgumentType]
             _near(method(prior, same).latent, z, atol, "equal prompts leave the picture as it is")
     if every_field:
-        check_fields(method, prior, source=source, target=target, wide=wide, dtype=dtype)
-
-
-def _requests(
-    prior: Prior, source: str, target: str, wide: bool, dtype: torch.dtype
-) -> Callable[..., EditRequest]:
-    """request(b, **changes): b pictures to edit from source to target, or without prompts where none are read."""
-    if "text" not in prior.card.capabilities:
-        source = target = ""
-
-    def request(b: int = 1, **changes: object) -> EditRequest:
-        image = picture(prior, b, wide=wide, dtype=dtype)
-        return EditRequest(**{"image": image, "source": source, "target": target, "seed": 5, **changes})  # pyright: ignore[reportArgumentType]
-
-    return request
+        check_fields(method, prior, source=source, target=target, wide=wide, dtype=dtype, given=given)
 
 
 def _check_settings(method: Any) -> None:
@@ -184,12 +173,13 @@ def _check_reports(method: Any, prior: Prior, request: EditRequest) -> Edit:
     steps: list[Step] = []
     before = {f.name: getattr(request, f.name) for f in fields(request)}
     image = None if request.image is None else request.image.clone()
-    edit: Edit = method(prior, request, steps.append)
+    counted = Counted(prior)
+    edit: Edit = method(counted, request, steps.append)
     assert [step.k for step in steps] == list(range(1, len(steps) + 1)), "steps are reported in order"
     assert steps, "on_step is called"
     assert {step.n for step in steps} == {len(steps)}, "the number of steps announced is the number reported"
     assert steps[-1].preview().shape == edit.raw.shape, "a preview is a picture"
-    assert edit.evaluations == steps[-1].evaluations > 0, "evaluations are counted"
+    assert edit.evaluations == steps[-1].evaluations == counted.rows, "evaluations are counted"
     assert not edit.latent.requires_grad, "no autograd graph is left"
     assert bool(edit.raw.isfinite().all()), "the result is finite"
     for name, value in before.items():
@@ -200,12 +190,11 @@ def _check_reports(method: Any, prior: Prior, request: EditRequest) -> Edit:
 
 
 def _check_batch(
-    method: Any, prior: Prior, request: Callable[..., EditRequest], first: Edit, atol: float
+    method: Any, prior: Prior, batch: EditRequest, given: Given | None, first: Edit, atol: float
 ) -> None:
     """Picture i of a batch is edited as it would be alone with seed + i; `first`: picture 0 alone."""
-    batch = request(2)
     together = method(prior, batch).latent
-    second = replace(batch, image=batch.image[1:], seed=batch.seed + 1)  # pyright: ignore[reportOptionalSubscript]
+    second = picture_alone(method, prior, batch, 1, given)
     for i, alone in enumerate((first, method(prior, second))):
         _near(alone.latent, together[i : i + 1], atol, f"picture {i} does not depend on the batch")
 
@@ -229,9 +218,14 @@ def check_fields(
     target: str = "b",
     wide: bool = True,
     dtype: torch.dtype = torch.float64,
+    given: Given | None = None,
 ) -> None:
-    """Changing any field of the method changes some edit; `try` and `needs` of its metadata say how."""
-    request, has_text = _requests(prior, source, target, wide, dtype), "text" in prior.card.capabilities
+    """Changing any field of the method changes some edit; `try` and `needs` of its metadata say how.
+
+    `given` as in `check_method`.
+    """
+    request = requests(method, prior, source, target, wide, dtype, given)
+    has_text = "text" in prior.card.capabilities
     known: dict[tuple[Any, bool, int], list[Tensor]] = {}
 
     def path(method: Any, request: EditRequest) -> list[Tensor]:
@@ -247,9 +241,7 @@ def check_fields(
             continue
         base, asked = method, request()
         if needs == "mask":
-            mask = torch.zeros_like(asked.image[:, :1])  # pyright: ignore[reportOptionalSubscript]
-            mask[..., : mask.shape[-1] // 2] = 1
-            asked = replace(asked, mask=mask)
+            asked = replace(asked, mask=left_half(picture(prior, wide=wide, dtype=dtype)))
         elif needs:
             name, _, value = needs.partition("=")
             base = replace(method, **{name: type(getattr(method, name))(value)})
