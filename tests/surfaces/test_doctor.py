@@ -16,12 +16,16 @@ import scumble
 from scumble import cli
 from scumble.bench import checkup
 from scumble.cli import doctor
+from scumble.core.prediction import Prediction
+from scumble.core.schedule import PREDICTION_TYPES, Output, Schedule
+from scumble.core.text import Text
 from scumble.editing import loading
 from scumble.priors import load
+from scumble.priors._identity import IdentityCodec
 from tests.priors.conftest import folder, write_scheduler  # noqa: F401
 from tests.priors.test_hub import Hub, hub  # noqa: F401
 
-NAMES = ["codec round trip", "sample from noise", "identity edit", "DDS edit"]
+NAMES = ["codec round trip", "predicted noise", "sample from noise", "identity edit", "DDS edit"]
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*cannot even copy", "ignore:.*it is longer than this model")
@@ -39,7 +43,7 @@ def findings(model: scumble.Prior) -> dict[str, checkup.Finding]:
 def test_every_check_gives_figures_and_a_picture(findings: dict[str, checkup.Finding]):
     assert list(findings) == NAMES
     for finding in findings.values():
-        assert finding.picture is not None
+        assert (finding.picture is None) == (finding.name == "predicted noise")
         assert any(letter.isdigit() for letter in finding.figures)
     assert not findings["codec round trip"].passed, "random weights copy nothing"
     assert findings["identity edit"].passed, "equal prompts change nothing, whatever the weights"
@@ -51,8 +55,42 @@ def test_a_broken_model_fails_every_check_it_breaks(model: scumble.Prior, monkey
 
     monkeypatch.setattr(model, "predict", fail)
     found = list(checkup.Patient(model, lambda plan: plan()).findings())
-    assert [finding.passed for finding in found] == [False] * 4
+    assert [finding.passed for finding in found] == [False] * 5
     assert found[-1].line == "FAIL  DDS edit: RuntimeError: broken"
+
+
+class Knowing(IdentityCodec):
+    """Knows the noise of the one picture there is, and outputs `kind`; its config says `said`."""
+
+    card = scumble.Card(id="knowing", hash="", domain="", size=32, multiple=1)
+    device = torch.device("cpu")
+
+    def __init__(self, kind: Any, said: Any):
+        self.kind, self.schedule, self.seen = kind, Schedule.scaled_linear(prediction=said), torch.empty(0)
+
+    def encode(self, image: torch.Tensor, noise: object = None) -> torch.Tensor:
+        self.seen = image
+        return image
+
+    def embed(self, prompts: Any, **_: object) -> Text:
+        return Text(tokens=torch.zeros(len(prompts), 1, 1), prompts=tuple(prompts))
+
+    def predict(self, x_t: torch.Tensor, t: torch.Tensor, text: Text, at: Any = None) -> Prediction:
+        alpha, sigma = (each.to(x_t) for each in self.schedule.at(t))
+        eps = (x_t - alpha * self.seen) / sigma
+        out = {"eps": eps, "v": alpha * eps - sigma * self.seen, "x0": self.seen, "flow": eps - self.seen}
+        return self.schedule.predict(x_t, t, **{self.schedule.prediction: out[self.kind]})
+
+
+@pytest.mark.parametrize("kind", ["eps", "v", "x0"])
+@pytest.mark.parametrize("said", ["eps", "v", "x0"])
+def test_a_config_that_says_the_wrong_prediction_type_fails(kind: Output, said: Output):
+    knowing: Any = Knowing(kind, said)
+    passed, figures, _ = checkup.Patient(knowing, lambda plan: plan()).noise()
+    assert passed == (kind == said), figures
+    if kind != said:
+        assert f"predicts {said}, but its output is {kind}" in figures
+        assert PREDICTION_TYPES[kind] in figures
 
 
 def test_a_still_model_fails_the_edit_and_a_restless_one_the_identity(
@@ -98,7 +136,7 @@ def test_a_pixel_model_is_spared_the_words(tmp_path: Path):
     unet.save_pretrained(tmp_path / "unet")
     write_scheduler(tmp_path)
     found = list(checkup.Patient(scumble.load(tmp_path), lambda plan: plan()).findings())
-    assert [finding.name for finding in found] == NAMES[:2]
+    assert [finding.name for finding in found] == NAMES[:3]
     assert found[0].passed, "there is no codec to lose anything"
 
 

@@ -12,9 +12,11 @@ from scumble.pictures.sheets import Cell, sheet
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
     from scumble.core.prior import Prior
     from scumble.core.request import Edit
+    from scumble.core.schedule import Output
     from scumble.editing.plan import Plan
 
     Found = tuple[bool, str, Image.Image | None]  # whether a check passed, its figures, the picture it made
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 SOURCE, TARGET = "a red circle on a white background", "a blue circle on a white background"
 SAMPLE = "a photo of a cat"  # of models that know such words
 STEPS = {"sample": 20, "identity": 5, "edit": 50}
+LEVELS = 0.3, 0.5, 0.7  # shares of the times at which the predicted noise is measured
+NOISE_ERROR = 0.5  # of the variance of the noise, half-way: above it the prediction is of no use
 STILL = 2  # 8-bit steps: how far a picture that shall not change may move, by rounding alone
 
 
@@ -79,6 +83,28 @@ class Patient:
         copied = psnr(to_pixels(placed.image), to_pixels(placed.before))
         return copied >= CODEC_FLOOR, f"{copied:.1f} dB, at least {CODEC_FLOOR:.0f}", _shown(placed.before)
 
+    def noise(self) -> Found:
+        """What the model says about the picture under known noise: wrong if its config misreads its output."""
+        from scumble.core.schedule import PREDICTION_TYPES
+        from scumble.pictures.placed import Placed
+        from scumble.pictures.reading import read
+
+        placed = Placed.of(read(self.picture), self.prior)
+        errors = noise_errors(self.prior, placed.image, SOURCE if self.reads else "")
+        said = self.prior.schedule.prediction
+        total: dict[Output, float] = {kind: sum(each) for kind, each in errors.items()}
+        best, middle = min(total, key=lambda kind: total[kind]), errors[said][len(LEVELS) // 2]
+        levels = ", ".join(f"{share:g} T" for share in LEVELS)
+        figures = (
+            f"error {', '.join(f'{error:.2g}' for error in errors[said])} of 1 at t = {levels}, at most "
+            f"{NOISE_ERROR:g} at 0.5 T"
+        )
+        if total[best] < 0.5 * total[said]:
+            wrong = f"its config says that it predicts {said}, but its output is {best}"
+            remedy = f"correct prediction_type in its scheduler config to {PREDICTION_TYPES[best]}"
+            return False, f"{wrong} ({errors[best][1]:.2g}); {remedy}; {figures}", None
+        return middle <= NOISE_ERROR, figures, None
+
     def sample(self) -> Found:
         """A picture from noise alone."""
         words = SAMPLE if self.prior.card.words is None else TARGET
@@ -110,7 +136,11 @@ class Patient:
 
     def findings(self) -> Iterator[Finding]:
         """All checks that concern such a model; a check that breaks down has not passed."""
-        checks = {"codec round trip": self.codec, "sample from noise": self.sample}
+        checks = {
+            "codec round trip": self.codec,
+            "predicted noise": self.noise,
+            "sample from noise": self.sample,
+        }
         if self.reads:
             checks |= {"identity edit": self.identity, "DDS edit": self.change}
         for name, check in checks.items():
@@ -118,6 +148,38 @@ class Patient:
                 yield Finding(name, *check())
             except Exception as error:  # a broken model is what a doctor is called for
                 yield Finding(name, False, f"{type(error).__name__}: {error}")
+
+
+def noise_errors(prior: Prior, image: Tensor, prompt: str) -> dict[Output, list[float]]:
+    """Mean squared errors of the predicted noise of `image` (1, 3, H, W) at LEVELS, where noise has variance 1,
+    for each way to read the network's output: the one that the prior's schedule names, and all others.
+    """
+    import torch
+
+    from scumble.core.noise import Noise
+    from scumble.core.schedule import PREDICTION_TYPES
+
+    schedule = prior.schedule
+    errors: dict[Output, list[float]] = {kind: [] for kind in PREDICTION_TYPES}
+    with torch.inference_mode():
+        x0, text = prior.encode(image), prior.embed([prompt], size=(image.shape[-2], image.shape[-1]))
+        eps = Noise(0).like(x0)
+        for share in LEVELS:
+            t = schedule.time(int(share * schedule.T), 1)
+            x_t, (alpha, sigma) = schedule.mix(x0, eps, t), schedule.at(t)
+            told = prior.predict(x_t, t, text)
+            a, s = alpha.to(x_t), sigma.to(x_t)
+            outputs = {
+                "eps": told.eps,
+                "v": a * told.eps - s * told.x0,
+                "x0": told.x0,
+                "flow": told.eps - told.x0,
+            }
+            out = outputs[schedule.prediction]
+            for kind, each in errors.items():
+                error = schedule.predict(x_t, t, **{kind: out}).eps - eps
+                each.append(error.square().mean().item())
+    return errors
 
 
 def drawn(patient: Patient, findings: Sequence[Finding]) -> Image.Image:

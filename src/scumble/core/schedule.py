@@ -16,12 +16,15 @@ from scumble.core.types import Coef, Latent, Pair, Time
 Output = Literal["eps", "v", "x0", "flow"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 
-_OUTPUTS: Mapping[str, Output] = {
-    "epsilon": "eps",
-    "v_prediction": "v",
-    "sample": "x0",
-    "flow_prediction": "flow",
+PREDICTION_TYPES: Mapping[Output, str] = {
+    "eps": "epsilon",
+    "v": "v_prediction",
+    "x0": "sample",
+    "flow": "flow_prediction",
 }
+"""What a network can output, and the name that scheduler configs give it."""
+
+_OUTPUTS: Mapping[str, Output] = {name: output for output, name in PREDICTION_TYPES.items()}
 
 
 def _safe_inverse(c: Coef) -> Coef:
