@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,20 +13,21 @@ import torch
 from accelerate import init_empty_weights
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from huggingface_hub import constants, errors
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from scumble.core.errors import InputError, MachineError
+from scumble.core.errors import InputError
 from scumble.core.noise import Noise
-from scumble.priors import _single_file, _vocabulary
-from scumble.priors._single_file import CONFIGS, SingleFile, repeats_noise
+from scumble.priors import _single_file
+from scumble.priors._single_file import CONFIGS, SingleFile, echo
+from scumble.priors._vocabulary import read_tokenizer
 from scumble.priors.load import load_prior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
 from . import ldm
 
 Write = Callable[..., Path]
+EditJson = Callable[..., None]
 SD1_PARAMETERS = {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}
 SD2_PARAMETERS = {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840}
 
@@ -123,18 +125,39 @@ def test_what_a_second_stable_diffusion_predicts(
     assert (read.config("unet")["sample_size"] == 64) == (told == "epsilon")
 
 
-def test_where_nobody_tells_the_network_is_asked(write: Write, monkeypatch: pytest.MonkeyPatch):
-    file = write("sd2")
+@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+def test_where_nobody_tells_the_network_is_asked_in_float32(
+    kind: str, write: Write, monkeypatch: pytest.MonkeyPatch
+):
+    file = write(kind)
     assert SingleFile.read(file).prediction is None
-    for answer, prediction in ((True, "eps"), (False, "v")):
-        monkeypatch.setattr(_single_file, "repeats_noise", lambda unet, answer=answer: answer)
-        assert load_prior(str(file), device="cpu").schedule.prediction == prediction
+    asked = list[torch.dtype]()
+
+    def answer(unet: UNet2DConditionModel, agreement: float) -> float:
+        asked.append(unet.dtype)
+        return agreement
+
+    for agreement, prediction in ((0.99, "eps"), (0.02, "v")):
+        monkeypatch.setattr(_single_file, "echo", partial(answer, agreement=agreement))
+        prior = load_prior(str(file), device="cpu", dtype="float16")
+        assert prior.schedule.prediction == prediction
+        assert {p.dtype for p in prior.parameters().values()} == {torch.float16}
+    assert asked == [torch.float32] * 2
+
+
+def test_a_tensor_can_say_what_the_network_predicts(write: Write):
+    assert SingleFile.read(write(more={"v_pred": torch.zeros(0)})).prediction == "v_prediction"
+
+
+def test_a_network_that_answers_with_no_numbers(write: Write):
+    bias = "model.diffusion_model.out.2.bias"
+    refused(write(more={bias: torch.full((4,), torch.nan)}), "its network answers with no numbers")
 
 
 def test_a_network_that_predicts_eps_repeats_noise():
     class Network:
         config: ClassVar = {"in_channels": 4, "cross_attention_dim": 16}
-        dtype = torch.float32
+        device = torch.device("cpu")
 
         def __init__(self, alpha: float, sigma: float):
             self.alpha, self.sigma = alpha, sigma
@@ -143,8 +166,8 @@ def test_a_network_that_predicts_eps_repeats_noise():
             smooth = torch.linspace(-2, 2, 32).expand(x.shape)
             return (self.alpha * x - self.sigma * smooth,)
 
-    assert repeats_noise(Network(1.0, 0.1))
-    assert not repeats_noise(Network(0.07, 1.0))
+    assert echo(Network(1.0, 0.1)) > 0.9
+    assert echo(Network(0.07, 1.0)) < 0.2
 
 
 def tensors(*names: str, channels: int = 4) -> dict[str, torch.Tensor]:
@@ -211,25 +234,41 @@ def test_a_weight_of_another_shape(write: Write):
     )
 
 
-def test_a_vocabulary_that_is_not_here(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+# The vocabulary
+
+
+def published(name: str) -> SingleFile:
+    """A file of that kind in a folder that does not exist, with the packaged configs."""
+    return SingleFile(CONFIGS / name, name, name, kind=name, file=Path("nowhere/model.safetensors"))
+
+
+@pytest.mark.parametrize(("kind", "pad"), [("sd1", 49407), ("sd2", 0)])
+def test_a_lone_file_has_clips_vocabulary(kind: str, pad: int):
+    tokenizer = read_tokenizer(published(kind))
+    assert (len(tokenizer), tokenizer.pad_token_id, tokenizer.model_max_length) == (49408, pad, 77)
+    assert tokenizer("a photo of a cat")["input_ids"] == [49406, 320, 1125, 539, 320, 2368, 49407]
+    row = tokenizer("A  Café, naïve", padding="max_length")["input_ids"]
+    assert row[:7] == [49406, 320, 15304, 267, 1097, 35689, 49407]
+    assert row[7:] == [pad] * 70
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+def test_the_kind_of_the_file_decides_the_padding(
+    kind: str, write: Write, tmp_path: Path, edit_json: EditJson
+):
+    """Whatever the tokenizer/ beside it says: it may be that of the other kind."""
+    write(kind, {"modelspec.prediction_type": "epsilon"})
+    edit_json(tmp_path / "configs" / kind / "tokenizer/tokenizer_config.json", pad_token="!")
+    text = load_prior(str(tmp_path / "my model.safetensors"), device="cpu").embed(["a"])
+    assert text.ids is not None
+    assert text.ids[0, -1].item() == 0
+
+
+def test_a_tokenizer_of_another_model_beside_the_file(write: Write, tmp_path: Path, edit_json: EditJson):
+    """Found before a weight is read: the file ends after its header."""
     file = write()
-    shutil.move(tmp_path / "tokenizer", tmp_path / "elsewhere")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    refused(file, "CLIP's is not in the cache; go online once", MachineError)
-
-    def fail(repository: str, name: str) -> str:
-        raise errors.LocalEntryNotFoundError("no network")
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
-    refused(file, "CLIP's is not in the cache; go online once", MachineError)
-
-    asked = []
-
-    def deliver(repository: str, name: str) -> str:
-        asked.append(repository)
-        return str(tmp_path / "elsewhere" / name)
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", deliver)
-    assert load_prior(str(file), device="cpu").embed(["cat"]).tokens.isfinite().all()
-    assert set(asked) == {_vocabulary.CLIP}
+    edit_json(tmp_path / "configs/sd1/text_encoder/config.json", vocab_size=100)
+    file.write_bytes(file.read_bytes()[:-100_000])
+    refused(
+        file, "tokenizer/ beside it has 190 tokens, and its text encoder knows 100; move that folder away"
+    )

@@ -37,7 +37,9 @@ def command(
     loading: Loading,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Examine a model, too: its codec, its predictions, a sample and two edits."),
+        typer.Option(
+            "--model", help="Examine a model, too: its codec, its predictions, a sample and two edits."
+        ),
     ] = None,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The sheet of what --model made; it is replaced.")

@@ -28,7 +28,7 @@ def find(model: str, *, revision: str | None = None, offline: bool = False) -> F
         return Folder(builtin(model), model, model)
     if _is_path(model):
         if Path(model).expanduser().is_file():
-            return SingleFile.read(model, offline=offline)
+            return SingleFile.read(model)
         return Folder.open(model)
     if is_id(model):
         return fetch(model, revision=revision, offline=offline)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from scumble.core.errors import InputError, MachineError
+from scumble.core.errors import InputError
 from scumble.priors._folder import Folder
 from scumble.priors._single_file import SingleFile, load_modules
 from scumble.priors._vocabulary import read_tokenizer
@@ -17,9 +17,11 @@ from scumble.priors._vocabulary import read_tokenizer
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def load_parts(folder: Folder, device: torch.device, dtype: torch.dtype) -> tuple[dict[str, Any], Folder]:
-    """unet, vae, text_encoder (frozen, in eval mode, on the device) and tokenizer of a checked folder or file;
-    and the folder again, which may know more by now.
+def load_parts(
+    folder: Folder, device: torch.device, dtype: torch.dtype, home: torch.device | None = None
+) -> tuple[dict[str, Any], Folder]:
+    """unet, vae, text_encoder (frozen, in eval mode, at `home`, by default the device) and tokenizer of a checked
+    folder or file; and the folder again, which may know more by now.
 
     Raises InputError for files that cannot be read or do not fill their component.
     """
@@ -28,24 +30,24 @@ def load_parts(folder: Folder, device: torch.device, dtype: torch.dtype) -> tupl
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
+    home = home or device
     with quiet():
-        if isinstance(folder, SingleFile):
-            modules, folder = load_modules(folder, dtype)
-        else:
-            classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-            modules = {part: load_part(folder, part, cls, dtype) for part, cls in classes.items()}
-        parts = {part: module.to(device).eval().requires_grad_(False) for part, module in modules.items()}
-        try:
+        try:  # before gigabytes are read
             if isinstance(folder, SingleFile):
-                parts["tokenizer"] = read_tokenizer(folder)
+                tokenizer = read_tokenizer(folder)
             else:
-                tokenizer = folder.path / "tokenizer"
-                parts["tokenizer"] = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)
-        except (InputError, MachineError):
+                tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer", local_files_only=True)
+        except InputError:
             raise
         except Exception as error:
             raise _unreadable(folder, "tokenizer", error) from error
-    return parts, folder
+        if isinstance(folder, SingleFile):
+            modules, folder = load_modules(folder, device, dtype)
+        else:
+            classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+            modules = {part: load_part(folder, part, cls, dtype) for part, cls in classes.items()}
+        parts = {part: module.to(home).eval().requires_grad_(False) for part, module in modules.items()}
+    return {**parts, "tokenizer": tokenizer}, folder
 
 
 def load_part(folder: Folder, part: str, cls: Any, dtype: torch.dtype) -> Any:

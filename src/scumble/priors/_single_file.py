@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -49,19 +50,18 @@ class SingleFile(Folder):
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)  # the header's own metadata
     prediction: str | None = None  # "epsilon" or "v_prediction", where it is known
-    offline: bool = False
 
     @classmethod
-    def read(cls, path: str | Path, *, offline: bool = False) -> Self:
+    def read(cls, path: str | Path) -> Self:
         """Raises InputError unless `path` is a .safetensors file with a network, a codec and a text encoder."""
         file = Path(path).expanduser()
-        blank = cls(CONFIGS, str(path), file.stem, file=file, offline=offline)
+        blank = cls(CONFIGS, str(path), file.stem, file=file)
         if file.suffix.lower() != ".safetensors":
             wrong = f"a {file.suffix or 'nameless'} file may be a pickle, and reading one can run any code"
             raise blank.error(wrong, "take the .safetensors version of the checkpoint")
         shapes, about = _header(blank)
         kind = _kind(blank, shapes)
-        told = _told(file, about, kind)
+        told = _told(file, about, shapes)
         return replace(blank, path=CONFIGS / kind, kind=kind, shapes=shapes, about=about, prediction=told)
 
     def family(self) -> Literal["latent", "pixel"]:
@@ -123,8 +123,12 @@ def _kind(file: SingleFile, shapes: Mapping[str, tuple[int, ...]]) -> str:
     return kinds[0]
 
 
-def _told(file: Path, about: Mapping[str, str], kind: str) -> str | None:
-    """What the network predicts, by the header (ModelSpec) or by the .yaml beside the file; None: nobody says."""
+def _told(file: Path, about: Mapping[str, str], shapes: Iterable[str]) -> str | None:
+    """What the network predicts, by the header (ModelSpec), an empty tensor "v_pred" (a habit of ComfyUI) or the
+    .yaml beside the file; None: nobody says.
+    """
+    if "v_pred" in shapes:
+        return "v_prediction"
     words = f"{about.get('modelspec.prediction_type', '')} {about.get('modelspec.architecture', '')}"
     yaml = file.with_suffix(".yaml")
     if yaml.is_file():
@@ -132,13 +136,15 @@ def _told(file: Path, about: Mapping[str, str], kind: str) -> str | None:
         words += f" {found[1] if found else 'epsilon'}"
     if re.search(r"\bv(_prediction)?\b", words.replace("-", " ")):
         return "v_prediction"
-    return "epsilon" if kind == "sd1" or re.search(r"\beps|\b512\b", words) else None
+    return "epsilon" if re.search(r"\beps|\b512\b", words) else None
 
 
-def load_modules(file: SingleFile, dtype: Any) -> tuple[dict[str, Any], SingleFile]:
-    """unet, vae and text_encoder in `dtype` on the CPU, and the file with what loading told about it.
+def load_modules(file: SingleFile, device: Any, dtype: Any) -> tuple[dict[str, Any], SingleFile]:
+    """unet, vae and text_encoder in `dtype`, and the file with what loading told about it.
 
-    Raises InputError for weights that are missing or have another shape than the family's.
+    Where the file does not say what its network predicts, the network is asked on the device, in float32: half
+    precision is slow on a CPU and can overflow. Raises InputError for weights that are missing or have another
+    shape than the family's, and for a network that answers with no numbers.
     """
     from diffusers.loaders import single_file_utils as convert
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -167,8 +173,13 @@ def load_modules(file: SingleFile, dtype: Any) -> tuple[dict[str, Any], SingleFi
         "text_encoder": _filled(file, "text_encoder", encoder, TEXT[file.kind], text, dtype),
     }
     if file.prediction is None:
-        kind = "epsilon" if repeats_noise(modules["unet"]) else "v_prediction"
-        file = replace(file, prediction=kind)
+        import torch
+
+        agreement = echo(modules["unet"].to(device, torch.float32))
+        if not math.isfinite(agreement):
+            raise file.error("its network answers with no numbers (NaN)", "download it again")
+        modules["unet"].to(device, dtype)  # as it was: float32 holds every half-precision number
+        file = replace(file, prediction="epsilon" if agreement > 0.5 else "v_prediction")
     return modules, file
 
 
@@ -205,18 +216,19 @@ def _filled(
     return module
 
 
-def repeats_noise(unet: Any) -> bool:
-    """Whether a network predicts eps: told the last time, where all is noise, it then repeats what it is given.
+def echo(unet: Any) -> float:
+    """How far a network told the last time, where all is noise, repeats what it is given: the correlation.
 
-    v = alpha eps - sigma x0 there is close to -x0, which has nothing to do with the noise.
+    One that predicts eps does: near 1. v = alpha eps - sigma x0 there is close to -x0, which has nothing to do
+    with the noise: near 0. NaN where the network overflows.
     """
     import torch
 
     from scumble.core.noise import Noise
 
     config = unet.config
-    x = Noise(0).like(torch.empty(1, config["in_channels"], 32, 32))
-    tokens = torch.zeros(1, 77, config["cross_attention_dim"], dtype=unet.dtype)
+    x = Noise(0).like(torch.empty(1, config["in_channels"], 32, 32, device=unet.device, dtype=torch.float32))
+    tokens = torch.zeros(1, 77, config["cross_attention_dim"], device=x.device, dtype=torch.float32)
     with torch.no_grad():
-        out = unet(x.to(unet.dtype), torch.tensor([999]), tokens, return_dict=False)[0].float()
-    return torch.corrcoef(torch.stack([x.flatten(), out.flatten()]))[0, 1].item() > 0.5
+        out = unet(x, torch.tensor([999], device=x.device), tokens, return_dict=False)[0].float()
+    return torch.corrcoef(torch.stack([x.flatten(), out.flatten()]))[0, 1].item()

@@ -1,58 +1,46 @@
-"""CLIP's vocabulary, which a single-file checkpoint lacks: 1.5 MB that all Stable Diffusions share."""
+"""CLIP's vocabulary, which a single-file checkpoint lacks and which all Stable Diffusions share: it is packaged."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
-from scumble.core.errors import MachineError
 from scumble.priors._folder import TOKENIZERS
-from scumble.priors._single_file import SingleFile
-from scumble.priors._told import told
+from scumble.priors._single_file import CONFIGS, SingleFile
 
-logger = logging.getLogger("scumble")
-
-CLIP = "openai/clip-vit-large-patch14"  # its authors' own; Stable Diffusion 2's OpenCLIP uses the same
-SOURCES = {CLIP: "", "stable-diffusion-v1-5/stable-diffusion-v1-5": "tokenizer/"}
-FILES = TOKENIZERS[1]
+MERGES = CONFIGS / "clip/merges.txt"  # the byte pairs, in order; see LICENSE beside it
 
 
 def read_tokenizer(file: SingleFile) -> Any:
-    """The file's CLIPTokenizer. Raises MachineError where there is no vocabulary and no network."""
+    """The file's CLIPTokenizer: of the folder tokenizer/ beside it where there is one, else the packaged one.
+
+    Its padding and length are always those of the file's kind: Stable Diffusion 1 and 2 share CLIP's pieces and
+    pad differently, which moves the embeddings. Raises InputError for a vocabulary larger than the file's.
+    """
     from transformers import CLIPTokenizer
 
-    folder = vocabulary(file)
-    own = folder == _beside(file) and (folder / "tokenizer_config.json").is_file()
-    settings = {} if own else file.json(file.path / "tokenizer/tokenizer_config.json")
-    return CLIPTokenizer.from_pretrained(folder, local_files_only=True, **settings)
-
-
-def vocabulary(file: SingleFile) -> Path:
-    """A folder with the vocabulary: tokenizer/ beside the file, else the hub's cache, else fetched into it."""
-    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
-
-    beside = _beside(file)
+    settings = file.json(file.path / "tokenizer/tokenizer_config.json")
+    settings = {key: settings[key] for key in ("model_max_length", "pad_token") if key in settings}
+    beside = file.file.parent / "tokenizer"
     if any(all((beside / name).is_file() for name in names) for names in TOKENIZERS):
-        return beside
-    for source, folder in SOURCES.items():
-        cached = [try_to_load_from_cache(source, folder + name) for name in FILES]
-        if all(isinstance(path, str) for path in cached):
-            return Path(str(cached[0])).parent
-    absent = MachineError(
-        f"model '{file.name}': a single file has no vocabulary, and CLIP's is not in the cache; go online "
-        f"once (1.5 MB), or copy the folder tokenizer/ of any Stable Diffusion to {beside}."
-    )
-    if file.offline or constants.HF_HUB_OFFLINE:
-        raise absent
-    logger.warning("downloading the vocabulary of CLIP (1.5 MB, by OpenAI, MIT) from %s, once", CLIP)
-    with told(CLIP):
-        try:
-            paths = [Path(hf_hub_download(CLIP, name)) for name in FILES]
-        except errors.LocalEntryNotFoundError as error:  # the hub is out of reach
-            raise absent from error
-    return paths[0].parent
+        tokenizer = CLIPTokenizer.from_pretrained(beside, local_files_only=True, **settings)
+    else:
+        tokenizer = CLIPTokenizer(**packaged(MERGES), **settings)
+    known: int = file.config("text_encoder").get("vocab_size", 49408)
+    if len(tokenizer) > known:
+        wrong = f"the tokenizer/ beside it has {len(tokenizer)} tokens, and its text encoder knows {known}"
+        raise file.error(wrong, "move that folder away; it belongs to another model")
+    return tokenizer
 
 
-def _beside(file: SingleFile) -> Path:
-    return file.file.parent / "tokenizer"
+def packaged(merges: Path) -> dict[str, Any]:
+    """CLIP's `vocab` and `merges` from its list of merges: every byte, every byte that ends a word, then each
+    merge is a piece, in this order (Radford et al. 2021).
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # stand for themselves
+    others = [256 + i for i in range(256 - len(printable))]
+    letters = [chr(code) for code in [*printable, *others]]
+    pairs = [tuple(line.split()) for line in merges.read_text(encoding="utf-8").splitlines()]
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *(first + last for first, last in pairs)]
+    ends = ["<|startoftext|>", "<|endoftext|>"]
+    return {"vocab": {piece: i for i, piece in enumerate([*pieces, *ends])}, "merges": pairs}

@@ -13,7 +13,6 @@ from scumble.priors._find import BUILTIN, builtin, find, is_id
 from scumble.priors._folder import Folder
 from scumble.priors._hub import Download, fetch, survey
 from scumble.priors._single_file import SingleFile
-from scumble.priors._vocabulary import vocabulary
 
 
 def load_prior(
@@ -94,16 +93,13 @@ def readable(folder: Folder) -> Iterator[None]:
 def obtain(model: str, *, revision: str | None = None, to: Path | None = None) -> Path:
     """Where `model` lies, after fetching what of it is not here: into the hub's cache, or the folder `to`.
 
-    Of a single file that is CLIP's vocabulary. Errors are those of `load_prior`.
+    Of a single file that is nothing. Errors are those of `load_prior`.
     """
     if to is not None and not is_id(model):
         raise InputError(f"model '{model}': only a model of the hub is fetched to a folder; leave --to out")
     folder = fetch(model, revision=revision, to=to) if to else find(model, revision=revision)
     folder.check()
-    if isinstance(folder, SingleFile):
-        vocabulary(folder)
-        return folder.file
-    return folder.path
+    return folder.file if isinstance(folder, SingleFile) else folder.path
 
 
 def models() -> dict[str, Card]:

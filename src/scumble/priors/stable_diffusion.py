@@ -98,7 +98,7 @@ class StableDiffusionPrior:
             raise folder.error("it paints pixels and reads no text", "load it with scumble.load")
         desk = Desk(resolve_device(device), memory)
         with explained(desk.device, memory):
-            parts, known = load_parts(folder, desk.home, resolve_dtype(dtype, desk.device))
+            parts, known = load_parts(folder, desk.device, resolve_dtype(dtype, desk.device), desk.home)
             for lora in loras:
                 lora.merge(parts)
         desk.prepare(parts["unet"], parts["vae"], parts["text_encoder"])
