@@ -71,7 +71,8 @@ def codec_gates(prior: Prior, count: int = 1000, read: int = 300) -> dict[str, F
                 asked = len(ATTRIBUTES) * len(scene.things) + 2
                 right.append(1 - len(mistakes(scene, read_picture(picture).scene)) / asked)
     low = Figure(mean=round(float(np.percentile(values, 5)), 4), std=0.0, count=count)
-    return {"codec_psnr_db": Figure.of(values), "codec_psnr_db.5th": low, "codec_read": Figure.of(right)}
+    found = {"codec_psnr_db": Figure.of(values), "codec_psnr_db.5th": low}
+    return found | {"codec_read": Figure.of(right)} if right else found
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ def train_prior(
     with from_). from_: a prior to continue from: its networks start this training, with a fresh optimiser; a codec
     with fewer latent channels is widened, and the denoiser then starts anew. keep_codec: take the codec of `from_` as
     it is. bank: most pictures that the denoiser has in memory. Logs and checkpoints lie beside `out`, in `out` +
-    ".log"; a run that was cut off continues from there, also with another budget.
+    ".log"; a run that was cut off continues from there, also with another budget, of which finished stages take none.
 
     Raises InputError for an occupied `out`, a missing `from_`, a budget that is not positive, a `.log` folder of
     another world, codec or recipe, and a bank that does not fit into memory.
@@ -63,13 +63,15 @@ def train_prior(
     if keep_codec and from_ is None:
         raise InputError("keep-codec: needs --from, the prior whose codec is kept")
     log = out.with_name(out.name + ".log")
-    codec_recipe = CodecRecipe(minutes=0 if keep_codec else minutes * CODEC_SHARE, seed=seed)
-    reading = ReadingRecipe(minutes=0 if from_ is not None else minutes * READING_SHARE, seed=seed)
+    codec_done, reading_done = (log / "vae").exists(), (log / "text_encoder").exists()
+    codec_recipe = CodecRecipe(minutes=0 if keep_codec or codec_done else minutes * CODEC_SHARE, seed=seed)
+    read_by = from_ is not None or reading_done
+    reading = ReadingRecipe(minutes=0 if read_by else minutes * READING_SHARE, seed=seed)
     left = minutes - codec_recipe.minutes - reading.minutes
     recipe = DenoiserRecipe(minutes=left, seed=seed, bank=bank)
     codec, start = (None, None) if from_ is None else load_networks(from_, recipe)
     check_world(log)
-    if (log / "vae").exists():  # cut off in a later stage
+    if codec_done:  # cut off in a later stage
         codec = load_codec(log / "vae")
     elif not keep_codec:
         codec = standardised(train_codec(codec_recipe, log, codec), seed + 7, min(bank, 2000))
@@ -77,7 +79,7 @@ def train_prior(
     assert codec is not None
     if start is None:
         start = TextToNoise(recipe)
-        if not (log / "text_encoder").exists():
+        if not reading_done:
             _whole(log / "text_encoder", train_reading(reading, start.text_encoder, log).save_pretrained)
         start.text_encoder = load_text_encoder(log / "text_encoder")
     networks = train_denoiser(codec, recipe, log, start.train())
