@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 
@@ -248,6 +249,36 @@ def test_pixel_networks_have_sites_too():
             watched = unet(x_t, T).sample
         torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-5)
         assert len(control.seen) == count
+
+
+class Scaled(AttnProcessor2_0):
+    """Attention of another kind."""
+
+
+def test_attention_that_is_not_plain_is_refused():
+    unet = make_unet()
+    attn = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
+    attn.set_processor(Scaled())
+    with pytest.raises(InputError, match="the cross layer 0 of this network attends by a Scaled"):
+        installed(unet, Control("cross")).__enter__()
+    with installed(unet, Control("self")):
+        pass  # what is not wanted is no obstacle
+    attn.set_processor(AttnProcessor2_0())
+    attn.added_kv_proj_dim = 16
+    with pytest.raises(InputError, match="has added key and value projections"):
+        installed(unet, Control("cross")).__enter__()
+
+
+def test_masked_attention_is_refused(prior: StableDiffusionPrior):
+    x_t, text = inputs(prior)
+    unet = make_unet()
+    mask = torch.ones(2, text.tokens.shape[1])
+    with (
+        pytest.raises(InputError, match="this network masks its attention"),
+        installed(unet, Control("cross")) as bridge,
+        bridge.call(Now(T, T, (None, None), (8, 12))),
+    ):
+        unet(x_t, T, text.tokens, encoder_attention_mask=mask)
 
 
 class _Parts:

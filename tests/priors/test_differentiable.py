@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.quantizers.quantization_config import QuantizationMethod
 from torch import nn
 
 import scumble
@@ -31,6 +32,22 @@ def offloaded(unet: Any) -> None:
     from accelerate import cpu_offload
 
     cpu_offload(unet, torch.device("cpu"))
+
+
+class GGUFParameter(nn.Parameter):
+    """Stands for diffusers' own, which needs the package gguf: bytes, written out before each product."""
+
+
+def test_a_gradient_goes_through_gguf(pristine: Path) -> None:
+    prior = scumble.load(pristine, device="cpu")
+    packed = GGUFParameter(torch.zeros(4, 16, dtype=torch.uint8), requires_grad=False)
+    prior._unet.conv_out.weight = packed
+    prior._unet.is_quantized = True
+    assert not differentiable(prior._unet)
+    prior._unet.quantization_method = QuantizationMethod.GGUF
+    assert differentiable(prior._unet)
+    prior._unet.quantization_method = QuantizationMethod.BITS_AND_BYTES
+    assert not differentiable(prior._unet)
 
 
 @pytest.mark.parametrize("spoil", [quantised, marked, offloaded])

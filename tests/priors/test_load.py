@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +19,11 @@ from safetensors.torch import load_file, save_file
 from scumble.core.errors import InputError
 from scumble.priors import _find
 from scumble.priors import load as load_module
+from scumble.priors._advice import advise
+from scumble.priors._card import latent_card
 from scumble.priors._folder import Folder
 from scumble.priors._parts import resolve_device
+from scumble.priors._single_file import CONFIGS
 from scumble.priors.load import load_prior, models
 from scumble.priors.pixel import PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
@@ -244,6 +249,75 @@ def test_other_codecs_and_text_encoders(folder: Path, edit_json: EditJson):
 def test_other_families(folder: Path, part: str, why: str):
     (folder / part).mkdir()
     refused(folder, why)
+
+
+# What loads well and may be used wrongly
+
+
+def write_pixel(path: Path, **changes: object) -> None:
+    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    UNet2DModel(
+        sample_size=8, block_out_channels=(8,), norm_num_groups=4, **{**blocks, **changes}
+    ).save_pretrained(path / "unet")
+    write_scheduler(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "index", "why"),
+    [
+        (
+            {},
+            {"_class_name": "LDMPipeline", "vqvae": ["diffusers", "VQModel"]},
+            r"of its vqvae/.*\(LDMPipeline\)",
+        ),
+        ({"in_channels": 4, "out_channels": 4}, {}, "its network takes 4 channels and gives 4"),
+        ({"num_class_embeds": 10}, {}, r"further condition \(num_class_embeds = 10\)"),
+    ],
+)
+def test_networks_without_text_that_paint_no_plain_pictures(
+    tmp_path: Path, changes: dict[str, object], index: dict[str, object], why: str
+):
+    write_pixel(tmp_path, **changes)
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    refused(tmp_path, why)
+
+
+@pytest.mark.parametrize(("said", "size"), [(32, 512), (64, 512), (96, 768), (None, 512)])
+def test_old_conversions_of_full_size_networks_are_edited_at_their_size(said: int | None, size: int):
+    unet = json.loads((CONFIGS / "sd1/unet/config.json").read_text())
+    vae = json.loads((CONFIGS / "sd1/vae/config.json").read_text())
+    assert latent_card({**unet, "sample_size": said}, vae)["size"] == size
+    small = {**unet, "block_out_channels": [32, 64], "sample_size": 32}
+    assert latent_card(small, vae)["size"] == 256
+
+
+def warned(folder: Path, **options: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        advise(Folder.open(folder), **options)
+    return [str(each.message) for each in seen]
+
+
+def test_a_size_that_the_config_understates_is_said(folder: Path, edit_json: EditJson):
+    assert not warned(folder)
+    full = {"sample_size": 32, "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768}
+    edit_json(folder / "unet/config.json", **full)
+    (warning,) = warned(folder)
+    assert "its config says 256 px" in warning
+    assert "--size 256" in warning
+    (folder / "card.json").write_text("{}")
+    assert not warned(folder)
+
+
+def test_models_that_look_distilled_are_told_of_their_guidance(folder: Path):
+    assert not warned(folder, loras=["turbocharger"])
+    (warning,) = warned(folder, loras=["pytorch_lcm_lora"])
+    assert "'lcm' in its name" in warning
+    assert "--guidance 1 to 2" in warning
+    turbo = Path(shutil.copytree(folder, folder.parent / "sd-Turbo"))
+    assert "'Turbo' in its name" in warned(turbo)[0]
+    write_scheduler(folder, _class_name="LCMScheduler")
+    assert "its LCMScheduler" in warned(folder)[0]
 
 
 # The hub's cache

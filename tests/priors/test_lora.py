@@ -168,6 +168,10 @@ Q = f"unet.{ATTENTION}.to_q"
             {"lora_adapter_metadata": '{"unet.use_rslora": true}'},
             "its header asks for unet.use_rslora",
         ),
+        ({f"base_model.model.{Q}.lora_A.weight": (2, 16)}, {}, "it is a PEFT adapter.*save_lora_weights"),
+        ({"encoder.conv_in.weight": (8, 3, 3, 3)}, {}, "it is a VAE alone"),
+        ({"controlnet_cond_embedding.conv_in.weight": (8, 3, 3, 3)}, {}, "it is a ControlNet"),
+        ({"emb_params": (4, 16)}, {}, "it is a textual inversion"),
         ({}, {}, "it holds nothing"),
     ],
 )

@@ -74,6 +74,29 @@ def test_a_flow_is_recognised():
     assert schedule.prediction == "flow"
 
 
+def test_keys_that_the_class_does_not_take_are_ignored():
+    """SDXL's own config: `set_alpha_to_one` beside a solver that ends clean."""
+    config = {"_class_name": "EulerDiscreteScheduler", "set_alpha_to_one": False, "beta_schedule": "linear"}
+    assert from_scheduler(config).last is None
+    assert from_scheduler({**config, "_class_name": "PNDMScheduler"}).last == 0
+    low = {"_class_name": "DPMSolverMultistepScheduler", "final_sigmas_type": "sigma_min"}
+    assert (from_scheduler(low).last, from_scheduler({**low, "final_sigmas_type": "zero"}).last) == (0, None)
+
+
+def test_a_flow_with_an_even_grid_is_read():
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0, "use_dynamic_shifting": False}
+    assert from_scheduler(config).grid(2) == [(1000.0, 500.0), (500.0, 0)]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [{"shift": 3.0}, {"use_dynamic_shifting": True}, {"shift_terminal": 0.02}, {"use_karras_sigmas": True}],
+)
+def test_a_flow_with_another_grid_is_refused(key: dict[str, object]):
+    with pytest.raises(InputError, match=f"a rectified flow with {next(iter(key))} = .*only an even grid"):
+        from_scheduler({"_class_name": "FlowMatchEulerDiscreteScheduler", **key})
+
+
 @pytest.mark.parametrize(
     ("config", "wrong"),
     [

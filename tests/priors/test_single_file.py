@@ -194,6 +194,16 @@ FIRST = "model.diffusion_model.input_blocks.0.0.weight"
         (("lora_unet_down_blocks_0.lora_up.weight",), 4, "it is a LoRA.*--lora"),
         (("unet.down_blocks.0.attn1.to_q.lora.up.weight",), 4, "it is a LoRA.*--lora"),
         (("down_blocks.0.resnets.0.conv1.weight",), 4, "one part of a checkpoint folder"),
+        (
+            ("controlnet_down_blocks.0.weight", "down_blocks.0.resnets.0.conv1.weight"),
+            4,
+            "it is a ControlNet",
+        ),
+        (("base_model.model.down_blocks.0.attn1.to_q.lora_A.weight",), 4, "it is a PEFT adapter"),
+        (("encoder.conv_in.weight", "encoder.down_blocks.0.x"), 4, "it is a VAE alone"),
+        (("first_stage_model.encoder.conv_in.weight",), 4, "it is a VAE alone"),
+        (("text_model.encoder.layers.0.mlp.fc1.weight",), 4, "it is a text encoder alone"),
+        (("emb_params",), 4, "it is a textual inversion"),
         (("x",), 4, "no Stable Diffusion network"),
     ],
 )
@@ -248,8 +258,8 @@ def test_a_lone_file_has_clips_vocabulary(kind: str, pad: int):
     assert (len(tokenizer), tokenizer.pad_token_id, tokenizer.model_max_length) == (49408, pad, 77)
     assert tokenizer("a photo of a cat")["input_ids"] == [49406, 320, 1125, 539, 320, 2368, 49407]
     row = tokenizer("A  Café, naïve", padding="max_length")["input_ids"]
-    assert row[:7] == [49406, 320, 15304, 267, 1097, 35689, 49407]
-    assert row[7:] == [pad] * 70
+    assert row[:8] == [49406, 320, 15304, 267, 1097, 35689, 563, 49407]
+    assert row[8:] == [pad] * 69
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2"])

@@ -1,5 +1,6 @@
 """Inversions on a Gaussian per prompt, where the drift that each kind mends can be seen to machine precision."""
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cache
@@ -18,6 +19,7 @@ from scumble.core.guidance import guide, guide_branches
 from scumble.core.job import Job
 from scumble.core.noise import Noise
 from scumble.core.request import EditRequest
+from scumble.core.text import Text
 from scumble.inversions import KINDS, DDIMInverter, begin, replay
 from scumble.loops.ddim import ddim
 from scumble.loops.invert import invert
@@ -68,6 +70,31 @@ def test_guidance_loses_the_picture_and_null_texts_bring_it_back() -> None:
     assert error["ddim"] > 1
     assert error["npi"] < error["ddim"] / 5
     assert error["null_text"] < error["npi"]
+
+
+class Pooling(GaussianPrior):
+    """Also embeds a prompt as one vector, as SDXL does."""
+
+    def embed(self, prompts: Sequence[str], **extra: Any) -> Text:
+        text = super().embed(prompts, **extra)
+        return replace(text, pooled=text.tokens.mean(1))
+
+
+def test_negative_prompt_inversion_puts_all_of_the_source_prompt_in_the_nulls_place(tmp_path: Path) -> None:
+    prior = Pooling({"": 0.1, "a": (0.6, -0.2, 0.0), "b": 0.5}, 0.5)
+    with torch.no_grad():
+        frame = job(prior=prior)
+        made = KINDS["npi"](STEPS, W)(frame, STEPS)
+    artifacts.save(made, tmp_path / "a.inv")
+    for inversion in (made, artifacts.load(tmp_path / "a.inv")):
+        assert isinstance(inversion, Inversion)
+        null = inversion.null(frame.text(("",), 1))
+        assert callable(null)
+        at, source = null(torch.tensor([inversion.pairs[0][0]])), frame.text(("a",), 1)
+        assert torch.equal(at.tokens, source.tokens)
+        assert at.pooled is not None
+        assert source.pooled is not None
+        assert torch.equal(at.pooled, source.pooled)
 
 
 def test_a_forced_source_is_the_picture_exactly_whatever_the_guidance() -> None:

@@ -19,7 +19,8 @@ class Inversion:
 
     `trajectory` (n + 1, b, c, h, w): the state before each of the n moves, noisiest first, and the clean
     latent last. An editor starts from its first state and need not know how it was made; besides:
-    `nulls` (n, b, L, D): the tokens of the null text at each move (null-text inversion);
+    `nulls` (n, b, L, D): the tokens of the null text at each move (null-text inversion), and `pooled` (n, b, P)
+    its pooled embedding where it is another than the negative prompt's (negative-prompt inversion);
     `noises` (n, b, c, h, w): what each move adds to a DDPM step's mean (edit-friendly inversion), or to that of
     its solver of `order` 2;
     `forced`: the source's rows stand on the trajectory again after each move (direct inversion), or
@@ -39,6 +40,7 @@ class Inversion:
     pairs: tuple[Pair, ...]
     trajectory: Tensor
     nulls: Tensor | None = None
+    pooled: Tensor | None = None
     noises: Tensor | None = None
     offsets: Tensor | None = None
     order: int = 1
@@ -78,15 +80,20 @@ class Inversion:
         return len(levels) - 1 - levels[::-1].index(s)
 
     def null(self, text: Text) -> NullText:
-        """The null text at every time of the grid: the stored tokens in all rows of `text`, or `text`."""
+        """The null text at every time of the grid: the stored embeddings in all rows of `text`, or `text`."""
         if self.nulls is None:
             return text
         moves = {t: k for k, (t, _) in enumerate(self.pairs)}
-        nulls = self.nulls
+        nulls, pooled = self.nulls, self.pooled
 
         def at(t: Time) -> Text:
-            tokens = self._rows(nulls[moves[t[0].item()]], [len(text)])
-            return replace(text, tokens=tokens.to(text.tokens))
+            move, rows = moves[t[0].item()], [len(text)]
+            null = replace(text, tokens=self._rows(nulls[move], rows).to(text.tokens))
+            return (
+                null
+                if pooled is None
+                else replace(null, pooled=self._rows(pooled[move], rows).to(text.tokens))
+            )
 
         return at
 
@@ -127,7 +134,7 @@ class Inversion:
 
     def tensors(self) -> dict[str, Tensor]:
         """What is to be stored as tensors."""
-        named = {name: getattr(self, name) for name in ("trajectory", "nulls", "noises", "offsets")}
+        named = {name: getattr(self, name) for name in ("trajectory", "nulls", "pooled", "noises", "offsets")}
         return {name: x for name, x in named.items() if x is not None}
 
     def about(self) -> dict[str, Any]:

@@ -158,10 +158,11 @@ class NPIInverter(DDIMInverter):
     def __call__(self, job: Job, total: int) -> Inversion:
         if any(job.negative):
             raise InputError("negative: npi puts the source prompt in its place; leave it out")
-        tokens = job.text(job.source, job.sources).tokens
+        text, moves = job.text(job.source, job.sources), self.steps - self.skip
         return replace(
             super().__call__(job, total),
-            kind="npi", nulls=tokens.expand(self.steps - self.skip, -1, -1, -1), negative=("",),
+            kind="npi", nulls=text.tokens.expand(moves, -1, -1, -1), negative=("",),
+            pooled=None if text.pooled is None else text.pooled.expand(moves, -1, -1),
         )  # fmt: skip
 
 

@@ -56,10 +56,14 @@ class Bridge:
 def installed(network: nn.Module, control: AttentionControl) -> Iterator[Bridge]:
     """The control in the network while the context is open; processors and hooks are as before afterwards.
 
-    Raises InputError if the control wants none of the network's sites.
+    Raises InputError if the control wants none of the network's sites, or a layer that attends in a way that is
+    not known here.
     """
     places = sites(network)
     chosen = wanted(control, places)
+    for site in chosen:
+        if site.kind in ("self", "cross"):
+            _refuse_unknown(site, places[site])
     bridge = Bridge(control, chosen)
     with ExitStack() as restore:
         for site in chosen:
@@ -113,6 +117,22 @@ def _attentions(block: Any) -> Iterator[Any]:
         yield from (m for m in layer.modules() if isinstance(m, Attention)) if layer is not None else ()
 
 
+# Processors that compute plain attention, each in its own way.
+PLAIN = ("AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor", "_Processor")
+
+
+def _refuse_unknown(site: Site, attn: Any) -> None:
+    """Raises InputError for a layer with more than plain self- or cross-attention."""
+    name = type(attn.processor).__name__
+    joint = getattr(attn, "added_kv_proj_dim", None) is not None
+    if joint or name not in PLAIN:
+        what = "has added key and value projections" if joint else f"attends by a {name}"
+        raise InputError(
+            f"control: the {site.kind} layer {site.layer} of this network {what}, which no control knows yet; take a "
+            "method that leaves attention alone"
+        )
+
+
 class _Processor:
     """diffusers' attention protocol, with the attention itself left to the control."""
 
@@ -120,9 +140,18 @@ class _Processor:
         self.site, self.bridge = site, bridge
 
     def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **_: Any,
     ) -> Tensor:
-        # No mask and no time embedding reach these layers: Prior.predict passes none.
+        if attention_mask is not None:
+            raise InputError(
+                "control: this network masks its attention, which no control knows yet; take a method that leaves "
+                "attention alone"
+            )
         image = hidden_states.ndim == 4  # UNet2DModel hands the layer a map instead of tokens
         x = hidden_states.flatten(2).transpose(1, 2) if image else hidden_states
         if attn.group_norm is not None:

@@ -67,11 +67,16 @@ def pixel_card(unet: Config) -> dict[str, Any]:
 
 
 def differentiable(network: Any) -> bool:
-    """Whether a gradient can go through it: not where weights are quantised, or taken away layer by layer."""
+    """Whether a gradient can go through it: not where weights are quantised, or taken away layer by layer.
+
+    GGUF's layers write their weights out before they multiply: the gradient in their input is right.
+    """
     hooks = [getattr(module, "_hf_hook", None) for module in network.modules()]
     hooks += [part for hook in hooks for part in getattr(hook, "hooks", ())]
-    quantised = getattr(network, "is_quantized", False) or not all(
-        weight.is_floating_point() for weight in network.parameters()
+    gguf = str(getattr(network, "quantization_method", "")).lower().endswith("gguf")
+    quantised = (getattr(network, "is_quantized", False) and not gguf) or not all(
+        weight.is_floating_point() or type(weight).__name__ == "GGUFParameter"
+        for weight in network.parameters()
     )
     return not quantised and not any(getattr(hook, "offload", False) for hook in hooks)
 
@@ -87,5 +92,16 @@ def digest(modules: Iterator[nn.Module]) -> str:
 
 
 def _side(unet: Config) -> int:
+    """The side of the latent that a network was made for.
+
+    Folders converted before diffusers 0.9 say 32 of full-size Stable Diffusions, which were trained at 64 and more.
+    """
     sample = unet.get("sample_size") or 64
-    return sample if isinstance(sample, int) else max(sample)
+    side = sample if isinstance(sample, int) else max(sample)
+    return max(side, 64) if full_size(unet) else side
+
+
+def full_size(unet: Config) -> bool:
+    """Whether the network is as large as Stable Diffusion 1's and 2's."""
+    widths = tuple(unet.get("block_out_channels") or ())
+    return widths == (320, 640, 1280, 1280) and unet.get("cross_attention_dim") in (768, 1024)

@@ -85,6 +85,7 @@ class Folder:
         unet = self.config("unet")
         network = unet.get("_class_name")
         if network == "UNet2DModel":
+            self._refuse_pixel(unet)
             return "pixel"
         if network != "UNet2DConditionModel":
             raise self._refusal(f"its network is a {network}")
@@ -140,6 +141,23 @@ class Folder:
         infix = rf"\.{variant}" if variant else ""
         name = re.compile(rf"{STEMS[part]}{infix}(-\d+-of-\d+)?\.safetensors")
         return sorted(f for f in (self.path / part).glob("*.safetensors") if name.fullmatch(f.name))
+
+    def _refuse_pixel(self, unet: Config) -> None:
+        """Raises InputError for a UNet2DModel on anything but pictures, or with more conditions than a time."""
+        file = self.path / "model_index.json"
+        index = self.json(file) if file.is_file() else {}
+        codec = next(
+            (part for part in ("vqvae", "vae", "movq") if part in index or (self.path / part).is_dir()), None
+        )
+        if codec:
+            kind = index.get("_class_name", "a latent model")
+            raise self._refusal(f"it paints latents of its {codec}/ without text ({kind})")
+        if unet.get("in_channels", 3) != 3 or unet.get("out_channels", 3) not in (3, 6):
+            channels = f"{unet.get('in_channels', 3)} channels and gives {unet.get('out_channels', 3)}"
+            raise self._refusal(f"its network takes {channels}, and is none on pictures alone")
+        for extra in ("class_embed_type", "num_class_embeds"):
+            if unet.get(extra) is not None:
+                raise self._refusal(f"its network wants a further condition ({extra} = {unet[extra]!r})")
 
     def _refusal(self, why: str) -> InputError:
         return self.error(why, SCOPE)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from scumble.core.errors import InputError
+from scumble.priors._foreign import FOREIGN, PEFT, foreign
 
 # How a tensor's name ends -> its role; what stands before is the module's name.
 ENDINGS = {
@@ -118,10 +119,16 @@ class LoRA:
     def _layers(self, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """The tensors by layer and role."""
         layers: dict[str, dict[str, Tensor]] = {}
+        if any(name.startswith(PEFT) for name in tensors):
+            raise InputError(f"lora '{self.file.name}': {FOREIGN[PEFT]}.")
         for key, tensor in tensors.items():
             ending = next((ending for ending in ENDINGS if key.endswith(ending)), None)
             if ending is None and key.startswith(("model.", "cond_stage_model.", "first_stage_model.")):
                 raise self._error("it is a whole checkpoint, not a LoRA", "give it with --model")
+            if ending is None and not any("lora" in name or "hada" in name for name in tensors):
+                what = foreign(tensors)
+                if what:
+                    raise InputError(f"lora '{self.file.name}': {what}.")
             if ending is None:
                 raise self._error(f"it holds {key!r}", "only plain LoRAs are read, no LoHa, LoKr or DoRA")
             layers.setdefault(key.removesuffix(ending), {})[ENDINGS[ending]] = tensor

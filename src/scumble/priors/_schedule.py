@@ -14,8 +14,10 @@ def from_scheduler(config: Mapping[str, Any]) -> Schedule:
     """The noise schedule and grid that a checkpoint's scheduler config stands for, whatever its solver.
 
     Values the config leaves unsaid are the defaults of its own scheduler class, which differ among classes
-    (a class whose own dependencies are absent, a dummy in diffusers, has none: the common ones serve).
-    Raises InputError for a scheduler that is neither a chain of betas nor a rectified flow.
+    (a class whose own dependencies are absent, a dummy in diffusers, has none: the common ones serve). Keys that
+    the class does not take are ignored, as diffusers ignores them: SDXL's config has `set_alpha_to_one` beside an
+    Euler scheduler, whose last step ends clean. Raises InputError for a scheduler that is neither a chain of betas
+    nor a rectified flow, and for a flow whose grid is not even.
     """
     import diffusers.schedulers
 
@@ -27,9 +29,28 @@ def from_scheduler(config: Mapping[str, Any]) -> Schedule:
         )
     parameters = inspect.signature(scheduler.__init__).parameters.values()
     unsaid = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    full = {**unsaid, **config}
+    takes = unsaid.keys() or config.keys() - {"set_alpha_to_one"}
+    full = {**unsaid, **{key: value for key, value in config.items() if key in takes}}
     if name.startswith("FlowMatch") or full.get("prediction_type") == "flow_prediction":
+        _refuse_uneven(full)
         return Schedule.flow(full.get("num_train_timesteps", 1000))
     if "beta_schedule" not in full:
         raise InputError(f"scheduler config: {name} is neither a chain of betas nor a rectified flow")
+    if (
+        full.get("final_sigmas_type") == "sigma_min"
+    ):  # the last step of DPM-Solver and its kin ends at level 0
+        full["set_alpha_to_one"] = False
     return Schedule.from_config(full)
+
+
+def _refuse_uneven(config: Mapping[str, Any]) -> None:
+    """Raises InputError for a flow whose published grid is shifted or respaced: ours is even."""
+    even = {"shift": 1.0, "flow_shift": 1.0, "shift_terminal": None}
+    switches = ("use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+    said = [key for key, value in even.items() if config.get(key, value) != value]
+    said += [key for key in switches if config.get(key)]
+    if said:
+        raise InputError(
+            f"scheduler config: a rectified flow with {said[0]} = {config[said[0]]}; only an even grid is supported "
+            "yet (shift 1); take another checkpoint"
+        )

@@ -20,25 +20,13 @@ from typing import Any, Literal, Self
 
 from scumble.core.errors import InputError
 from scumble.priors._folder import SCOPE, Config, Folder, refuse_unet
+from scumble.priors._foreign import foreign
 
 CONFIGS = Path(str(resources.files("scumble.priors"))) / "configs"
 NETWORK, CODEC = "model.diffusion_model.", "first_stage_model."
 TEXT = {"sd1": "cond_stage_model.transformer.", "sd2": "cond_stage_model.model."}  # CLIP's, OpenCLIP's
 Weights = dict[str, Any]  # a tensor by its name
 LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
-
-# A piece of a tensor's name -> what a file with such a tensor is.
-FOREIGN = {
-    "lora": "it is a LoRA; give the checkpoint with --model and this file with --lora",
-    "hada_w1": "it is a LoRA-like add-on (LoHa), not a checkpoint",
-    "conditioner.embedders.": f"it is of the SDXL family (two text encoders); {SCOPE}",
-    "joint_blocks.": f"its network is a transformer, as in Stable Diffusion 3; {SCOPE}",
-    "double_blocks.": f"its network is a transformer, as in FLUX; {SCOPE}",
-    "transformer_blocks.0.norm1.linear": f"its network is a transformer; {SCOPE}",
-    "control_model.": f"it is a ControlNet; {SCOPE}",
-    "down_blocks.": "it is one part of a checkpoint folder; name the folder that has unet/ in it",
-    "string_to_param": "it is a textual inversion, not a checkpoint; name the checkpoint it was made for",
-}
 
 
 @dataclass(frozen=True)
@@ -104,10 +92,8 @@ def _header(file: SingleFile) -> tuple[dict[str, tuple[int, ...]], dict[str, str
 def _kind(file: SingleFile, shapes: Mapping[str, tuple[int, ...]]) -> str:
     """ "sd1" or "sd2", by the text encoder. Raises InputError, with what the file is instead, for any other."""
     first = shapes.get(f"{NETWORK}input_blocks.0.0.weight")
-    for piece, what in FOREIGN.items():
-        inside = any(piece in name for name in shapes)
-        if inside and (first is None or piece in ("conditioner.embedders.", "control_model.")):
-            raise InputError(f"model '{file.name}': {what}.")
+    if what := foreign(shapes, network=first is not None):
+        raise InputError(f"model '{file.name}': {what}.")
     if first is None:
         raise file.error("it holds no Stable Diffusion network", SCOPE)
     refuse_unet({"in_channels": first[1]}, {}, lambda why: file.error(why, SCOPE))

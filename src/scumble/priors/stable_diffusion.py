@@ -21,6 +21,7 @@ from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Card, Text
 from scumble.core.types import Image, Latent, Time
+from scumble.priors._advice import advise
 from scumble.priors._attention import Bridge, installed, sites
 from scumble.priors._card import differentiable, digest, latent_card, read_card
 from scumble.priors._find import find
@@ -96,6 +97,7 @@ class StableDiffusionPrior:
         folder.check()
         if folder.family() != "latent":
             raise folder.error("it paints pixels and reads no text", "load it with scumble.load")
+        advise(folder, [lora.file.stem for lora in loras])
         desk = Desk(resolve_device(device), memory)
         with explained(desk.device, memory):
             parts, known = load_parts(folder, desk.device, resolve_dtype(dtype, desk.device), desk.home)

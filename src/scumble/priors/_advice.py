@@ -1,0 +1,44 @@
+"""What to know about a checkpoint that loads well and may still be used wrongly: said once, as warnings."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+
+from scumble.priors._card import full_size
+from scumble.priors._folder import Config, Folder
+
+DISTILLED = re.compile(r"(?<![a-z])(turbo|lcm|lightning|hyper[-_ ]?sd)(?![a-z])", re.IGNORECASE)
+
+
+def advise(folder: Folder, loras: Sequence[str] = ()) -> None:
+    """Warns of a size that the config understates, and of weights that look distilled. `loras`: names of files."""
+    unet = folder.config("unet")
+    for warning in (_size(folder, unet), _distilled(folder, loras)):
+        if warning:
+            warnings.warn(f"model '{folder.name}': {warning}", UserWarning, stacklevel=4)
+
+
+def _size(folder: Folder, unet: Config) -> str | None:
+    sample = unet.get("sample_size") or 64
+    side = sample if isinstance(sample, int) else max(sample)
+    if side >= 64 or not full_size(unet) or (folder.path / "card.json").is_file():
+        return None
+    return (
+        f"its config says {side * 8} px, as old conversions of full-size networks do; it edits at 512 px "
+        f"(--size {side * 8} if it was made for that)"
+    )
+
+
+def _distilled(folder: Folder, loras: Sequence[str]) -> str | None:
+    scheduler = str(folder.config("scheduler").get("_class_name"))
+    names = [folder.name.rstrip("/\\").replace("\\", "/").rpartition("/")[2], folder.id, *loras]
+    named = next((found[0] for name in names if (found := DISTILLED.search(name))), None)
+    if named is None and not re.match("LCM|TCD", scheduler):
+        return None
+    sign = f"'{named}' in its name" if named else f"its {scheduler}"
+    return (
+        f"it looks distilled for few steps ({sign}): such models want little guidance, --guidance 1 to 2, and edits "
+        "by score distillation may be weak"
+    )
