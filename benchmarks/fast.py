@@ -1,7 +1,7 @@
 """What `dds_fast` saves, and whether its mask helps the layer; on scenes of the validation split.
 
-    python benchmarks/fast.py time [--rounds 5] [--model scenes] [--dtype bfloat16]
-    python benchmarks/fast.py mask [--count 60] [--model scenes] [--dtype bfloat16]
+    python benchmarks/fast.py time [--rounds 5] [--model scenes] [--dtype DTYPE]
+    python benchmarks/fast.py mask [--count 60] [--model scenes] [--dtype DTYPE]
 
 time: seconds (the codec's taken off) and evaluations of an edit by 200-step `dds`, by `dds_fast`, and by `dds_fast`
 where 8 targets edit one picture. One round times each of them once, in a new order; the medians of all rounds count.
@@ -26,6 +26,7 @@ from PIL import Image
 import scumble
 from scumble.bench.making import Clocked
 from scumble.bench.statistics import interval
+from scumble.core.precision import fast_dtype
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
 from scumble.measuring.judge import Known, judge
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--steps", type=int, default=200, help="of dds, which dds_fast is compared with")
     parser.add_argument("--model", default="scenes")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--dtype", default=str(fast_dtype()).removeprefix("torch."))
     asked = parser.parse_args()
     prior = scumble.load(asked.model, dtype=asked.dtype)
     if asked.what == "time":

@@ -11,12 +11,14 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub import constants, errors
 from huggingface_hub.file_download import DryRunFileInfo
+from safetensors.torch import save_file
 
 from scumble.core.errors import InputError, MachineError
 from scumble.priors._find import find
-from scumble.priors.load import load_prior
+from scumble.priors.load import load_prior, outstanding
 
 SHA = "0" * 40
 EditJson = Callable[..., None]
@@ -62,6 +64,18 @@ class Hub:
         size, there = (self.repository / name).stat().st_size, (place / name).exists()
         return DryRunFileInfo(SHA, size, name, str(place / name), there, not there)
 
+    def list_repo_files(self, model: str, *, revision: str | None = None) -> list[str]:
+        if self.fails:
+            raise self.fails
+        return [f.relative_to(self.repository).as_posix() for f in self.repository.rglob("*") if f.is_file()]
+
+    def hf_hub_download(self, model: str, name: str, *, dry_run: bool = False, **options: Any) -> Any:
+        if self.fails:
+            raise self.fails
+        if dry_run:
+            return self.info(name, self.cache)
+        return str(Path(self.snapshot_download(model, allow_patterns=[name])) / name)
+
     @property
     def weights(self) -> list[str]:
         return sorted(name for name in self.delivered if name.endswith(".safetensors"))
@@ -81,6 +95,10 @@ def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     (folder / "README.md").write_text("---\nlicense: openrail\n---\n")
     hub = Hub(folder, tmp_path / "cache")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.snapshot_download)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub.hf_hub_download)
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "list_repo_files", lambda self, *a, **k: hub.list_repo_files(*a, **k)
+    )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     return hub
@@ -146,6 +164,28 @@ def test_the_weights_of_what_is_refused_are_not_fetched(hub: Hub, edit_json: Edi
     edit_json(hub.repository / "unet/config.json", in_channels=9)
     refused("an inpainting model")
     assert not hub.weights
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_pickled_weights_are_refused_before_anything_is_fetched(hub: Hub, part: str):
+    (file,) = (hub.repository / part).glob("*.safetensors")
+    file.rename(file.with_suffix(".bin"))
+    refused(rf"its {part}/ has pickled weights only \({part}/.*use_safetensors=False\).save_pretrained")
+    assert not hub.delivered
+
+
+def test_a_repository_of_single_files_is_refused_with_their_names(hub: Hub, caplog: pytest.LogCaptureFixture):
+    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "safety_checker"):
+        shutil.rmtree(hub.repository / part)
+    refused(r"it has pickled weights only \(v1.ckpt\)")
+    save_file({"emb_params": torch.zeros(2, 16)}, hub.repository / "v1.safetensors")
+    refused("it holds single files.*name one of them: owner/name:v1.safetensors")
+    assert not hub.delivered
+    assert "GB of owner/name:v1.safetensors" in str(outstanding("owner/name:v1.safetensors"))
+    refused("owner/name:v1.safetensors': it is a textual inversion", model="owner/name:v1.safetensors")
+    assert hub.delivered == ["v1.safetensors"]
+    assert "downloading 0.0 GB of owner/name:v1.safetensors" in caplog.text
+    assert outstanding("owner/name:v1.safetensors") is None
 
 
 def test_a_hub_that_goes_away_leaves_what_is_here(hub: Hub, monkeypatch: pytest.MonkeyPatch):
@@ -237,6 +277,9 @@ def test_no_such_model(hub: Hub, monkeypatch: pytest.MonkeyPatch, model: str, fo
         def list_models(self, search: str, limit: int) -> list[SimpleNamespace]:
             assert search == model.rpartition("/")[2]
             return [SimpleNamespace(id=id) for id in found]
+
+        def list_repo_files(self, model: str, revision: str | None) -> list[str]:
+            return hub.list_repo_files(model, revision=revision)
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     hub.fails = errors.RepositoryNotFoundError("x", response=response(404))

@@ -189,6 +189,16 @@ def test_durations(seconds: float, words: str):
     assert doctor.duration(seconds) == words
 
 
+@pytest.mark.parametrize(
+    ("fast", "words"), [(torch.bfloat16, "is fast"), (torch.float32, "is no faster than")]
+)
+def test_which_precision_is_fast(fast: torch.dtype, words: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("scumble.core.precision.fast_dtype", lambda device="cpu": fast)
+    good, line = doctor.device()
+    assert good
+    assert f"bfloat16 {words}" in line
+
+
 # Fetching ahead
 
 

@@ -101,6 +101,8 @@ def packages() -> tuple[bool, str]:
 def device() -> tuple[bool, str]:
     import torch
 
+    from scumble.core.precision import fast_dtype
+
     chosen = torch.accelerator.current_accelerator()
     where = (
         f"accelerator: {chosen}"
@@ -108,7 +110,11 @@ def device() -> tuple[bool, str]:
         else "no accelerator: computing on the CPU"
     )
     threads = torch.get_num_threads()
-    return True, f"{where}; {threads} thread{'s' * (threads != 1)} on {os.cpu_count()} cores"
+    fast = fast_dtype(str(chosen) if torch.accelerator.is_available() else "cpu")
+    precision = (
+        "bfloat16 is fast here" if fast == torch.bfloat16 else "bfloat16 is no faster than float32 here"
+    )
+    return True, f"{where}; {threads} thread{'s' * (threads != 1)} on {os.cpu_count()} cores; {precision}"
 
 
 def memory() -> tuple[bool, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scumble.core.errors import InputError
 from scumble.priors._folder import Folder
-from scumble.priors._hub import fetch
+from scumble.priors._hub import fetch, fetch_file
 from scumble.priors._single_file import SingleFile
 
 BUILTIN = ("scenes",)
@@ -19,7 +19,7 @@ def find(model: str, *, revision: str | None = None, offline: bool = False) -> F
     A built-in name first, then what starts like a path or exists, then owner/name on the hub. Raises
     InputError or MachineError.
     """
-    if revision is not None and not is_id(model):
+    if revision is not None and not (is_id(model) or is_file_of_hub(model)):
         raise InputError(f"revision: only a model of the hub has revisions, and '{model}' is none")
     if model in BUILTIN:
         if not builtin(model).is_dir():
@@ -30,6 +30,8 @@ def find(model: str, *, revision: str | None = None, offline: bool = False) -> F
         if Path(model).expanduser().is_file():
             return SingleFile.read(model)
         return Folder.open(model)
+    if is_file_of_hub(model):
+        return SingleFile.read(fetch_file(model, revision=revision, offline=offline), model)
     if is_id(model):
         return fetch(model, revision=revision, offline=offline)
     near = get_close_matches(model, BUILTIN, n=1)
@@ -48,6 +50,11 @@ def _is_path(model: str) -> bool:
 def is_id(model: str) -> bool:
     """Whether a model's name is an id of the hub, "owner/name"."""
     return not _is_path(model) and bool(re.fullmatch(r"[\w.-]+/[\w.-]+", model))
+
+
+def is_file_of_hub(model: str) -> bool:
+    """Whether a model's name is that of a single file on the hub, "owner/name:file.safetensors"."""
+    return not _is_path(model) and bool(re.fullmatch(r"[\w.-]+/[\w.-]+:[^:]+\.safetensors", model))
 
 
 def builtin(name: str) -> Path:

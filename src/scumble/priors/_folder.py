@@ -20,6 +20,11 @@ Config = Mapping[str, Any]
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 PARTS: Mapping[str, Sequence[str]] = {"latent": ("unet", "vae", "text_encoder"), "pixel": ("unet",)}
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either set of files makes a tokenizer
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+CONVERT = (
+    "save it again with safetensors, once and where that is safe: diffusers.DiffusionPipeline.from_pretrained(NAME, "
+    "use_safetensors=False).save_pretrained(FOLDER); then name that folder"
+)
 SCOPE = (
     "that is not supported yet: scumble reads Stable Diffusion 1.x / 2.x shaped text-to-image checkpoints and "
     "unconditional pixel ones"
@@ -118,12 +123,10 @@ class Folder:
         for variant in (None, "fp16"):
             if self._weights(part, variant):
                 return variant
-        found = sorted(
-            f.name for f in (self.path / part).glob("*") if f.suffix in {".bin", ".ckpt", ".pt", ".pth"}
-        )
+        found = sorted(f.name for f in (self.path / part).glob("*") if f.suffix in PICKLES)
         if found:
             wrong = f"{part}/ has pickled weights only ({found[0]}), and reading a pickle can run any code"
-            raise self.error(wrong, f"save it again with safetensors ({part}/{STEMS[part]}.safetensors)")
+            raise self.error(wrong, CONVERT)
         wrong = f"{part}/{STEMS[part]}.safetensors is missing"
         raise self.error(wrong, "download or save the whole checkpoint again, as safetensors")
 

@@ -15,7 +15,7 @@ os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")  # read when diffuse
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
 
 from scumble.core.errors import MachineError
-from scumble.priors._folder import PARTS, STEMS, Folder
+from scumble.priors._folder import CONVERT, PARTS, PICKLES, STEMS, Folder
 from scumble.priors._told import told
 
 logger = logging.getLogger("scumble")
@@ -78,6 +78,8 @@ def survey(
     from huggingface_hub import constants
 
     offline = offline or constants.HF_HUB_OFFLINE
+    if not offline:
+        _refuse_pickles(model, _names(model, revision))
     path = _snapshot(model, CONFIGS, revision, offline=offline, to=to)
     commit = path.name if path.parent.name == "snapshots" else None
     folder = Folder(path, model, model, commit)
@@ -100,6 +102,72 @@ def survey(
     missing = {file.filename: sizes[file.filename] for file in chosen if file.will_download}
     place = to or Path(constants.HF_HUB_CACHE)
     return folder, Download(model, folder.licence() or "not stated", place, sizes, missing)
+
+
+def file_of(model: str, *, revision: str | None = None, offline: bool = False) -> tuple[Path, Download]:
+    """A single file of the hub, "owner/name:file.safetensors": where it is, or will be, in the cache; and what
+    fetching it takes. Nothing is fetched. Raises InputError or MachineError as `fetch` does.
+    """
+    from huggingface_hub import constants, hf_hub_download
+
+    repository, _, name = model.partition(":")
+    offline = offline or constants.HF_HUB_OFFLINE
+    place = Path(constants.HF_HUB_CACHE)
+    with told(model, revision, offline):
+        if offline:
+            path = Path(hf_hub_download(repository, name, revision=revision, local_files_only=True))
+            return path, Download(model, "not stated", place, {}, {})
+        info: Any = hf_hub_download(repository, name, revision=revision, dry_run=True)
+    sizes = {name: info.file_size or 0}
+    return Path(info.local_path), Download(
+        model, "not stated", place, sizes, sizes if info.will_download else {}
+    )
+
+
+def fetch_file(model: str, *, revision: str | None = None, offline: bool = False) -> Path:
+    """A single file of the hub in its cache, announced as `fetch` announces."""
+    from huggingface_hub import hf_hub_download
+
+    path, download = file_of(model, revision=revision, offline=offline)
+    if not download.missing:
+        return path
+    _check_space(download)
+    logger.warning("downloading %s", download)
+    repository, _, name = model.partition(":")
+    with told(model, revision):
+        return Path(hf_hub_download(repository, name, revision=revision))
+
+
+def _names(model: str, revision: str | None) -> list[str]:
+    """All files of a repository; none where the hub is out of reach: what is in the cache then decides."""
+    from huggingface_hub import HfApi
+
+    try:
+        with told(model, revision):
+            return HfApi().list_repo_files(model, revision=revision)
+    except MachineError:
+        return []
+
+
+def _refuse_pickles(model: str, names: Sequence[str]) -> None:
+    """Raises InputError, before anything is fetched, for a repository without weights that we read."""
+    blank = Folder(Path(), model, model)
+    safe = [name for name in names if name.endswith(".safetensors")]
+    pickles = [name for name in names if name.endswith(PICKLES)]
+    for part in PARTS["latent"]:
+        bad = [name for name in pickles if name.startswith(f"{part}/")]
+        if bad and not any(name.startswith(f"{part}/") for name in safe):
+            wrong = f"its {part}/ has pickled weights only ({bad[0]}), and reading a pickle can run any code"
+            raise blank.error(wrong, CONVERT.replace("NAME", repr(model)))
+    if any(name.startswith(("unet/", "transformer/")) for name in names):
+        return
+    single = [name for name in safe if "/" not in name]
+    if single:
+        files = " or ".join(f"{model}:{name}" for name in single[:3])
+        raise blank.error("it holds single files, and no checkpoint folder", f"name one of them: {files}")
+    if pickles:
+        wrong = f"it has pickled weights only ({pickles[0]}), and reading a pickle can run any code"
+        raise blank.error(wrong, "take another checkpoint, or another person's conversion to safetensors")
 
 
 def _choose(files: Sequence[Any], part: str) -> list[Any]:

@@ -40,10 +40,12 @@ class SingleFile(Folder):
     prediction: str | None = None  # "epsilon" or "v_prediction", where it is known
 
     @classmethod
-    def read(cls, path: str | Path) -> Self:
-        """Raises InputError unless `path` is a .safetensors file with a network, a codec and a text encoder."""
+    def read(cls, path: str | Path, name: str | None = None) -> Self:
+        """Raises InputError, which quotes `name`, unless `path` is a .safetensors file with a network, a codec and
+        a text encoder.
+        """
         file = Path(path).expanduser()
-        blank = cls(CONFIGS, str(path), file.stem, file=file)
+        blank = cls(CONFIGS, name or str(path), file.stem, file=file)
         if file.suffix.lower() != ".safetensors":
             wrong = f"a {file.suffix or 'nameless'} file may be a pickle, and reading one can run any code"
             raise blank.error(wrong, "take the .safetensors version of the checkpoint")

@@ -46,6 +46,8 @@ def _translated(error: Exception, model: str, revision: str | None, offline: boo
         return InputError(f"{name}: the hub has no such model{_near(model)}")
     if isinstance(error, errors.RevisionNotFoundError):
         return InputError(f"{name}: the hub has no revision '{revision}' of it; leave --revision out.")
+    if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+        return InputError(f"{name}: its repository has no such file; check the name behind the colon.")
     if status in (401, 403):
         return InputError(
             f"{name}: the hub refuses your login ({status}); log in again with `hf auth login`, with a token "

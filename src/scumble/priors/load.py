@@ -9,9 +9,9 @@ from pathlib import Path
 
 from scumble.core.errors import InputError, MachineError
 from scumble.core.prior import Card, Prior
-from scumble.priors._find import BUILTIN, builtin, find, is_id
+from scumble.priors._find import BUILTIN, builtin, find, is_file_of_hub, is_id
 from scumble.priors._folder import Folder
-from scumble.priors._hub import Download, fetch, survey
+from scumble.priors._hub import Download, fetch, file_of, survey
 from scumble.priors._single_file import SingleFile
 
 
@@ -125,6 +125,9 @@ def outstanding(model: str, *, revision: str | None = None, offline: bool = Fals
 
     Errors are those of `find`.
     """
+    if model not in BUILTIN and is_file_of_hub(model):
+        _, download = file_of(model, revision=revision, offline=offline)
+        return download if download.missing else None
     if model in BUILTIN or not is_id(model):
         return None
     _, download = survey(model, revision=revision, offline=offline)
