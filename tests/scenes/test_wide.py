@@ -113,7 +113,7 @@ def test_an_edit_gives_the_changed_attribute_its_canonical_value():
 def test_the_reader_reads_most_of_the_wide_world():
     wrong, asked = 0, 0
     for scene, aspect in drawn(40, "validation"):
-        wrong += len(mistakes(scene, read_picture(render(scene, fitted(aspect, SIDE))).scene))
+        wrong += len(mistakes(scene, read_picture(render(scene, fitted(aspect, SIDE)), CELLS).scene))
         asked += 2 + 5 * len(scene.things)
     assert wrong / asked < 0.1
 

@@ -158,7 +158,9 @@ def test_bad_outputs(png: Path, tmp_path: Path, refused: Refused, monkeypatch: p
     assert "must end in" in refused("edit", png, *WORDS, "-o", tmp_path / "out.gif")
     assert "no such folder" in refused("edit", png, *WORDS, "-o", tmp_path / "none/out.png")
     assert "overwrite the input" in refused("edit", png, *WORDS, "-o", png)
-    Image.open(png).convert("RGBA").save(tmp_path / "alpha.png")
+    clear = Image.open(png).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    clear.save(tmp_path / "alpha.png")
     assert "transparency" in refused("edit", tmp_path / "alpha.png", *WORDS, "-o", tmp_path / "out.jpg")
     assert "cannot be made" in refused("demo", "-o", png / "demo")
 

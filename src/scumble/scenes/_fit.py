@@ -28,6 +28,10 @@ GRAINS = (0.095, 0.12, 0.132, 0.145, 0.158)
 """Distances between stripes or dots that are tried where the canonical one leaves a part unexplained."""
 
 UNEXPLAINED = 0.04
+"""Share of a part's contrast that the canonical values may leave before others are tried."""
+
+CLEARLY = 0.5
+"""Other values explain a part where they leave less than this of what the canonical ones do: dark is not striped."""
 
 
 class View(NamedTuple):
@@ -79,9 +83,10 @@ def best_fit(view: View, labels: Labels, part: int) -> tuple[Guess, float]:
     guesses.sort()
     close = [g for g in guesses if g.error < 4 * guesses[0].error][:3]
     best = min(_refined(patch, g) for g in close)
-    if best.error > UNEXPLAINED * patch.contrast:  # the wide world has coarser textures, too
+    if best.error > UNEXPLAINED * patch.contrast:  # the wide world has other tones and coarser textures, too
         others = {shape for _, shape, *_ in close}
-        best = min(best, *(_best(patch, s, best.pose, grains=GRAINS) for s in sorted(others)))
+        wide = min(_best(patch, s, best.pose, grains=(None, *GRAINS), inks=len(INKS)) for s in sorted(others))
+        best = wide if wide.error < CLEARLY * best.error else best
     return best, max(1 - best.error / patch.contrast, 0.0)
 
 
@@ -140,11 +145,16 @@ def _painted(
 
 
 def _best(
-    patch: _Patch, shape: str, pose: Pose, blur: int = 0, grains: tuple[float | None, ...] = (None,)
+    patch: _Patch,
+    shape: str,
+    pose: Pose,
+    blur: int = 0,
+    grains: tuple[float | None, ...] = (None,),
+    inks: int = len(COLOURS),
 ) -> Guess:
     """The texture and colour with which a shape at a pose, blurred so many times, explains the patch best."""
     distance, x, y = _distance(patch, shape, pose)
-    cover = coverage(distance)
+    cover, tones = coverage(distance), patch.inks[:inks]
     guesses: list[Guess] = []
     for texture, grain in product(TEXTURES, grains):
         w, base = _painted(patch, cover, distance, x, y, texture, grain)
@@ -153,8 +163,8 @@ def _best(
         rest, weights = (patch.pixels - base).reshape(-1, 3), w.ravel()
         errors = (
             np.vdot(rest, rest)
-            - 2 * patch.inks @ (weights @ rest)
-            + np.sum(patch.inks**2, axis=1) * (weights @ weights)
+            - 2 * tones @ (weights @ rest)
+            + np.sum(tones**2, axis=1) * (weights @ weights)
         )
         best = int(errors.argmin())
         guesses.append(Guess(float(errors[best]), shape, texture, INKS[best][0], pose))

@@ -6,6 +6,7 @@ and over each part every shape is laid with the renderer's own distance function
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
@@ -18,7 +19,7 @@ from ._parts import Labels, Mask, parts_of, pieces_of
 from .grammar import ATTRIBUTES
 from .render import NIGHT_GAIN, NIGHT_LIFT, PALETTE, Field, Pixels, paint_background, render
 from .wide import KNOWN_AS
-from .world import BACKGROUNDS, CELLS, COLOURS, GROUNDS, LOOKS, RGB, SIZES, Scene, Thing
+from .world import BACKGROUNDS, COLOURS, GROUNDS, LOOKS, PLACES, RGB, SIZES, Point, Scene, Thing
 
 CLEAR = 0.8
 """An object whose fit is below this is not one of the world's, or not clearly."""
@@ -73,10 +74,11 @@ class _Found(NamedTuple):
     part: int
 
 
-def read_picture(pixels: Pixels) -> Reading:
+def read_picture(pixels: Pixels, places: Mapping[str, Point] = PLACES) -> Reading:
     """The scene a picture shows, named by the nearest values of the world.
 
     pixels: uint8 (height, width, 3), sRGB; 64 to 512 px is what the reader is made for.
+    places: the names that a place may get: the canonical ones, or `world.CELLS`, which has corners.
     Raises ValueError for another type or shape.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < 16:
@@ -91,7 +93,7 @@ def read_picture(pixels: Pixels) -> Reading:
     labels = parts_of(mask)
     found = [f for k in range(1, labels.max() + 1) for f in _objects(view, labels, k)]
     found = sorted((f for f in found if f.fit >= LEAST_FIT), key=lambda f: -f.guess.pose.radius)[:MOST]
-    things = tuple(_named(f.guess, factor, *pixels.shape[:2]) for f in found)
+    things = tuple(_named(f.guess, factor, *pixels.shape[:2], places) for f in found)
     scene = Scene(things=things, background=background, look=look)
     gap = render(scene, pixels.shape[:2]).astype(np.float32) - pixels
     return Reading(
@@ -205,13 +207,13 @@ def _objects(view: View, labels: Labels, part: int) -> list[_Found]:
     return apart if better else [_Found(guess, fit, part)]
 
 
-def _named(guess: Guess, factor: int, height: int, width: int) -> Thing:
+def _named(guess: Guess, factor: int, height: int, width: int, places: Iterable[str]) -> Thing:
     """The thing with the nearest named size and place; height and width are the full picture's."""
     unit = min(height, width)
     x, y, radius = (factor * v / unit for v in guess.pose)
     size = min(SIZES, key=lambda s: abs(SIZES[s] - radius))
     thing = Thing(shape=guess.shape, colour=guess.colour, texture=guess.texture, size=size)
-    there = [replace(thing, place=place) for place in CELLS]
+    there = [replace(thing, place=place) for place in places]
     away = [(x - px, y - py) for px, py in (t.centre(width / height) for t in there)]
     thing, (dx, dy) = min(zip(there, away, strict=True), key=lambda pair: float(np.hypot(*pair[1])))
     return replace(thing, dx=round(dx, 4), dy=round(dy, 4))
