@@ -57,7 +57,7 @@ def append(path: Path, rows: Sequence[Row]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """All rows of a file. Raises InputError where it is missing, empty or no file of the bench."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; `scumble bench scenes` writes one per method")
+        raise InputError(f"{path}: no such file; `scumble bench scenes` and `drawings` write one per method")
     data = path.read_bytes()
     rows = _parse(data[: data.rfind(b"\n") + 1], path)
     if not rows:

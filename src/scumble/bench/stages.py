@@ -91,7 +91,9 @@ class Stages:
         return Stage(tasks=tasks, card=card, loaded=self._prior.loaded, make=make)
 
 
-def framing(contestants: Sequence[Contestant], *, has_truths: bool = True) -> list[Contestant]:
+def framing(
+    contestants: Sequence[Contestant], *, has_truths: bool = True, names: Sequence[str] = tuple(BASELINES)
+) -> list[Contestant]:
     """The rows that frame the table, on every set of edits that the contestants are run on, but for those given."""
 
     def extra(contestant: Contestant) -> frozenset[str]:
@@ -101,6 +103,6 @@ def framing(contestants: Sequence[Contestant], *, has_truths: bool = True) -> li
     return [
         Contestant(label="+".join([name, *extras]), name=name, extras=extras)
         for extras in dict.fromkeys(map(extra, contestants))
-        for name in BASELINES
+        for name in names
         if (name, extras) not in given and (has_truths or name != "ceiling")
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -24,12 +25,17 @@ SCENES_EXAMPLES = (
     "scumble bench scenes --method dds --method sdedit:strength=0.5 --n 600 --seeds 3 -o runs/test",
     "scumble bench scenes --method dds:guidance=5 --split validation -o runs/validation",
 )
+DRAWINGS_EXAMPLES = (
+    "scumble bench drawings --method dds_fast --method dds:steps=100 --split validation -o runs/drawings",
+    "scumble bench drawings --method dds_fast --raw -o runs/drawings-raw",
+)
 REPORT_EXAMPLES = (
     "scumble bench report runs/test/dds.jsonl runs/test/copy.jsonl",
     "scumble bench report runs/test/dds.jsonl runs/test/sdedit-strength=0.5.jsonl --format latex",
 )
 SPLITS = ("test", "validation")
 N = 200  # edits, where nothing else is said
+DRAWINGS_FRAME = ("copy", "ceiling")
 
 
 @flags.takes(Loading)
@@ -88,8 +94,61 @@ def scenes(
     perform(bench, Stages(prior, tasks, cast(Any, split), count), asked, voice)
 
 
+@flags.takes(Loading)
+def drawings(
+    method: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME[:PARAMETER=VALUE,...][+mask]", help="Repeats. +mask: it is given the true mask."
+        ),
+    ],
+    loading: Loading,
+    split: Annotated[str, typer.Option(help="test, or validation, on which parameters are chosen.")] = "test",
+    n: Annotated[
+        int | None, typer.Option("--n", help="Only the first. Default: all 60 of the split.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many times each edit is made.")] = 1,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Score the method's own picture, not the finished one under the layer."),
+    ] = False,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to, or to go on in.")] = Path(
+        "runs/drawings"
+    ),
+    batch: Annotated[int, typer.Option(help="Pictures per call of a method.")] = 16,
+    frame: Annotated[bool, typer.Option(help="Also the rows to compare with: copy, ceiling.")] = True,
+    quiet: options.Quiet = False,
+) -> None:
+    """Edit drawings made with other programs, whose true edits are known, and score what people would get."""
+    if split not in SPLITS:
+        raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
+    asked = [contestant(text) for text in method]
+    for one in asked:
+        if one.world != "whole":
+            raise InputError(
+                f"--method {one.label}: +reduced and +exact are edits of the scenes; leave them out"
+            )
+    from scumble.bench.run import Bench
+    from scumble.bench.stages import Stages, framing
+    from scumble.editing import loading as models
+    from scumble.measuring.drawings import drawing_tasks
+
+    voice = Voice(quiet)
+    bench = Bench(out=out, seeds=seeds, batch=batch, back=False)
+    tasks = drawing_tasks(split, n)
+    if not raw:
+        asked = [finished(one) for one in asked]
+    if frame:
+        asked = [*framing(asked, names=DRAWINGS_FRAME), *asked]
+    with voice.waiting(f"loading {loading.model}"):
+        prior = models.load(loading)
+    perform(bench, Stages(prior, tasks), asked, voice)
+
+
 def report(
-    rows: Annotated[list[Path], typer.Argument(metavar="FILE.jsonl...", help="What `bench scenes` wrote.")],
+    rows: Annotated[
+        list[Path], typer.Argument(metavar="FILE.jsonl...", help="What `bench scenes` and `drawings` wrote.")
+    ],
     form: Annotated[str, typer.Option("--format", help="md, csv or latex.")] = "md",
     against: Annotated[
         str | None, typer.Option(help="The method to take differences to. Default: the first editor.")
@@ -109,6 +168,13 @@ def contestant(text: str) -> Contestant:
     found = Contestant(label=text.strip(), name=name, settings=values.settings(settings), extras=extras)
     found.kind()
     return found
+
+
+def finished(asked: Contestant) -> Contestant:
+    """The contestant scored by its finished picture, under the layer; what frames the table stays as it is."""
+    if asked.frames or "layer" in asked.extras:
+        return asked
+    return replace(asked, label=f"{asked.label}+layer", extras=asked.extras | {"layer"})
 
 
 def perform(bench: Bench, stages: Stages, asked: Sequence[Contestant], voice: Voice) -> None:

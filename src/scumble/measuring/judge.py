@@ -78,8 +78,8 @@ class Judged:
 
     @property
     def success(self) -> bool | None:
-        """Found and done."""
-        return None if self.found is None or self.done is None else self.found and self.done
+        """Done, and found where a scene tells what there is to find."""
+        return None if self.done is None else self.done and self.found is not False
 
     @property
     def joint(self) -> bool | None:
