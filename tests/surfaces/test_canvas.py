@@ -8,6 +8,8 @@ from PIL import Image
 from scumble.core.pixels import to_pixels
 from scumble.pictures import canvas, reading
 from scumble.pictures.canvas import Fit
+from scumble.pictures.placed import Placed
+from scumble.priors.exact import GaussianPrior
 
 SIZES = [(300, 200), (200, 300), (128, 128), (1, 1), (1000, 3), (50, 40), (129, 127)]
 
@@ -120,11 +122,23 @@ def test_no_crop_where_it_gains_nothing() -> None:
 
 def test_a_crop_takes_picture_alpha_and_mask_alike(photo: Image.Image) -> None:
     image = photo.convert("RGBA")
-    image.putalpha(Image.linear_gradient("L").resize(photo.size))
-    mask = reading.read_mask(np.pad(np.full((6, 6), 255, np.uint8), ((10, 24), (20, 34))), photo.size)
-    part, drawn = canvas.crop(reading.read(image), mask, (18, 8, 28, 18))
-    assert part.size == drawn.values.size == (10, 10)
-    assert part.rgb.tobytes() == photo.crop((18, 8, 28, 18)).tobytes()
+    clear = Image.linear_gradient("L").resize(photo.size).point(lambda level: max(level - 128, 0))
+    image.putalpha(clear)
+    picture = reading.read(image)
+    assert picture.hidden is not None
+    box = 18, 8, 28, 18
+    part = canvas.crop(picture, box)
+    assert part.size == (10, 10)
+    assert part.rgb.tobytes() == picture.rgb.crop(box).tobytes()
     assert part.alpha is not None
-    assert part.alpha.tobytes() == image.getchannel("A").crop((18, 8, 28, 18)).tobytes()
-    assert drawn.values.getbbox() == (2, 2, 8, 8)
+    assert part.alpha.tobytes() == clear.crop(box).tobytes()
+    assert part.hidden is not None
+    assert part.hidden.tobytes() == photo.crop(box).tobytes()
+    mask = reading.read_mask(np.pad(np.full((6, 6), 255, np.uint8), ((10, 24), (20, 34))), photo.size)
+    prior = GaussianPrior({"": 0.0})  # not asked
+    placed = Placed(prior=prior, picture=picture, mask=mask, box=box, fit=Fit.of(part.size, 10, 1))
+    assert placed.part.rgb.tobytes() == part.rgb.tobytes()
+    assert placed.opening is not None
+    drawn = Image.fromarray((placed.opening[0, 0].numpy() * 255).astype(np.uint8))
+    assert drawn.size == part.size
+    assert drawn.getbbox() == (2, 2, 8, 8)
