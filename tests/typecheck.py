@@ -14,7 +14,8 @@ from jaxtyping import config, install_import_hook
 CALLS = 1000
 CONF = BeartypeConf(is_pep484_tower=True)
 # Not the methods: what users type reaches their constructors, which refuse it in words of their own.
-ROOMS = [f"scumble.{room}" for room in ("core", "loops", "scores")]
+INNER = "core", "loops", "scores", "attention", "artifacts", "inversions", "tuning"
+ROOMS = [f"scumble.{room}" for room in INNER]
 calls = 0
 
 

@@ -6,7 +6,7 @@ Only the sites that an edit wants are touched; where none needs the maps, attent
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ def _time(now: Now) -> float:
     return float(now.t[0])
 
 
+@runtime_checkable
 class MapEdit(Protocol):
     """Reads or changes the maps (rows, heads, query tokens, key tokens) of the sites it wants."""
 

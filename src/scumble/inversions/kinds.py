@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from scumble.loops.regularise import Regularisation, regularised
 from scumble.tuning.null_text import Tuning, tune_null_text
 
 
+@runtime_checkable
 class Inverter(Protocol):
     """A kind of inversion with its values."""
 
