@@ -56,9 +56,11 @@ def load(path: Path) -> Artifact:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})["scumble"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        opened: Any = safe_open(path, "pt")  # its stubs say nothing
+        with opened as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            header = json.loads(metadata["scumble"])
+            tensors = {str(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         name, about = header["name"], header["about"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a file that scumble saved ({error})") from None

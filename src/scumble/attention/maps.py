@@ -98,7 +98,7 @@ class Record:
         for row in self._rows:
             if found := now.find(row):
                 chosen = maps[found].detach().float()
-                total = chosen.sum(1).transpose(1, 2).unflatten(2, site.grid(now.latent))
+                total = torch.unflatten(chosen.sum(1).transpose(1, 2), 2, site.grid(now.latent))
                 key = row, site.stride
                 self._sums[key] = self._sums[key] + total if key in self._sums else total
                 self._heads[key] = self._heads.get(key, 0) + chosen.shape[1]

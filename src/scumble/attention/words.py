@@ -130,7 +130,7 @@ def _common(x: list[int], y: list[int]) -> list[int | None]:
 def _ids(text: Text) -> list[int]:
     if text.ids is None:
         raise InputError("words: this model does not tell its tokens apart; take another one")
-    return text.ids[0].tolist()
+    return [int(i) for i in text.ids[0]]
 
 
 def _read(text: Text) -> int:

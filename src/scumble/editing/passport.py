@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from scumble.core.errors import InputError
 from scumble.editing.recipe import Recipe
@@ -98,7 +98,7 @@ def _model(prior: Prior) -> dict[str, Any]:
 def plain(value: object) -> object:
     """A parameter's value as JSON can hold it."""
     if isinstance(value, tuple | list):
-        return [plain(v) for v in value]
+        return [plain(v) for v in cast("Sequence[object]", value)]
     return value if isinstance(value, str | int | float | bool | None) else repr(value)
 
 
@@ -209,13 +209,15 @@ def _decisive(passport: Passport) -> Any:
     """A passport as JSON has it, without versions, origins of values and what was measured."""
     left = {key: value for key, value in passport.items() if key not in ("versions", *MEASURED)}
     if isinstance(left.get("settings"), dict):
-        left["settings"] = {k: v.get("value") for k, v in left["settings"].items() if isinstance(v, dict)}
+        of = left["settings"].items()
+        left["settings"] = {k: cast(Passport, v).get("value") for k, v in of if isinstance(v, dict)}
     return json.loads(json.dumps(left))
 
 
 def _differences(here: Any, there: Any, name: str = "") -> Iterator[str]:
     if isinstance(here, dict) and isinstance(there, dict):
-        for key in here | there:
-            yield from _differences(here.get(key), there.get(key), f"{name} {key}".strip())
+        old, new = cast("dict[str, Any]", there), cast("dict[str, Any]", here)
+        for key in new | old:
+            yield from _differences(new.get(key), old.get(key), f"{name} {key}".strip())
     elif here != there:
         yield f"{name}: {there!r} then, {here!r} now"

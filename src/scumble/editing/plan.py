@@ -116,8 +116,10 @@ def choose(
     """The method with its values, user over card (unless `paper`) over method, and where each came from."""
     if not isinstance(method, str):
         return method, {f.name: "user" for f in fields(kind)}
-    told = {} if paper else card.recommended.get(method, {})
-    recommended = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+    told: Mapping[str, Any] = {} if paper else card.recommended.get(method, {})
+    recommended: dict[str, Any] = {
+        k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in told.items()
+    }
     origins = {
         f.name: "user" if f.name in settings else "card" if f.name in recommended else "method"
         for f in fields(kind)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from scumble.core.errors import InputError, nearest
 
@@ -179,13 +179,14 @@ class Recipe(Loading):
         return cls(**{name: _tuples(value) for name, value in told.items()})
 
 
-def _json(name: str, value: object) -> Any:
+def _json(name: str, value: Any) -> Any:
     if isinstance(value, PathLike):
-        return fspath(value)
+        return fspath(cast("PathLike[str]", value))
     if isinstance(value, Mapping):
-        return {key: _json(f"{name} {key}", each) for key, each in value.items()}
+        several = cast("Mapping[str, Any]", value)
+        return {key: _json(f"{name} {key}", each) for key, each in several.items()}
     if isinstance(value, tuple | list):
-        return [_json(name, each) for each in value]
+        return [_json(name, each) for each in cast("Sequence[Any]", value)]
     if not isinstance(value, str | int | float | bool | None):
         raise InputError(f"{name}: a {type(value).__name__} in memory; name its file, or what it is called")
     return value
@@ -194,8 +195,10 @@ def _json(name: str, value: object) -> Any:
 def _tuples(value: Any) -> Any:
     """Lists as the tuples they were, so that an equal recipe comes back."""
     if isinstance(value, list):
-        return tuple(_tuples(each) for each in value)
-    return {key: _tuples(each) for key, each in value.items()} if isinstance(value, dict) else value
+        return tuple(_tuples(each) for each in cast("list[Any]", value))
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in cast("dict[str, Any]", value).items()}
+    return value
 
 
 def check_seed(seed: object) -> None:

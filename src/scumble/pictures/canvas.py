@@ -102,7 +102,7 @@ def mask_to_canvas(mask: Image.Image, fit: Fit) -> Tensor:
     import torch
 
     values = fit.pad(np.asarray(mask.resize(fit.inner, Image.Resampling.BOX)))
-    return torch.from_numpy(values)[None, None].float() / 255
+    return torch.as_tensor(values)[None, None].float() / 255
 
 
 def upright(image: Tensor, fit: Fit) -> Image.Image:

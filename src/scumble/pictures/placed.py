@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,7 +106,7 @@ class Placed:
             return self.prior.decode(self.latent).to(self.image)
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _asking(self) -> Generator[None]:
         import torch
 
         with torch.no_grad(), limits(self.prior.loaded.get("device", "cpu")):

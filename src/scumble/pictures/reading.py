@@ -8,11 +8,11 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -179,7 +179,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
 
 
 @contextmanager
-def _no_pillow_limit() -> Iterator[None]:
+def _no_pillow_limit() -> Generator[None]:
     """Pillow's own pixel limit is lower than ours, warns, and is a global: set it aside for one opening."""
     with _pillow_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -269,4 +269,4 @@ def read_passport(path: Path) -> dict[str, Any] | None:
         told = json.loads(image.info.get(PASSPORT) or image.getexif()[IMAGE_DESCRIPTION])
     except Exception:  # as above: no EXIF, broken EXIF, no JSON
         return None
-    return told if isinstance(told, dict) else None
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else None

@@ -105,7 +105,7 @@ def _descend(
 ) -> tuple[Tensor, Tensor]:
     """(tokens, losses (inner steps, b)) after Adam's steps towards move(tokens) = aim, picture by picture."""
     tokens = tokens.detach().clone().requires_grad_()
-    adam = torch.optim.Adam([tokens], lr=tuning.rate * (1 - share / 2))
+    adam: Any = torch.optim.Adam([tokens], lr=tuning.rate * (1 - share / 2))
     losses = torch.full((tuning.inner_steps, len(aim)), -1.0, dtype=torch.float64)
     going = torch.ones(len(aim), dtype=torch.bool, device=tokens.device)
     for j in range(tuning.inner_steps):
