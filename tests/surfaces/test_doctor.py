@@ -14,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import scumble
 from scumble import cli
-from scumble.bench import checkup
-from scumble.cli import doctor
+from scumble.bench import checkup, installation
 from scumble.core.prediction import Prediction
 from scumble.core.schedule import PREDICTION_TYPES, Output, Schedule
 from scumble.core.text import Text
@@ -147,8 +146,8 @@ def test_a_pixel_model_is_spared_the_words(tmp_path: Path):
 @pytest.mark.parametrize(
     ("config", "latent", "operations"),
     [
-        ("configs/sd1", 64, doctor.OPERATIONS["Stable Diffusion 1.5 at 512 px"]),
-        ("builtin/scenes", 16, doctor.OPERATIONS["drawings (the built-in model)"]),
+        ("configs/sd1", 64, installation.OPERATIONS["Stable Diffusion 1.5 at 512 px"]),
+        ("builtin/scenes", 16, installation.OPERATIONS["drawings (the built-in model)"]),
     ],
 )
 def test_operations_are_those_of_the_networks(config: str, latent: int, operations: float):
@@ -163,20 +162,20 @@ def test_operations_are_those_of_the_networks(config: str, latent: int, operatio
 
 
 def test_the_edits_it_times_are_the_usual_ones():
-    for what, (method, evaluations) in doctor.USUAL.items():
+    for what, (method, evaluations) in installation.USUAL.items():
         page = (Path(__file__).parents[2] / f"docs/methods/{method}.md").read_text(encoding="utf-8")
         assert re.search(rf"\b{evaluations} by default", page), what
-    (drawings, _), (photographs, _) = doctor.USUAL.values()
+    (drawings, _), (photographs, _) = installation.USUAL.values()
     assert photographs == loading.usual_method("owner/name")
     if load.builtin("scenes").is_dir():
         assert drawings == loading.usual_method("scenes")
 
 
 def test_what_the_machine_can_do(monkeypatch: pytest.MonkeyPatch):
-    assert doctor.throughput("cpu") > 1e8
-    monkeypatch.setattr(doctor, "throughput", lambda device: 600e9)
+    assert installation.throughput("cpu") > 1e8
+    monkeypatch.setattr(installation, "throughput", lambda device: 600e9)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    good, line = doctor.ability()
+    good, line = installation.ability()
     assert good
     assert (
         "300 GFLOP/s: dds_fast on drawings (the built-in model) about 1 s; dds on Stable Diffusion 1.5 at 512 px "
@@ -186,7 +185,7 @@ def test_what_the_machine_can_do(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.1, "1 s"), (99, "99 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_durations(seconds: float, words: str):
-    assert doctor.duration(seconds) == words
+    assert installation.duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_durations(seconds: float, words: str):
 )
 def test_which_precision_is_fast(fast: torch.dtype, words: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("scumble.core.precision.fast_dtype", lambda device="cpu": fast)
-    good, line = doctor.device()
+    good, line = installation.device()
     assert good
     assert f"bfloat16 {words}" in line
 

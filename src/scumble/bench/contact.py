@@ -1,18 +1,20 @@
-"""What stands on the bench's contact sheet: per edit the source, the true edit, and what every method made of it."""
+"""The bench's contact sheet: per edit the source, the true edit, and what every method made of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from scumble.bench.contestants import Contestant
 from scumble.bench.rows import Row, read_rows
 from scumble.bench.run import Bench
 from scumble.core.pixels import Pixels
 from scumble.measuring.tasks import Tasks
-from scumble.pictures import reading
+from scumble.pictures import reading, sheets, writing
 
 BLANK = 224  # the grey of a picture that is not there
 
@@ -24,6 +26,17 @@ class Tile:
     pixels: Pixels
     lines: tuple[str, ...]
     good: bool = False
+
+
+def draw(path: Path, bench: Bench, contestants: Sequence[Contestant], tasks: Tasks) -> None:
+    """Writes the contact sheet of the first edits."""
+    rows = tiles(bench, contestants, tasks)
+    cells = [sheets.Cell(Image.fromarray(t.pixels), t.lines, t.good) for row in rows for t in row]
+    title = (
+        f"{tasks.world['world']}, first edits: the source, the true edit, and what every method made of it"
+    )
+    note = "Framed: found, done and kept (docs/bench.md)."
+    writing.save(sheets.sheet(cells, columns=len(rows[0]), title=title, note=note), path)
 
 
 def tiles(bench: Bench, contestants: Sequence[Contestant], tasks: Tasks, count: int = 10) -> list[list[Tile]]:

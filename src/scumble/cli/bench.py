@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from scumble.bench.contestants import Contestant
     from scumble.bench.run import Bench
     from scumble.bench.stages import Stages
-    from scumble.measuring.tasks import Tasks
 
 SCENES_EXAMPLES = (
     "scumble bench scenes --method dds --method sdedit:strength=0.5 --n 600 --seeds 3 -o runs/test",
@@ -179,6 +178,8 @@ def finished(asked: Contestant) -> Contestant:
 
 def perform(bench: Bench, stages: Stages, asked: Sequence[Contestant], voice: Voice) -> None:
     """Check all, run all, draw the sheets; what was written is told on stdout."""
+    from scumble.bench import contact
+
     for stem, some in groupby(sorted(c.stem for c in asked)):
         if len(list(some)) > 1:
             raise InputError(f"--method {stem}: given twice")
@@ -197,25 +198,9 @@ def perform(bench: Bench, stages: Stages, asked: Sequence[Contestant], voice: Vo
     for world, some in groupby(sorted(asked, key=_world), _world):
         chosen = list(some)
         path = bench.out / f"sheet{world}.png"
-        draw(path, bench, chosen, stages.of(chosen[0]).tasks)
+        contact.draw(path, bench, chosen, stages.of(chosen[0]).tasks)
         typer.echo(path)
 
 
 def _world(contestant: Contestant) -> str:
     return "" if contestant.world == "whole" else "-reduced"
-
-
-def draw(path: Path, bench: Bench, contestants: Sequence[Contestant], tasks: Tasks) -> None:
-    """The contact sheet of the first edits: source, true edit, every method."""
-    from PIL import Image
-
-    from scumble.bench.contact import tiles
-    from scumble.pictures import sheets, writing
-
-    rows = tiles(bench, contestants, tasks)
-    cells = [sheets.Cell(Image.fromarray(t.pixels), t.lines, t.good) for row in rows for t in row]
-    title = (
-        f"{tasks.world['world']}, first edits: the source, the true edit, and what every method made of it"
-    )
-    note = "Framed: found, done and kept (docs/bench.md)."
-    writing.save(sheets.sheet(cells, columns=len(rows[0]), title=title, note=note), path)

@@ -14,8 +14,6 @@ from scumble.core.errors import InputError
 from scumble.editing.recipe import Loading
 
 if TYPE_CHECKING:
-    from scumble.core.prior import Card
-    from scumble.measuring.tasks import Tasks
     from scumble.reproduce.experiment import Experiment, Verdict
     from scumble.reproduce.material import Material
     from scumble.reproduce.run import Run
@@ -73,8 +71,10 @@ def dds(
     from scumble.editing import loading as models
     from scumble.editing.recipe import check_seed
     from scumble.measuring.tasks import folder_tasks
+    from scumble.reproduce import setup
     from scumble.reproduce.drawing import check_matplotlib
     from scumble.reproduce.figures import chosen
+    from scumble.reproduce.material import Material
     from scumble.reproduce.run import Run
 
     experiments = chosen(figure or (), n=n, steps=steps)
@@ -87,9 +87,12 @@ def dds(
         voice.say(
             f"note: {prior.card.id} was not made for the scenes world; --data names pictures of your own"
         )
-    w = _guidance(prior.card, guidance)
-    experiments, tasks, prompts = _edits(experiments, listed, split, prior.card, bool(figure), voice)
-    from scumble.reproduce.material import Material
+    w = setup.guidance_on(prior.card, guidance)
+    if listed is None:
+        tasks, prompts = setup.drawn(experiments, cast(Any, split), prior.card.size)
+    else:
+        skip = None if figure else lambda told: voice.say(f"left out: {told}")
+        experiments, tasks, prompts = setup.allowed(experiments, listed, skip), listed, []
 
     material = Material.of(prior, tasks.all, seed=seed, guidance=w, batch=batch, prompts=prompts)
 
@@ -116,62 +119,7 @@ def perform(run: Run, experiments: Sequence[Experiment], voice: Voice) -> None:
         typer.echo(run.file(one.name, ".png"))
         voice.say(f"{one.name}: {verdicts[-1].sentence}")
     typer.echo(run.out / "report.md")
-    typer.echo(_sheet(run, experiments, verdicts))
-
-
-def _sheet(run: Run, experiments: Sequence[Experiment], verdicts: Sequence[Verdict]) -> Path:
-    from PIL import Image
-
-    from scumble.pictures import sheets, writing
-
-    cells = [
-        sheets.Cell(
-            Image.open(run.file(one.name, ".png")).convert("RGB"),
-            [one.title, "holds" if verdict.holds else "does not hold"],
-            not verdict.holds,
-        )
-        for one, verdict in zip(experiments, verdicts, strict=True)
-    ]
-    path = run.out / "sheet.png"
-    title = f"The experiments of the DDS paper on {run.material.prior.card.id}"
-    writing.save(sheets.sheet(cells, title=title, note="Framed: the claim does not hold here."), path)
-    return path
-
-
-def _guidance(card: Card, given: float | None) -> float:
-    """The user's, the card's or the paper's. Raises InputError for a model without text, or a value out of range."""
-    from scumble.editing.checks import check_model
-    from scumble.editing.plan import choose
-    from scumble.methods.dds import DDS
-
-    check_model(card, "reproduce dds", DDS.needs, "a target")
-    method, _ = choose("dds", DDS, card, {} if given is None else {"guidance": given})
-    return cast(Any, method).guidance
-
-
-def _edits(
-    experiments: Sequence[Experiment], listed: Tasks | None, split: str, card: Card, asked: bool, voice: Voice
-) -> tuple[list[Experiment], Tasks, list[str]]:
-    """The experiments that these pictures allow, with no more of them than there are; the pictures; prompts for
-    painting. Raises InputError where one that was asked for by name needs masks or truths that are not there.
-    """
-    from scumble.reproduce.material import scenes
-    from scumble.reproduce.run import lacking
-
-    if listed is None:
-        most = max(one.pictures for one in experiments)
-        return list(experiments), *scenes(cast(Any, split), most, card.size)
-    fit: list[Experiment] = []
-    for one in experiments:
-        need = lacking(one, listed)
-        told = f"{one.name}: it needs a {need} for every edit of the list (docs/bench.md)"
-        if need and asked:
-            raise InputError(f"--figure {told}")
-        if need:
-            voice.say(f"left out: {told}")
-        else:
-            fit.append(one.within(len(listed.all)))
-    return fit, listed, []
+    typer.echo(run.sheet(experiments, verdicts))
 
 
 def _announce(todo: Sequence[Experiment], material: Material, voice: Voice, dry_run: bool) -> None:

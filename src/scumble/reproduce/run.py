@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 import scumble
 from scumble.core.errors import InputError
 from scumble.core.machine import limits
 from scumble.core.prior import Prior
 from scumble.editing.passport import plain, versions
-from scumble.measuring.tasks import Tasks
-from scumble.pictures import writing
+from scumble.pictures import sheets, writing
 from scumble.reproduce import drawing, tables
 from scumble.reproduce.experiment import Experiment, Verdict
 from scumble.reproduce.figures import FIGURES
@@ -131,6 +131,21 @@ class Run:
         tables.write_text(path, "\n\n".join(["# The experiments of the DDS paper", *self._parts()]) + "\n")
         return path
 
+    def sheet(self, experiments: Sequence[Experiment], verdicts: Sequence[Verdict]) -> Path:
+        """sheet.png: all figures side by side; those whose claim does not hold are framed."""
+        cells = [
+            sheets.Cell(
+                Image.open(self.file(one.name, ".png")).convert("RGB"),
+                [one.title, "holds" if verdict.holds else "does not hold"],
+                not verdict.holds,
+            )
+            for one, verdict in zip(experiments, verdicts, strict=True)
+        ]
+        path = self.out / "sheet.png"
+        title = f"The experiments of the DDS paper on {self.material.prior.card.id}"
+        writing.save(sheets.sheet(cells, title=title, note="Framed: the claim does not hold here."), path)
+        return path
+
     def _parts(self) -> list[str]:
         parts: list[str] = []
         for name, kind in FIGURES.items():
@@ -163,12 +178,6 @@ def read(path: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: it was not written by this command, or is damaged; delete it") from error
-
-
-def lacking(experiment: Experiment, tasks: Tasks) -> str:
-    """What the experiment must know of every edit and these do not tell: "mask", "truth", or nothing."""
-    has = {"mask": tasks.has_masks, "truth": tasks.has_truths}
-    return " and ".join(need for need in sorted(experiment.needs) if not has[need])
 
 
 @torch.no_grad()
