@@ -96,7 +96,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     """float16 on cuda and float32 elsewhere for "auto". Raises InputError for a name not in DTYPES.
 
     float16 and not bfloat16: DDS subtracts nearly equal predictions, and its gradient was 8 times less wrong
-    (benchmarks/dtypes.py).
+    (bench/studies/dtypes.py).
     """
     name = str(dtype).removeprefix("torch.")
     if name == "auto":

@@ -5,7 +5,7 @@ what a bench row says, and besides: whether every object stands where the true e
 mask that the method made overlaps the true one (`iou`), and how far the whole picture would (`whole`), which is what
 chance reaches. Rows are kept in a file, and a run goes on where the last one stopped.
 
-    python benchmarks/attention.py [--n 100] [--dear 30] [--rows NAME,...] [--out FOLDER]
+    python -m scumble.bench.studies attention [--n 100] [--dear 30] [--rows NAME,...] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def report(out: Path) -> str:
     return markdown([t for t in tables if t.rows], [note for note in notes if note])
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--dear", type=int, default=30, help="edits for null_text and pix2pix_zero")
     parser.add_argument("--rows", default="", help="some of them, by name, separated by ';'")
     parser.add_argument("--out", type=Path, default=Path("runs/attention"))
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     asked.out.mkdir(parents=True, exist_ok=True)
     labels = asked.rows.split(";") if asked.rows else list(ROWS)
     if asked.n:
@@ -272,7 +272,3 @@ def main() -> None:
     (asked.out / "report.md").write_text(told)
     sheet(asked.out, rows(asked.out / "rows.jsonl")).save(asked.out / "sheet.png")
     print(told)
-
-
-if __name__ == "__main__":
-    main()

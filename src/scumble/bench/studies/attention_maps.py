@@ -4,7 +4,7 @@ For every object whose words are its own: the share of the word's map within the
 the picture that the mask takes (equal where the map says nothing), whether the map's greatest value is on the object,
 and the area under the curve that tells the mask's places from others (0.5 is chance).
 
-    python benchmarks/attention_maps.py [--n 200] [--out FILE]
+    python -m scumble.bench.studies attention_maps [--n 200] [--out FILE]
 """
 
 from __future__ import annotations
@@ -99,13 +99,13 @@ def shown(values: Sequence[float], scale: float) -> str:
     return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("runs/attention-maps.jsonl"))
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     prior, drawn, found = scumble.load("scenes", device="cpu"), scenes("test", seed=7), []
     for first in range(0, asked.n, BATCH):
@@ -113,7 +113,3 @@ def main() -> None:
         found += rows(looked(prior, some, first), some, first)
     asked.out.write_text("".join(json.dumps(row) + "\n" for row in found))
     print(table(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ The built-in model in float16 and in bfloat16 against itself in float32, on edit
 
 `scumble.load` takes for `dtype="auto"` what comes out ahead, where an accelerator computes it fast.
 
-    python benchmarks/dtypes.py [--edits 20] [--steps 200] [--model scenes] [--device auto]
+    python -m scumble.bench.studies dtypes [--edits 20] [--steps 200] [--model scenes] [--device auto]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -46,14 +47,11 @@ class Run:
 @torch.no_grad()
 def run(prior: Prior, edit: SceneEdit, steps: int) -> Run:
     size = prior.card.size
-    request = EditRequest(
-        image=to_images([render(edit.source, size)]),
-        source=edit.source_caption,
-        target=edit.target_caption,
-    )
-    method, _ = choose("dds", DDS, prior.card, {"steps": steps})
-    z = prior.encode(request.image)
-    source, target, null = (prior.embed([words]) for words in (request.source, request.target, ""))
+    image, words = to_images([render(edit.source, size)]), (edit.source_caption, edit.target_caption)
+    request = EditRequest(image=image, source=words[0], target=words[1])
+    method = cast(DDS, choose("dds", DDS, prior.card, {"steps": steps})[0])
+    z = prior.encode(image)
+    source, target, null = (prior.embed([each]) for each in (*words, ""))
     score = DDSScore(prior, reference=z, source=source, target=target, null=null, guidance=method.guidance)
     gradients = [score(z, torch.tensor([t]), Noise(t)).cpu() for t in TIMES]
     return Run(torch.cat(gradients), method(prior, request).raw.cpu())
@@ -73,13 +71,15 @@ def distances(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> list[float]:
     return [psnr(to_pixels(a), to_pixels(b)) for a, b in zip(ours, theirs, strict=True)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main(words: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--edits", type=int, default=20)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--model", default="scenes")
     parser.add_argument("--device", default="auto")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
 
     some = list(islice(edits("test", 0, [kind for kind in KINDS if kind != "noop"]), options.edits))
     priors = {
@@ -103,7 +103,3 @@ def main() -> None:
             f"| {dtype} | {statistics.median(wrong):.2%} | {max(wrong):.2%} "
             f"| {statistics.median(far):.1f} | {min(far):.1f} |"
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """What `dds_fast` saves, and whether its mask helps the layer; on scenes of the validation split.
 
-    python benchmarks/fast.py time [--rounds 5] [--model scenes] [--dtype DTYPE]
-    python benchmarks/fast.py mask [--count 60] [--model scenes] [--dtype DTYPE]
+    python -m scumble.bench.studies fast time [--rounds 5] [--model scenes] [--dtype DTYPE]
+    python -m scumble.bench.studies fast mask [--count 60] [--model scenes] [--dtype DTYPE]
 
 time: seconds (the codec's taken off) and evaluations of an edit by 200-step `dds`, by `dds_fast`, and by `dds_fast`
 where 8 targets edit one picture. One round times each of them once, in a new order; the medians of all rounds count.
@@ -16,7 +16,7 @@ import argparse
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -41,7 +41,7 @@ GATE = 0.25  # of the mask, from which the layer sees the whole difference
 Run = Callable[[], tuple[float, int]]
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of dds, which dds_fast is compared with")
     parser.add_argument("--model", default="scenes")
     parser.add_argument("--dtype", default=str(fast_dtype()).removeprefix("torch."))
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     prior = scumble.load(asked.model, dtype=asked.dtype)
     if asked.what == "time":
         times(prior, asked.rounds, asked.steps)
@@ -149,7 +149,3 @@ def on_canvas(prior: Prior, edit: SceneEdit) -> torch.Tensor:
     side = prior.card.size
     fit = Fit.of((side, side), side, prior.card.multiple)
     return to_canvas(reading.read(Image.fromarray(Known.of(edit, side).source)), fit)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,8 @@ Every picture is inverted with its own caption and sampled again with the same c
 latent, against which the codec's own error does not count, and that of the decoded picture against the codec's.
 A row is one picture under one kind; rows are kept in a file, and a run goes on where the last one stopped.
 
-    python benchmarks/inversion.py [--pictures 12] [--steps 10,20,50] [--guidance 1,3,7.5] [--kinds ..] [--out FILE]
+    python -m scumble.bench.studies inversion [--pictures 12] [--steps 10,20,50] [--guidance 1,3,7.5] [--kinds ..]
+        [--out FILE]
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def cost(group: Sequence[Mapping[str, Any]]) -> str:
     return f"{n:.0f}, {seconds:.1f} s"
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -161,7 +162,7 @@ def main() -> None:
     parser.add_argument("--steps", default="10,20,50")
     parser.add_argument("--guidance", default="1,3,7.5")
     parser.add_argument("--out", type=Path, default=Path("runs/inversion.jsonl"))
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     steps, guidance = map(int, asked.steps.split(",")), list(map(float, asked.guidance.split(",")))
     run(
@@ -174,7 +175,3 @@ def main() -> None:
     found = rows(asked.out)
     print(*(table(found, show) for show in (error, decibels, cost)), sep="\n\n")
     print(f"\n{len({row['picture'] for row in found})} pictures at most; codec apart")
-
-
-if __name__ == "__main__":
-    main()

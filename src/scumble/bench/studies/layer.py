@@ -4,8 +4,9 @@ Edits of the test split, rendered at several sizes, go through a method once; th
 so a run can be stopped and taken up again, and every `--keep` is judged on the same pairs. "codec" as a method is the
 codec's own picture of the true edit: what a perfect editor would return.
 
-    python benchmarks/layer.py [--method dds] [--set steps=200] [--count 90] [--keep auto 0.05 0.1] [--cache DIR]
-    python benchmarks/layer.py --bench runs/test/dds.jsonl        the pictures that `scumble bench` has made
+    python -m scumble.bench.studies layer [--method dds] [--set steps=200] [--count 90] [--keep auto 0.05 0.1]
+        [--cache DIR]
+    python -m scumble.bench.studies layer --bench runs/test/dds.jsonl        the pictures that `scumble bench` has made
 
 Done: at most a quarter of the source's squared error to the true edit is left inside the true mask. Preserved: PSNR to
 the source outside the true mask (99 where exact). Leaked: the share of all squared change that fell outside. Exact: the
@@ -227,7 +228,7 @@ def same(prior: Prior, some: Sequence[Case]) -> list[str]:
     return failed
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -242,7 +243,7 @@ def main() -> None:
         "--cache", type=Path, default=Path("runs/layer"), help="a folder for the decoded pairs"
     )
     parser.add_argument("--bench", type=Path, metavar="ROWS", help="judge what a bench has made instead")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
 
     prior = scumble.load(args.model, dtype=args.dtype)
     settings = {name: json.loads(value) for name, value in (pair.split("=") for pair in args.set)}
@@ -267,7 +268,3 @@ def lifted(keep: str, case: Case, before: torch.Tensor, after: torch.Tensor) -> 
     if keep == "none":
         return opaque(after, case.fit)
     return lift(before, after, case.picture, case.fit, "auto" if keep == "auto" else float(keep))
-
-
-if __name__ == "__main__":
-    main()
