@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -264,7 +264,6 @@ class Watched(Counted):
 
     def __init__(self, prior: Prior, tell: Tell):
         super().__init__(prior)
-        self.loaded: Mapping[str, Any] = prior.loaded
         self._tell = tell
 
     def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
