@@ -14,6 +14,7 @@ from scumble.bench.rows import read_rows
 from scumble.bench.run import Bench
 from scumble.bench.stages import Stages, framing
 from scumble.cli.bench import DRAWINGS_FRAME, finished
+from scumble.core.pixels import SAME
 from scumble.measuring.drawings import HOME, SPLITS, drawing_tasks
 from scumble.measuring.judge import judge
 from scumble.measuring.tasks import DATA
@@ -159,8 +160,8 @@ def test_the_bench_runs_over_any_size_and_goes_on(prior: AnyPrompt, tmp_path: Pa
     bench = Bench(out=tmp_path, back=False)
     asked = finished(contestant("dds:steps=2"))
     assert asked.label == "dds:steps=2+layer"
-    frames = [c.label for c in framing([asked], names=DRAWINGS_FRAME)]
-    assert frames == ["copy", "ceiling"]
+    frames = [finished(c).label for c in framing([asked], names=DRAWINGS_FRAME)]
+    assert frames == ["copy+layer", "ceiling+layer"]
     few, more = (Stages(prior, drawing_tasks("validation", n)) for n in (2, 3))
     first = drawing_tasks("validation", 1).all[0].look().source.shape
     for label in (*frames, asked.label):
@@ -169,7 +170,8 @@ def test_the_bench_runs_over_any_size_and_goes_on(prior: AnyPrompt, tmp_path: Pa
         output = np.asarray(Image.open(tmp_path / rows[0]["output"]))
         assert output.shape == first
         assert rows[0]["scores"]["found"] is None
-        assert rows[0]["scores"]["success"] is (label == "ceiling")
+        assert rows[0]["scores"]["success"] is (label == "ceiling+layer")
+        assert label != "copy+layer" or rows[0]["scores"]["preserved"] == SAME
     assert [row["kind"] for row in run(bench, more, asked.label)] == list(KINDS[:3])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from scumble.bench.baselines import Copy
 from scumble.bench.contestants import Ready
 from scumble.core.errors import InputError
 from scumble.core.job import Counted
@@ -184,7 +185,9 @@ def _shown(
     for i, placed in enumerate(places):
         d0, d1 = before[i : i + 1], edit.raw[i : i + 1]
         codecs.append(np.asarray(placed.upright(d0)))
-        if "layer" in ready.contestant.extras:
+        if isinstance(ready.method, Copy):  # the source itself, without what the canvas would lose of it
+            results.append(np.asarray(placed.picture.rgb))
+        elif "layer" in ready.contestant.extras:
             results.append(np.asarray(placed.layer(d1, before=d0).over(placed.picture.rgb)))
         else:
             results.append(np.asarray(placed.upright(d1)))

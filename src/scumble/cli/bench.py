@@ -135,10 +135,10 @@ def drawings(
     voice = Voice(quiet)
     bench = Bench(out=out, seeds=seeds, batch=batch, back=False)
     tasks = drawing_tasks(split, n)
-    if not raw:
-        asked = [finished(one) for one in asked]
     if frame:
         asked = [*framing(asked, names=DRAWINGS_FRAME), *asked]
+    if not raw:
+        asked = [finished(one) for one in asked]
     with voice.waiting(f"loading {loading.model}"):
         prior = models.load(loading)
     perform(bench, Stages(prior, tasks), asked, voice)
@@ -170,8 +170,8 @@ def contestant(text: str) -> Contestant:
 
 
 def finished(asked: Contestant) -> Contestant:
-    """The contestant scored by its finished picture, under the layer; what frames the table stays as it is."""
-    if asked.frames or "layer" in asked.extras:
+    """The contestant scored by its finished picture, under the layer."""
+    if "layer" in asked.extras:
         return asked
     return replace(asked, label=f"{asked.label}+layer", extras=asked.extras | {"layer"})
 
