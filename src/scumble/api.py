@@ -55,8 +55,8 @@ def load(*model: Any, **options: Any) -> Prior:
     Args:
 
     Raises:
-        InputError: no such model, a checkpoint that we cannot drive, with a missing part or pickled weights.
-        MachineError: it cannot be fetched, or does not fit into memory.
+        InputError: no such model, or a checkpoint that is not supported, incomplete or has pickled weights.
+        MachineError: it cannot be downloaded, or does not fit into memory.
     """
     return loading.load(Loading(*model, **options))
 
@@ -65,25 +65,25 @@ def load(*model: Any, **options: Any) -> Prior:
     Recipe, _Edit if TYPE_CHECKING else Recipe, Parameter("on_step", Parameter.KEYWORD_ONLY, default=None)
 )
 def edit(*image: Any, on_step: OnStep | None = None, **asked: Any) -> Edit:
-    """Edit a picture: it shows `source`, it shall show `target`.
+    """Edit a picture that shows `source` so that it shows `target`.
 
     Args:
         on_step: called after every step; raise `scumble.Cancelled` from it to stop.
 
     Returns:
-        Edit: `picture` has the input's size, `layer` is what lies over the input, `raw` the method's own
-        picture; `provenance` says how it was made, value by value.
+        Edit: `picture` has the input's size; `layer` is the overlay on the input; `raw` is the method's own
+        picture; `provenance` records how it was made, value by value.
 
     Raises:
-        InputError: anything about the input that cannot be used, in one sentence.
-        MachineError: the memory does not suffice, or a model cannot be fetched.
+        InputError: the input cannot be used; the message says why, in one sentence.
+        MachineError: there is not enough memory, or a model cannot be downloaded.
     """
     return planning.plan(Recipe(*image, **asked))(on_step)
 
 
 @_takes(Recipe, Recipe)
 def plan(*image: Any, **asked: Any) -> Plan:
-    """What `edit` does before the first step: check what is cheap, load the model, check the rest.
+    """Everything that `edit` does before the first step: make the cheap checks, load the model, make the other checks.
 
     Args:
 

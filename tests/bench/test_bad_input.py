@@ -41,9 +41,9 @@ def listed(folder: Path, *entries: object) -> Path:
         (GOOD | {"mask": "tall.png"}, "30x40 pixels, but the picture has 40x30"),
         (GOOD | {"mask": "none.png"}, "none.png: no such file"),
         (GOOD | {"sorce": "a cat"}, r"line 2: unknown key 'sorce' \(did you mean 'source'\?\)"),
-        (GOOD | {"target": " "}, "line 2: target is ' ', not words"),
-        (GOOD | {"target": 3}, "line 2: target is 3, not words"),
-        (GOOD | {"id": "../up"}, "line 2: the id '../up' is taken, or not fit"),
+        (GOOD | {"target": " "}, "line 2: target is ' ', not text"),
+        (GOOD | {"target": 3}, "line 2: target is 3, not text"),
+        (GOOD | {"id": "../up"}, "line 2: the id '../up' is taken, or not valid"),
         (GOOD | {"id": "000001"}, "line 2: the id '000001' is taken"),
         ({"image": "a.png", "source": "a cat"}, "line 2: target is missing"),
         ("[1]", "line 2: not a JSON object"),
@@ -58,7 +58,7 @@ def test_bad_lists(entry: object, words: str, folder: Path):
 def test_bad_folders(folder: Path):
     with pytest.raises(InputError, match="no data.jsonl there"):
         folder_tasks(folder)
-    with pytest.raises(InputError, match="lists no edits"):
+    with pytest.raises(InputError, match="contains no edits"):
         folder_tasks(listed(folder, ""))
     (folder / "data.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="cannot be read"):

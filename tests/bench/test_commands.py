@@ -107,7 +107,7 @@ def test_your_own_pictures(
     assert row["scores"]["preserved"] == row["scores"]["codec"] or row["scores"]["preserved"] is not None
     assert row["scores"]["found"] is None
     assert bench(*line) == 2  # the folder holds another list's rows
-    assert "it was begun with bench.sha256" in capsys.readouterr().err
+    assert "it was started with bench.sha256" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_refusals_count_as_failures_and_are_told(tmp_path: Path):
         r["scores"] = dict.fromkeys(r["scores"]) | ({"found": False, "success": False} if i < 2 else {})
         r |= {"refused": f"mask: empty {i}", "evaluations": None, "seconds": None}
     rows[0]["scores"]["joint"] = False
-    rows[9]["refused_back"] = "the values ran away"
+    rows[9]["refused_back"] = "the values diverged"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     scores, overall = found(report([path], "csv")), "Overall, no-ops apart"
     assert scores[overall, "dds", "joint"][::3] == (0.75, 2)  # one of two edits failed with one of two seeds
@@ -138,7 +138,7 @@ def test_refusals_count_as_failures_and_are_told(tmp_path: Path):
     assert scores[overall, "dds", "evaluations"][::3] == (800, 6)
     text = report([path])
     assert "- dds: 3 of 6 edits refused, which is no success; the first: mask: empty 0\n" in text
-    assert "- dds: 1 of 6 edits not edited back; the first: the values ran away\n" in text
+    assert "- dds: 1 of 6 edits not edited back; the first: the values diverged\n" in text
 
 
 def test_looks_at_the_test_split_are_told(files: list[Path]):

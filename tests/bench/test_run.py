@@ -124,7 +124,7 @@ def test_other_settings_are_refused_by_name(change: str, stages: Stages, tmp_pat
     bench = Bench(out=tmp_path, back=False)
     run(bench, stages, DDS)
     other, now = contestant(DDS), stages
-    words = "dds-steps=3.jsonl: it was begun with "
+    words = "dds-steps=3.jsonl: it was started with "
     if change == "parameters":
         other = replace(other, settings={"steps": 4})
         words += "parameters.steps.value = 3, which is now 4"
@@ -256,7 +256,7 @@ def test_a_method_that_refuses_every_edit_stops_the_bench(batch: int, prior: Any
     (tmp_path / "boom.py").write_text(BOOM)
     text, stages = f"{tmp_path}/boom.py:Boom:steps=2", Stages(prior, scene_tasks("validation", 12, SIDE))
     with pytest.raises(
-        InputError, match="Boom:steps=2: it refuses every edit; the first: the values ran away"
+        InputError, match="Boom:steps=2: it refuses every edit; the first: the values diverged"
     ):
         run(Bench(out=tmp_path, batch=batch), stages, text)
     assert not Bench(out=tmp_path).file(contestant(text)).exists()

@@ -151,7 +151,9 @@ def test_a_tensor_can_say_what_the_network_predicts(write: Write):
 
 def test_a_network_that_answers_with_no_numbers(write: Write):
     bias = "model.diffusion_model.out.2.bias"
-    refused(write(more={bias: torch.full((4,), torch.nan)}), "its network answers with no numbers")
+    refused(
+        write(more={bias: torch.full((4,), torch.nan)}), "its network returns values that are not numbers"
+    )
 
 
 def test_a_network_that_predicts_eps_repeats_noise():

@@ -344,7 +344,7 @@ def test_words_that_are_not_there_are_refused(prior: StableDiffusionPrior):
         prior.embed(["a b"]).spans(" ")
     with pytest.warns(UserWarning, match="cut off"):
         text = prior.embed(["a " * 14 + "z"])
-    with pytest.raises(InputError, match="'z' lies beyond what this model reads"):
+    with pytest.raises(InputError, match="'z' is beyond what this model reads"):
         text.spans("z")
     with pytest.raises(InputError, match="does not say which tokens spell a word"):
         Text(tokens=torch.zeros(1, 1, 3), prompts=("a",)).spans("a")

@@ -71,7 +71,7 @@ def test_what_cannot_be_drawn_is_refused(
     assert "'box' is in none of the prompts" in refused(*line, "--word", "box")
     assert "must end in" in refused(*line, "-o", "out.gif")
     (folder / "card.json").write_text('{"capabilities": ["text"]}')
-    assert "has none that could be looked into" in refused(*line)
+    assert "has no attention that can be read" in refused(*line)
     with pytest.raises(InputError, match="'box' is in none of the prompts"):
         heat_maps(Placed.of(reading.read(png), model), "a dot", ["box"])
 

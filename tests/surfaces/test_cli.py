@@ -100,7 +100,7 @@ def test_bad_prompts(png: Path, refused: Refused) -> None:
         (["--seed", "9" * 19], "seed: 9999999999999999999 is not a whole number from 0"),
         (["--method", "dds", "--strength", "0.5"], "dds has no parameter 'strength'; it has steps, rate, "),
         (["--steps", "0"], "steps: 0 must be at least 1"),
-        (["--steps", "3", "--set", "steps=4"], "--steps: it is given by --set steps=... too"),
+        (["--steps", "3", "--set", "steps=4"], "--steps: --set steps=... gives it, too"),
         (["--steps", "many"], "'--steps'"),
         (["--change", "red=blue"], "--change: it makes the target from --source"),
         (["--keep", "some"], "keep: 'some'"),
@@ -218,7 +218,7 @@ def test_our_own_faults_are_short(
     assert cli.run(["edit", str(png), *WORDS]) == 1
     told = capsys.readouterr().err
     assert told.startswith(
-        "scumble: unexpected ZeroDivisionError: division by zero (SCUMBLE_DEBUG=1 shows where"
+        "scumble: unexpected ZeroDivisionError: division by zero (set SCUMBLE_DEBUG=1 to see where"
     )
     assert told.count("\n") == 1
     monkeypatch.setenv("SCUMBLE_DEBUG", "1")
@@ -302,7 +302,7 @@ def test_models(checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out
     assert "Noise." in told
     assert "recommended for dds" in told
-    assert "p2p, unless --method names another" in told
+    assert "p2p by default" in told
 
 
 def test_who_names_no_method_can_see_which_one_it_will_be(
@@ -312,10 +312,10 @@ def test_who_names_no_method_can_see_which_one_it_will_be(
     if usual is None:
         pytest.skip("the weights are not in this checkout")
     assert cli.run(["models"]) == 0
-    assert f"edited by {usual} unless --method names another" in capsys.readouterr().out
+    assert f"default method: {usual}" in capsys.readouterr().out
     monkeypatch.setenv("COLUMNS", "200")
     assert cli.run(["edit", "--help"]) == 0
-    assert f"(of scenes: {usual})" in capsys.readouterr().out
+    assert f"(for scenes: {usual})" in capsys.readouterr().out
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
@@ -379,7 +379,7 @@ def test_a_photograph_is_warned_about(
 ) -> None:
     photo.save(tmp_path / "photo.png")
     assert cli.run(["edit", str(tmp_path / "photo.png"), *WORDS, "--set", "steps=1"]) == 0
-    assert "cannot even copy this picture" in capsys.readouterr().err
+    assert "cannot reproduce this picture" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_what_cannot_be_inverted_is_refused(
         assert scumble("invert", png, *arguments) == 2
         return capsys.readouterr().err
 
-    assert "--method dds: it inverts nothing; these do: ddim_inversion" in refused(*RED, "--method", "dds")
+    assert "--method dds: it makes no inversion; these do: ddim_inversion" in refused(*RED, "--method", "dds")
     assert "source: empty" in refused()
     assert "no such folder" in refused(*RED, "-o", tmp_path / "nowhere" / "cat.inv")
     assert "guidance: 1.0 must be greater than 1" in refused(

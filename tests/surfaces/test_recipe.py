@@ -43,7 +43,7 @@ def test_what_is_no_recipe() -> None:
     with pytest.raises(InputError, match="image: missing"):
         Recipe.from_json({"source": "a red circle"})
     for change in ({"image": Image.new("RGB", (8, 8))}, {"method": scumble.DDS()}):
-        with pytest.raises(InputError, match="in memory; name its file, or what it is called"):
+        with pytest.raises(InputError, match="in memory; give its file or its name"):
             replace(FULL, **change).to_json()
 
 

@@ -58,7 +58,7 @@ def test_the_same_again(name: str, made: Made, capsys: pytest.CaptureFixture[str
     assert cli.run(["replay", str(out)]) == 0
     told = capsys.readouterr()
     assert told.out == ""
-    assert f"{out}: the same again, to the last pixel" in told.err
+    assert f"{out}: identical in every pixel" in told.err
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_masks_and_cells_of_a_sweep(
     assert cli.run(["replay", str(out)]) == 0
     mask.rename(tmp_path / "elsewhere.png")
     assert cli.run(["replay", str(out)]) == 2
-    assert "its mask, 'mask.png', is not beside it; name it with --mask" in capsys.readouterr().err
+    assert "its mask, 'mask.png', is not next to it; name it with --mask" in capsys.readouterr().err
     assert cli.run(["replay", str(out), "--mask", str(tmp_path / "elsewhere.png")]) == 0
     assert cli.run(["replay", str(out), "--mask", str(png)]) == 2
     assert cli.run(["sweep", str(png), *WORDS, "--over", "guidance=3"]) == 0
     assert (
         cli.run(["replay", str(png.parent / "circle.sweep/guidance-3.png")]) == 0
     )  # its input is one folder up
-    assert capsys.readouterr().err.count("the same again") == 2
+    assert capsys.readouterr().err.count("identical in every pixel") == 2
     assert cli.run(["replay", str(png.parent / "circle.sweep/sheet.png")]) == 2
     assert "name one of its cells" in capsys.readouterr().err
 
@@ -128,8 +128,8 @@ def test_a_difference_is_measured_and_explained(made: Made, capsys: pytest.Captu
     with Image.open(out) as image:
         image.load()
     for step, verdict in [
-        (1, "the same again, up to rounding: 1 step of 255 at most"),
-        (90, "NOT the same: up to"),
+        (1, "identical up to rounding: 1 step of 255 at most"),
+        (90, "NOT identical: up to"),
     ]:
         pixels = np.asarray(image).copy()
         pixels[5, 5] = np.where(pixels[5, 5] >= 128, pixels[5, 5] - step, pixels[5, 5] + step)
@@ -137,7 +137,7 @@ def test_a_difference_is_measured_and_explained(made: Made, capsys: pytest.Captu
         assert cli.run(["replay", str(out)]) == 0
         said = capsys.readouterr().err
         assert verdict in said
-        assert ("not as it was: torch: '1.0' then" in said) == (step > 1)
+        assert ("changed since: torch: '1.0' then" in said) == (step > 1)
     assert "90 steps of 255, in less than 0.1 % of the pixels" in said
 
 
@@ -148,12 +148,12 @@ def test_another_input(made: Made, png: Path, circle: Image.Image, tmp_path: Pat
     out = made()
     circle.rotate(180).save(tmp_path / "other.png")
     message = refused("replay", out, "--input", tmp_path / "other.png")
-    assert "other.png: another file than the input" in message
+    assert "other.png: not the input that" in message
     assert "name the right one with --input" in message
     circle.save(png, compress_level=0)  # the same pixels in another file
-    assert "another file than the input" in refused("replay", out)
+    assert "not the input that" in refused("replay", out)
     png.rename(tmp_path / "moved.png")
-    assert "its input, 'circle.png', is not beside it; name it with --input" in refused("replay", out)
+    assert "its input, 'circle.png', is not next to it; name it with --input" in refused("replay", out)
 
 
 def test_another_model(
@@ -180,7 +180,7 @@ def test_a_model_that_is_not_there(
         raise InputError(f"model '{asked.model}': there is no such built-in model, folder or hub id.")
 
     monkeypatch.setattr(loading, "load", missing)
-    assert "name it with --model if it is here" in refused("replay", out)
+    assert "if it is on this machine, name it with --model" in refused("replay", out)
     assert "--model" not in refused("replay", out, "--model", "other")
 
 
@@ -200,7 +200,7 @@ def test_a_changed_result(made: Made, refused: Refused) -> None:  # noqa: F811
     out = made()
     told = reading.read_passport(out)
     writing.save(Image.open(out).resize((48, 32)), out, told)
-    assert "not of the input's size" in refused("replay", out)
+    assert "its size is not the input's" in refused("replay", out)
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ def test_what_was_prepared_before(made: Made, png: Path, refused: Refused) -> No
     flags = ["--method", "ddim_inversion", "--given", f"inversion={inversions[0]}"]
     out = made(*flags)
     assert cli.run(["replay", str(out), *flags[2:], "--quiet"]) == 0
-    assert "its inversion was prepared before" in refused("replay", out)
-    assert "another one than" in refused("replay", out, "--given", f"inversion={inversions[1]}")
+    assert "its inversion was prepared in advance" in refused("replay", out)
+    assert "not the one that" in refused("replay", out, "--given", f"inversion={inversions[1]}")
     assert "was made without" in refused("replay", made(out="plain.png"), *flags[2:])
 
 
@@ -267,7 +267,7 @@ def test_names_in_passports_are_no_paths(tmp_path: Path) -> None:
     (tmp_path / "secret.png").touch()
     (tmp_path / "a/b").mkdir(parents=True)
     for name in ["../../../secret.png", str(tmp_path / "x/secret.png"), "..", "", "a\x00b"]:
-        with pytest.raises(InputError, match="is not beside it"):
+        with pytest.raises(InputError, match="is not next to it"):
             replay.find({"name": name}, "input", tmp_path / "a/b/out.png")
     assert replay.find({"name": "../secret.png"}, "input", tmp_path / "a/out.png") == tmp_path / "secret.png"
 

@@ -219,7 +219,7 @@ def test_cells_that_were_made_otherwise(sweep: Sweep, png: Path, capsys: pytest.
     assert sweep("--over", "guidance=3,5", "--set", "rate=0.1") == 2
     told = capsys.readouterr().err
     assert (
-        "guidance-3.png: there is such a file already, made otherwise (settings rate: 0.048828125 then, 0.1 now)"
+        "guidance-3.png: this file exists already, with other settings (settings rate: 0.048828125 then, 0.1 now)"
         in told
     )
     assert (folder / "guidance-3.png").read_bytes() == first
@@ -234,11 +234,11 @@ def test_other_files_in_the_way(
     folder.mkdir()
     circle.save(folder / "sheet.png")
     assert sweep("--over", "guidance=3") == 2
-    assert "sheet.png: there is such a file already" in capsys.readouterr().err
+    assert "sheet.png: this file exists already" in capsys.readouterr().err
     (folder / "sheet.png").unlink()
     (folder / "guidance-3.png").write_bytes(b"no picture")
     assert sweep("--over", "guidance=3") == 2
-    assert "guidance-3.png: there is such a file already" in capsys.readouterr().err
+    assert "guidance-3.png: this file exists already" in capsys.readouterr().err
     assert cells(folder) == ["guidance-3.png"]
     assert sweep("--over", "guidance=3", "-o", str(png)) == 2
 
@@ -263,7 +263,7 @@ def test_stopping_keeps_what_is_finished(
         assert sweep("--over", "guidance=3,5,7") == code
     told = capsys.readouterr()
     folder = png.parent / "circle.sweep"
-    assert "1 of 3 cells are finished; the same command goes on there" in told.err
+    assert "1 of 3 cells are finished; run the same command to continue" in told.err
     assert told.out.splitlines() == [str(folder / "guidance-3.png")]
     assert [p.name for p in folder.iterdir()] == ["guidance-3.png"]
     assert sweep("--over", "guidance=3,5,7") == 0

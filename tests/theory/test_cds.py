@@ -54,7 +54,7 @@ def test_cds_needs_attention() -> None:
     prior, x = finite(), picture(1, 4, 4)
     texts = {"source": prior.embed(["red"]), "target": prior.embed(["blue"]), "null": prior.embed([""])}
     score = CDSScore(prior, contrast=1.0, reference=x, guidance=1.0, **texts)
-    with pytest.raises(InputError, match="no sites to look into; use one with attention"):
+    with pytest.raises(InputError, match="no attention sites; use one with attention"):
         score(x, torch.tensor([300]), Noise(0))
 
 

@@ -243,7 +243,7 @@ def test_a_bank_of_another_model_or_none_at_all_is_refused() -> None:
         method(finite(), wide(given={"bank": bank}))
     with pytest.raises(InputError, match="bank: str is not a SourceBank; `DDSFast.prepare` makes one"):
         method(finite(), wide(given={"bank": "a file"}))
-    with pytest.raises(InputError, match=r"bank: it holds nothing at time 7; its times are"):
+    with pytest.raises(InputError, match=r"bank: it has no entry for time 7; its times are"):
         bank.at(7)
 
 
@@ -258,7 +258,7 @@ def test_a_damaged_bank_is_refused(broken: str) -> None:
     else:
         (tensors if broken == "eps" else about).pop(broken)
     with pytest.raises(
-        InputError, match="^bank: it(s parts do not fit together| holds values that are no numbers)"
+        InputError, match="^bank: it(s parts do not fit together| holds values that are not numbers)"
     ):
         SourceBank.restore(tensors, about)
 
@@ -272,7 +272,7 @@ def test_a_damaged_bank_is_refused(broken: str) -> None:
         ({"strength": 0.0}, "strength: 0.0 must be greater than 0"),
         ({"strength": 1.1}, "strength: 1.1 must be at most 1"),
         ({"antithetic": True}, "antithetic: it makes pairs of draws; set n_avg to 2 or more"),
-        ({"steps": 9, "repeats": 2}, "repeats: 9 steps are no multiple of 2"),
+        ({"steps": 9, "repeats": 2}, "repeats: 9 steps are not a multiple of 2"),
         ({"focus": 1.5}, "focus: 1.5 must be at most 1"),
     ],
 )
@@ -282,7 +282,7 @@ def test_settings_that_mean_nothing_are_refused(settings: dict, message: str) ->
 
 
 def test_a_negative_prompt_that_nobody_would_hear_is_refused() -> None:
-    with pytest.raises(InputError, match="negative: dds_fast asks no null prompt"):
+    with pytest.raises(InputError, match="negative: dds_fast uses no null prompt"):
         DDSFast(steps=2)(
             gaussian(CHAINS["short"]),
             EditRequest(image=picture(), source="cat", target="tiger", negative="dog"),

@@ -180,7 +180,7 @@ def test_bad_settings_are_refused(settings: Any, message: str) -> None:
 
 
 def test_a_painting_needs_a_size_that_fits_and_no_mask(prior: Any) -> None:
-    with pytest.raises(InputError, match="give the picture to edit, or the size of one to be painted"):
+    with pytest.raises(InputError, match="give the picture to edit, or the size of one to generate"):
         P2P()(prior, EditRequest(source="a", target="b"))
     with pytest.raises(InputError, match=r"size: \(8, 10\); both sides must be multiples of 4"):
         P2P()(prior, EditRequest(size=(8, 10), source="a", target="b"))

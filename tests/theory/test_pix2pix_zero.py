@@ -105,7 +105,7 @@ def test_directions_out_of_words_files_and_folders(tmp_path: Path) -> None:
         "cat": "write it as A,B",
         "cat,": "write it as A,B",
         f"{cats},{tmp_path / 'fox.txt'}": "no such file",
-        f"{cats},{empty}": "holds no sentences",
+        f"{cats},{empty}": "contains no sentences",
     }.items():
         with pytest.raises(InputError, match=says):
             artifacts.given("direction", text)

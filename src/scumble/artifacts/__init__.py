@@ -1,4 +1,4 @@
-"""What is made once and kept in a file: inversions, banks, directions, and the store that writes and reads them.
+"""Artifacts: values that are made once and kept in a file (inversions, banks, directions), and their file format.
 
 Not here: how they are made (`inversions`, `methods`), or any model.
 """

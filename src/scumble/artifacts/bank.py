@@ -1,7 +1,7 @@
-"""What a model says about a picture under its own prompt, asked once: the source's side of a descent.
+"""The source's part of a descent: the model's predictions for a picture under its own prompt, computed once.
 
-No edit moves the source, so what is said about it at a time and a noise holds for every target, every iteration
-there, and every edit of a sweep.
+No edit moves the source, so its prediction for a time and a noise is valid for every target, every iteration at that
+time, and every edit of a sweep.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ class SourceBank:
     """Per time of `times` (n,), falling, m draws: `noise` (n, m, b, c, h, w), and `eps`, of the same shape, what
     the model predicts for the sources under it.
 
-    With `antithetic` every second draw is the one before it, negated. `prior`, `prior_hash`, `size` (H, W),
-    `pictures` (digests), `prompts` and `seed` say of what it was made.
+    With `antithetic`, every second draw is the negative of the one before. `prior`, `prior_hash`, `size` (H, W),
+    `pictures` (digests), `prompts` and `seed` say what it was made from.
     """
 
     name: ClassVar[str] = "bank"
@@ -45,7 +45,7 @@ class SourceBank:
     def at(self, t: float) -> list[tuple[Latent, Latent]]:
         """(noise, prediction), both (b, c, h, w), of every draw at time t. Raises InputError at any other time."""
         if t not in self.times:
-            raise InputError(f"bank: it holds nothing at time {t:g}; its times are {list(self.times)}")
+            raise InputError(f"bank: it has no entry for time {t:g}; its times are {list(self.times)}")
         k = self.times.index(t)
         return list(zip(self.noise[k], self.eps[k], strict=True))
 
@@ -63,7 +63,7 @@ class SourceBank:
         draws: int,
         antithetic: bool,
     ) -> None:
-        """Raises InputError unless it is what this edit would make itself."""
+        """Raises InputError unless it is the bank that this edit would make itself."""
         again = "make the bank again"
         check_origin(self, card, image, prompts, again)
         if self.seed != seed:
@@ -83,18 +83,18 @@ class SourceBank:
     # As a file: tensors and JSON
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is to be stored as tensors."""
+        """The parts that are stored as tensors."""
         return {"noise": self.noise, "eps": self.eps}
 
     def about(self) -> dict[str, Any]:
-        """What is to be stored as JSON."""
+        """The parts that are stored as JSON."""
         return {name: getattr(self, name) for name in _ABOUT}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "SourceBank":
-        """The bank that `tensors` and `about` came from.
+        """The bank from its stored `tensors` and `about`.
 
-        Raises InputError where they are incomplete, contradict each other or are no numbers.
+        Raises InputError if they are incomplete, contradict each other or are not numbers.
         """
         with restoring(cls.name, tensors):
             told: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
@@ -113,7 +113,7 @@ _ABOUT = ("prior", "prior_hash", "size", "pictures", "prompts", "seed", "times",
 
 
 def fill(job: Job, z: Latent, times: Sequence[float], draws: int, *, antithetic: bool) -> SourceBank:
-    """Asks about the sources z (1 or b, c, h, w) at all times, about `ROWS` of them in one call."""
+    """Evaluates the sources z (1 or b, c, h, w) at all times, with about `ROWS` rows per call."""
     schedule, size = job.prior.schedule, max(1, ROWS // job.sources)
     z = z.expand(job.sources, -1, -1, -1)
     text = job.text(job.source, job.sources).named(("source", "text"))

@@ -18,7 +18,7 @@ CHUNK = 64  # sentences embedded at once
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
-    """Two banks of sentences that differ in one thing: `source` shows it as it is, `target` as it shall be."""
+    """Two banks of sentences that differ in one thing: `source` describes it now, `target` as it should be."""
 
     name: ClassVar[str] = "direction"
 

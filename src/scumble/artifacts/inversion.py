@@ -1,4 +1,4 @@
-"""A picture as the chain of states that leads to it: made once, reused for many edits."""
+"""An inversion: the chain of states that leads to a picture. Made once, reused for many edits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from scumble.core.types import Image, Latent, Pair, Time
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Inversion:
-    """How b pictures come about, move by move of `pairs`, under their source prompts.
+    """The sampling paths of b pictures under their source prompts, one state per move of `pairs`.
 
     `trajectory` (n + 1, b, c, h, w): the state before each of the n moves, noisiest first, and the clean
     latent last. An editor starts from its first state and need not know how it was made; besides:
@@ -64,7 +64,7 @@ class Inversion:
         return self.trajectory[self._number(s)]
 
     def after(self, x_s: Latent, s: float) -> Latent:
-        """The state after a move to level s: as it is, or with its first b rows, the source's, put right."""
+        """The state after a move to level s; its first b rows, the source's, are corrected if the kind does so."""
         if self.offsets is not None:
             source = x_s[: len(self)] + self.offsets[self._number(s) - 1].to(x_s)
         elif self.forced:
@@ -76,7 +76,7 @@ class Inversion:
     def _number(self, s: float) -> int:
         levels = [*(t for t, _ in self.pairs), self.pairs[-1][1]]
         if s not in levels:
-            raise InputError(f"inversion: it holds no state at level {s:g}; its levels are {levels}")
+            raise InputError(f"inversion: it has no state at level {s:g}; its levels are {levels}")
         return len(levels) - 1 - levels[::-1].index(s)
 
     def null(self, text: Text) -> NullText:
@@ -104,7 +104,7 @@ class Inversion:
         return x_s + self._rows(self.noises[self._number(s) - 1], sizes).to(x_s)
 
     def skip(self, moves: int) -> "Inversion":
-        """Without its first moves: an edit that starts lower, and so stays nearer to the picture."""
+        """The inversion without its first moves: for an edit that starts at less noise, closer to the picture."""
         if not 0 <= moves < len(self.pairs):
             raise InputError(f"skip: {moves} of {len(self.pairs)} moves; at least one must be left")
         rest = {name: x[moves:] for name, x in self.tensors().items()}
@@ -121,7 +121,7 @@ class Inversion:
         return torch.cat([x.expand(size, *x.shape[1:]) for size in sizes])
 
     def check(self, card: Card, image: Image, prompts: Sequence[str], pairs: Sequence[Pair]) -> None:
-        """Raises InputError unless it was made with this prior, at this size and grid, of these pictures."""
+        """Raises InputError unless it was made with this prior, at this size and grid, from these pictures."""
         again = "invert the picture again"
         check_origin(self, card, image, prompts, again)
         if self.pairs != tuple(pairs):
@@ -133,19 +133,19 @@ class Inversion:
     # As a file: tensors and JSON
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is to be stored as tensors."""
+        """The parts that are stored as tensors."""
         named = {name: getattr(self, name) for name in ("trajectory", "nulls", "pooled", "noises", "offsets")}
         return {name: x for name, x in named.items() if x is not None}
 
     def about(self) -> dict[str, Any]:
-        """What is to be stored as JSON."""
+        """The parts that are stored as JSON."""
         return {name: getattr(self, name) for name in _ABOUT}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "Inversion":
-        """The inversion that `tensors` and `about` came from.
+        """The inversion from its stored `tensors` and `about`.
 
-        Raises InputError where they are incomplete, contradict each other or are no numbers.
+        Raises InputError if they are incomplete, contradict each other or are not numbers.
         """
         with restoring(cls.name, tensors):
             told: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)

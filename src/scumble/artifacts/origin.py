@@ -54,7 +54,7 @@ def check_origin(made: Made, card: Card, image: Image, prompts: Sequence[str], a
 
 
 def digests(image: Image) -> tuple[str, ...]:
-    """What tells pictures apart: sha256 over the 8-bit values of each, shortened."""
+    """Digests of pictures: sha256 over the 8-bit values of each, shortened."""
     pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8)
     return tuple(hashlib.sha256(p.contiguous().numpy().tobytes()).hexdigest()[:16] for p in pixels)
 
@@ -66,7 +66,7 @@ def restoring(name: str, tensors: Mapping[str, Tensor]) -> Generator[None]:
     Raises InputError then, and where parts are missing, of another type or no numbers.
     """
     if not all(bool(x.isfinite().all()) for x in tensors.values()):
-        raise InputError(f"{name}: it holds values that are no numbers; make it again")
+        raise InputError(f"{name}: it holds values that are not numbers; make it again")
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a method prepares once and reuses, as a file: safetensors, with JSON about it in the header.
+"""Artifacts as files: safetensors, with a description in JSON in the header.
 
 The file holds numbers only; loading one runs no code. Which class reads it is told by the name it was saved
 with.
@@ -24,21 +24,21 @@ ARTIFACTS: dict[str, str] = {
     "direction": "scumble.artifacts.direction:Direction",
     "inversion": "scumble.artifacts.inversion:Inversion",
 }
-"""What may be given to an edit: its name in `EditRequest.given` -> "module:Class"."""
+"""The artifacts that an edit can be given: name in `EditRequest.given` -> "module:Class"."""
 
 
 def check_output(path: Path) -> None:
-    """Raises InputError where `save` could not write."""
+    """Raises InputError if `save` could not write there."""
     if path.is_dir():
         raise InputError(f"{path}: a folder is in the way; choose another name")
     if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: no such folder; make it first")
+        raise InputError(f"{path.parent}: no such folder; create it first")
 
 
 def save(artifact: Artifact, path: Path) -> None:
-    """Writes the file whole or not at all.
+    """Writes the file completely or not at all.
 
-    Raises InputError as `check_output` does, MachineError where there is no room.
+    Raises InputError as `check_output` does, MachineError if the disk is full.
     """
     from safetensors.torch import save as serialised
 
@@ -50,7 +50,7 @@ def save(artifact: Artifact, path: Path) -> None:
 
 
 def load(path: Path) -> Artifact:
-    """What `save` wrote. Raises InputError for anything else, or where it is incomplete or damaged."""
+    """Reads a file that `save` wrote. Raises InputError for any other file, and for an incomplete or damaged one."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -113,12 +113,14 @@ def _bank(text: str) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from None
     if not any(lines):
-        raise InputError(f"{path}: holds no sentences; write one per line" + " of .txt files" * path.is_dir())
+        raise InputError(
+            f"{path}: contains no sentences; write one per line" + " of .txt files" * path.is_dir()
+        )
     return tuple(line for line in lines if line)
 
 
 def digest(artifact: object) -> str | None:
-    """What tells an artifact apart: sha256 over all of it, shortened; None for other things."""
+    """A digest of an artifact: sha256 over all of it, shortened; None for other objects."""
     from scumble.core.request import Artifact
 
     if not isinstance(artifact, Artifact):

@@ -129,7 +129,7 @@ def _common(x: list[int], y: list[int]) -> list[int | None]:
 
 def _ids(text: Text) -> list[int]:
     if text.ids is None:
-        raise InputError("words: this model does not tell its tokens apart; take another one")
+        raise InputError("words: this model does not tell its tokens apart; use another one")
     return [int(i) for i in text.ids[0]]
 
 
@@ -169,7 +169,7 @@ def read_windows(field: str, text: str) -> dict[str, tuple[float, float]]:
         how = "WORD=UNTIL or WORD=FROM:UNTIL, such as tiger=0.4"
         windows[word] = (_number(field, start, how) if colon else 0.0, _number(field, end, how))
         if not 0 <= windows[word][0] <= windows[word][1] <= 1:
-            raise InputError(f"{field}: {word}={value}; shares of the steps lie between 0 and 1, in order")
+            raise InputError(f"{field}: {word}={value}; give shares of the steps between 0 and 1, in order")
     return windows
 
 

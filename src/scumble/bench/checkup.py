@@ -25,8 +25,8 @@ SOURCE, TARGET = "a red circle on a white background", "a blue circle on a white
 SAMPLE = "a photo of a cat"  # of models that know such words
 STEPS = {"sample": 20, "identity": 5, "edit": 50}
 LEVELS = 0.3, 0.5, 0.7  # shares of the times at which the predicted noise is measured
-NOISE_ERROR = 0.5  # of the variance of the noise, half-way: above it the prediction is of no use
-STILL = 2  # 8-bit steps: how far a picture that shall not change may move, by rounding alone
+NOISE_ERROR = 0.5  # of the variance of the noise, half-way: above it the prediction is useless
+STILL = 2  # 8-bit steps: how far a picture that must not change may move, by rounding alone
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def packages() -> tuple[bool, str]:
 
     found = {name: version for name, version in versions().items() if name != "python"}
     if not found:
-        return False, "scumble runs from its source; pip install it, and its dependencies come along"
+        return False, "scumble runs from its source; pip install it to get its dependencies"
     return True, ", ".join(f"{name} {version}" for name, version in found.items())
 
 
@@ -105,7 +105,7 @@ def ability() -> tuple[bool, str]:
         f"{method} on {what} about {duration(evaluations * OPERATIONS[what] / speed)}"
         for what, (method, evaluations) in USUAL.items()
     )
-    return True, f"an edit here, estimated at {speed / 1e9:.0f} GFLOP/s: {times}"
+    return True, f"estimated time of an edit, at {speed / 1e9:.0f} GFLOP/s: {times}"
 
 
 def throughput(device: str) -> float:

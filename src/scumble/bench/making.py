@@ -169,7 +169,7 @@ def _encoded(prior: Prior, request: EditRequest) -> EditRequest:
 def _edit(ready: Ready, prior: Prior, request: EditRequest) -> Edit:
     edit = ready.method(prior, request)
     if not edit.raw.isfinite().all():
-        raise InputError("the values ran away to infinity; try smaller steps or less guidance")
+        raise InputError("the values diverged to infinity; try smaller steps or less guidance")
     return edit
 
 

@@ -40,8 +40,8 @@ def resume(path: Path, settings: Mapping[str, object]) -> list[Row]:
                 old, new = dict(_flat(row[name], name)), dict(_flat(asked[name], name))
                 key = next(k for k in {**old, **new} if old.get(k) != new.get(k))
                 raise InputError(
-                    f"{path}: it was begun with {key} = {old.get(key)!r}, which is now {new.get(key)!r}; "
-                    "finish it as it was begun, or name another folder with -o"
+                    f"{path}: it was started with {key} = {old.get(key)!r}, which is now {new.get(key)!r}; "
+                    "finish it with the same settings, or name another folder with -o"
                 )
     if whole != data:
         path.write_bytes(whole)
@@ -61,7 +61,7 @@ def read_rows(path: Path) -> list[Row]:
     data = path.read_bytes()
     rows = _parse(data[: data.rfind(b"\n") + 1], path)
     if not rows:
-        raise InputError(f"{path}: it holds no finished edit")
+        raise InputError(f"{path}: it contains no finished edit")
     return rows
 
 

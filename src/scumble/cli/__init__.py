@@ -27,8 +27,8 @@ def main() -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (None: the process's own) and return its exit code; never a traceback.
 
-    0: done. 2: the input cannot be used, said in one line. 3: memory, network or disk did not suffice.
-    130: interrupted. 1: our own fault.
+    0: done. 2: the input cannot be used (one line on stderr). 3: not enough memory or disk space, or no network.
+    130: interrupted. 1: a bug in scumble.
     """
     import typer
 
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SCUMBLE_DEBUG"):
             raise
-        hint = "SCUMBLE_DEBUG=1 shows where; please report it with the output of `scumble doctor`"
+        hint = "set SCUMBLE_DEBUG=1 to see where; please report it with the output of `scumble doctor`"
         return _complain(f"unexpected {type(error).__name__}: {error} ({hint})", BUG)
 
 

@@ -25,17 +25,17 @@ from scumble.cli import (
 
 app = typer.Typer(
     name="scumble",
-    help="Edit a picture with words: say what it shows and what it shall show.",
+    help="Edit a picture with text prompts: describe what it shows and what it should show.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-training = typer.Typer(help="Train what the package ships.", no_args_is_help=True)
+training = typer.Typer(help="Train the models that come with the package.", no_args_is_help=True)
 app.add_typer(training, name="train")
 benching = typer.Typer(help="Measure methods against exact ground truth.", no_args_is_help=True)
 app.add_typer(benching, name="bench")
 
-reproducing = typer.Typer(help="Repeat the experiments of a paper.", no_args_is_help=True)
+reproducing = typer.Typer(help="Reproduce the experiments of a paper.", no_args_is_help=True)
 app.add_typer(reproducing, name="reproduce")
 
 

@@ -24,14 +24,14 @@ EXAMPLES = (
 @flags.takes(
     Recipe,
     only=("image", "seed", "size", "force"),
-    helps={"seed": "Of the noise that the picture is seen through."},
+    helps={"seed": "The seed of the noise that is added to the picture."},
 )
 def command(
     recipe: Recipe,
     prompt: Annotated[str, typer.Option(help="What the picture shows.")] = "",
     word: Annotated[
         list[str] | None,
-        typer.Option(help="A word of the prompt, or several as a phrase; default: every one."),
+        typer.Option(help="A word of the prompt, or several as a phrase; default: every word."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="PNG, JPEG or WebP.  [default: IN.attention.png]")
@@ -50,13 +50,13 @@ def command(
     voice, out = Voice(quiet), out or default(picture, "attention")
     words = word or list(dict.fromkeys(re.findall(r"\w+", prompt)))
     if not words:
-        raise InputError('prompt: empty; say what the picture shows, such as --prompt "a red circle"')
+        raise InputError('prompt: empty; describe what the picture shows, such as --prompt "a red circle"')
     image = reading.read(picture)
     writing.check_output(out, [picture], overwrite=overwrite)
     with voice.waiting(f"loading {recipe.model}"):
         prior = loading.load(recipe)
     if "control" not in prior.card.capabilities:
-        raise InputError(f"attention: model '{prior.card.id}' has none that could be looked into")
+        raise InputError(f"attention: model '{prior.card.id}' has no attention that can be read")
     voice.say(f"model {prior.card.id}: {prior.card.domain}")
     check_words(prior.card, [prompt], recipe.force)
     cells = heat_maps(Placed.of(image, prior, size=recipe.size), prompt, words, recipe.seed)

@@ -43,33 +43,37 @@ def scenes(
         list[str],
         typer.Option(
             metavar="NAME[:PARAMETER=VALUE,...][+EXTRA]",
-            help="Repeats. +mask: it is given the true mask; +layer: the finished picture under the layer; +reduced, "
+            help="Repeats. +mask: give it the true mask; +layer: score the finished picture with the layer; +reduced, "
             "+exact: on the reduced world, with the network or the exact score.",
         ),
     ],
     loading: Loading,
-    split: Annotated[str, typer.Option(help="test, or validation, on which parameters are chosen.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="test, or validation, which is for choosing parameters.")
+    ] = "test",
     n: Annotated[
-        int | None, typer.Option("--n", help="How many edits. Default: 200; with --data all.")
+        int | None, typer.Option("--n", help="Number of edits. Default: 200; with --data: all.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many times each edit is made.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of seeds for each edit.")] = 1,
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Your own pictures instead: data.jsonl with image, source, target."
+            metavar="FOLDER", help="A folder of your own pictures: data.jsonl with image, source, target."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to, or to go on in.")] = Path(
-        "runs/bench"
-    ),
-    batch: Annotated[int, typer.Option(help="Pictures per call of a method.")] = 16,
-    back: Annotated[bool, typer.Option(help="Also edit the results of the first seed back.")] = True,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The folder to write to, or to continue in.")
+    ] = Path("runs/bench"),
+    batch: Annotated[int, typer.Option(help="Batch size: pictures per call of a method.")] = 16,
+    back: Annotated[
+        bool, typer.Option(help="Also edit the results of the first seed back to the source.")
+    ] = True,
     frame: Annotated[
-        bool, typer.Option(help="Also the rows to compare with: copy, resample, ceiling.")
+        bool, typer.Option(help="Also measure the reference rows: copy, resample, ceiling.")
     ] = True,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make edits with exact ground truth, score them, and go on where an earlier run stopped."""
+    """Make edits with exact ground truth and score them. The same command continues a stopped run."""
     if split not in SPLITS:
         raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
     asked = [contestant(text) for text in method]
@@ -82,7 +86,9 @@ def scenes(
     bench = Bench(out=out, seeds=seeds, batch=batch, back=back)
     listed = folder_tasks(data, n) if data else None
     if listed and any(c.world != "whole" for c in asked):
-        raise InputError("--data: +reduced and +exact are edits of the scenes' own; leave them out")
+        raise InputError(
+            "--data: +reduced and +exact exist only for edits of the scenes world; leave them out"
+        )
     if frame:
         asked = [*framing(asked, has_truths=listed is None or listed.has_truths), *asked]
     with voice.waiting(f"loading {loading.model}"):
@@ -98,34 +104,36 @@ def drawings(
     method: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME[:PARAMETER=VALUE,...][+mask]", help="Repeats. +mask: it is given the true mask."
+            metavar="NAME[:PARAMETER=VALUE,...][+mask]", help="Repeats. +mask: give it the true mask."
         ),
     ],
     loading: Loading,
-    split: Annotated[str, typer.Option(help="test, or validation, on which parameters are chosen.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="test, or validation, which is for choosing parameters.")
+    ] = "test",
     n: Annotated[
-        int | None, typer.Option("--n", help="Only the first. Default: all 60 of the split.")
+        int | None, typer.Option("--n", help="Number of drawings. Default: all 60 of the split.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many times each edit is made.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of seeds for each edit.")] = 1,
     raw: Annotated[
         bool,
         typer.Option("--raw", help="Score the method's own picture, not the finished one under the layer."),
     ] = False,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to, or to go on in.")] = Path(
-        "runs/drawings"
-    ),
-    batch: Annotated[int, typer.Option(help="Pictures per call of a method.")] = 16,
-    frame: Annotated[bool, typer.Option(help="Also the rows to compare with: copy, ceiling.")] = True,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The folder to write to, or to continue in.")
+    ] = Path("runs/drawings"),
+    batch: Annotated[int, typer.Option(help="Batch size: pictures per call of a method.")] = 16,
+    frame: Annotated[bool, typer.Option(help="Also measure the reference rows: copy, ceiling.")] = True,
     quiet: options.Quiet = False,
 ) -> None:
-    """Edit drawings made with other programs, whose true edits are known, and score what people would get."""
+    """Edit drawings made with other programs, whose true edits are known, and score the finished pictures."""
     if split not in SPLITS:
         raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
     asked = [contestant(text) for text in method]
     for one in asked:
         if one.world != "whole":
             raise InputError(
-                f"--method {one.label}: +reduced and +exact are edits of the scenes; leave them out"
+                f"--method {one.label}: +reduced and +exact exist only for edits of the scenes world; leave them out"
             )
     from scumble.bench.run import Bench
     from scumble.bench.stages import Stages, framing
@@ -146,14 +154,17 @@ def drawings(
 
 def report(
     rows: Annotated[
-        list[Path], typer.Argument(metavar="FILE.jsonl...", help="What `bench scenes` and `drawings` wrote.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE.jsonl...", help="The files that `bench scenes` and `bench drawings` wrote."
+        ),
     ],
     form: Annotated[str, typer.Option("--format", help="md, csv or latex.")] = "md",
     against: Annotated[
-        str | None, typer.Option(help="The method to take differences to. Default: the first editor.")
+        str | None, typer.Option(help="The method to compare with. Default: the first editor.")
     ] = None,
 ) -> None:
-    """Tables: means with 95 % intervals, paired differences, overall and by kind of edit."""
+    """Make tables: means with 95 % intervals and paired differences, overall and by kind of edit."""
     from scumble.bench.report import report
 
     typer.echo(report(rows, form, against), nl=False)

@@ -26,7 +26,7 @@ def command(
     settings: options.Settings = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Draw a scene, edit it, and write before, after, comparison and film."""
+    """Draw a picture, edit it, and write before, after, comparison and film."""
     run(out, model, settings or [], Voice(quiet))
 
 
@@ -56,4 +56,4 @@ def run(folder: Path, model: str, settings: Sequence[str], voice: Voice) -> None
     line = [f'scumble edit {before} --source "{SOURCE}" --change red=blue']
     line += [] if model == "scenes" else [f'--model "{model}"']
     line += [f"--set {setting}" for setting in settings]
-    voice.say(f"the same by hand:\n  {' '.join(line)} -o {folder / 'by-hand.png'}")
+    voice.say(f"the same edit as a command:\n  {' '.join(line)} -o {folder / 'by-hand.png'}")

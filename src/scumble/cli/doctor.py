@@ -1,4 +1,4 @@
-"""`scumble doctor`: what this installation has, what it lacks, and what to do about it."""
+"""`scumble doctor`: checks this installation and says what to do about problems."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ def command(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Examine a model, too: its codec, its predictions, a sample and two edits."
+            "--model", help="Also test a model: its codec, its predictions, a sample and two edits."
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="The sheet of what --model made; it is replaced.")
+        Path,
+        typer.Option(
+            "-o", "--out", help="The sheet with the pictures that --model made; an existing file is replaced."
+        ),
     ] = Path("doctor.png"),
     quiet: options.Quiet = False,
 ) -> None:
-    """Check this installation, or a model on it."""
+    """Check this installation, or a model."""
     if model is None:
         raise typer.Exit(run())
     raise typer.Exit(examine(replace(loading, model=model), out, Voice(quiet)))
@@ -54,12 +57,12 @@ def examine(asked: Loading, out: Path, voice: Voice) -> int:
 
 
 def run() -> int:
-    """Print one line per check; 0 if all is well, 1 if something needs attention."""
+    """Print one line per check; 0 if there are no problems, 1 otherwise."""
     from scumble.bench.installation import findings
 
     well = True
     for good, line in findings():
         well &= good
         typer.echo(f"{'ok' if good else '!!'}  {line}")
-    typer.echo("all is well" if well else "see the lines that begin with !!")
+    typer.echo("no problems found" if well else "see the lines that begin with !!")
     return 0 if well else 1

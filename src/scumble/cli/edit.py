@@ -29,7 +29,7 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class Showing:
-    """How a command shows what it does and what came of it."""
+    """How a command shows its progress and its results."""
 
     voice: Voice
     as_json: bool = False
@@ -39,7 +39,7 @@ class Showing:
 @flags.takes(Recipe, without=("target", "seed"), short=True)
 def command(
     recipe: Recipe,
-    target: Annotated[list[str] | None, typer.Option(help="What it shall show; repeats.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="What the picture should show; repeats.")] = None,
     change: options.Change = None,
     seed: Annotated[
         list[str] | None,
@@ -55,15 +55,21 @@ def command(
     ] = None,
     overwrite: options.Overwrite = False,
     save_layer: Annotated[
-        bool, typer.Option("--save-layer", help="Also OUT.layer.png: what lies over the input, transparent.")
+        bool,
+        typer.Option(
+            "--save-layer", help="Also write OUT.layer.png: only the changed part, with transparency."
+        ),
     ] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Also OUT.compare.png: before, after and their difference.")
+        bool,
+        typer.Option("--compare", help="Also write OUT.compare.png: before, after and their difference."),
     ] = False,
-    film: Annotated[bool, typer.Option("--film", help="Also OUT.film.gif: the edit as it went.")] = False,
+    film: Annotated[
+        bool, typer.Option("--film", help="Also write OUT.film.gif: the edit step by step.")
+    ] = False,
     no_metadata: options.NoMetadata = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take, after trying two steps; write nothing.")
+        bool, typer.Option("--dry-run", help="Estimate time and memory from two steps; write nothing.")
     ] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -137,7 +143,7 @@ def download(recipe: Recipe, showing: Showing) -> bool:
         typer.echo(json.dumps(told))
     else:
         showing.voice.say(
-            f"dry run: {left} would be downloaded first; then --dry-run tells time and memory, too"
+            f"dry run: {left} would be downloaded first; after that, --dry-run also estimates time and memory"
         )
     return True
 

@@ -19,9 +19,7 @@ EXAMPLES = (
 def command(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="ID", help="A model of the hub, or a .safetensors file that lacks its tokenizer."
-        ),
+        typer.Argument(metavar="ID", help="A model on the hub, or a .safetensors file without a tokenizer."),
     ],
     to: Annotated[
         Path | None,
@@ -29,7 +27,7 @@ def command(
     ] = None,
     revision: options.Revision = None,
 ) -> None:
-    """Download a checkpoint: only the parts in use, as safetensors, in half precision where there is one."""
+    """Download a checkpoint: only the parts that are used, as safetensors, in half precision if available."""
     from scumble.priors import load
 
     if to is not None and to.exists() and not to.is_dir():

@@ -1,4 +1,4 @@
-"""Flags out of fields: a command that takes a `Recipe` or a `Loading` is called with one flag per field."""
+"""Flags from fields: a command that takes a `Recipe` or a `Loading` gets one flag per field."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READ: Mapping[str, Callable[[Any], Any]] = {
     "lora": tuple,
     "memory": lambda words: tuple(values.listed(words)),
 }
-"""How the words of a flag become a field's value, where they are not that already."""
+"""Converters from the words of a flag to a field's value, for flags that need one."""
 
 SHORT = {"steps": int, "guidance": float, "strength": float}
 """Parameters that many methods have: --steps 100 is short for --set steps=100."""

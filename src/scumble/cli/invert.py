@@ -1,4 +1,4 @@
-"""`scumble invert`: the costly first half of an edit, made once and kept in a file."""
+"""`scumble invert`: the inversion of a picture, made once and kept in a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXAMPLES = (
     usual={"method": "direct_inversion"},
     helps={
         "method": "direct_inversion, null_text, npi, ddim_inversion, or an editor that inverts.",
-        "seed": "Where the method draws noise.",
+        "seed": "The seed, if the method draws noise.",
     },
 )
 def command(
@@ -37,7 +37,7 @@ def command(
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn a picture into the chain of noise that leads to it, for any number of edits (--given inversion=FILE)."""
+    """Invert a picture once, for any number of edits (--given inversion=FILE)."""
     from scumble import artifacts
     from scumble.pictures import reading
 
@@ -64,12 +64,12 @@ def command(
 
 
 def check_method(recipe: Recipe) -> None:
-    """Raises InputError for a method that has no first half of its own, or lacks the prompt it needs."""
+    """Raises InputError for a method that makes no inversion, or that lacks the prompt it needs."""
     from scumble.editing.checks import check_needs, method_class, method_names
 
     name = str(recipe.method)
     kind = method_class(name)
     if kind.prepares is None:
         able = ", ".join(n for n in method_names() if method_class(n).prepares is not None)
-        raise InputError(f"--method {name}: it inverts nothing; these do: {able}")
+        raise InputError(f"--method {name}: it makes no inversion; these do: {able}")
     check_needs(name, replace(kind.needs, target=False, mask=False), recipe)

@@ -14,9 +14,11 @@ EXAMPLES = ("scumble methods", "scumble methods dds")
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="One method, with all it has to say.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show the parameters and the paper of this method.")
+    ] = None,
 ) -> None:
-    """List the methods, or show all about one."""
+    """List the methods, or show one in detail."""
     show(name) if name else overview()
 
 
@@ -27,8 +29,8 @@ def overview() -> None:
     papers = {name: method_class(name).paper for name in method_names()}
     table([(name, f"{paper.title} (arXiv {paper.arxiv})") for name, paper in papers.items()])
     typer.echo(
-        "\n`scumble methods NAME` shows a method's parameters; --method ./file.py:Class runs your own. Without "
-        "--method the\nmodel's card decides, as `scumble models` says."
+        "\n`scumble methods NAME` shows a method's parameters; --method ./file.py:Class runs your own. If you name "
+        "no\nmethod, the model card chooses one: see `scumble models`."
     )
 
 
@@ -42,8 +44,8 @@ def show(name: str) -> None:
     typer.echo(f"needs: {needs(kind.needs)}\n")
     table([("parameter", "default", "range", "meaning"), *(row(kind, f) for f in fields(kind))])
     for departure in kind.paper.departures:
-        typer.echo(f"\ndeparts from the paper or its code: {departure}")
-    typer.echo(f"\nset one with --set NAME=VALUE.\n\n{kind.paper.bibtex}")
+        typer.echo(f"\ndifference from the paper or its code: {departure}")
+    typer.echo(f"\nSet a parameter with --set NAME=VALUE.\n\n{kind.paper.bibtex}")
 
 
 def needs(told: Needs) -> str:

@@ -12,9 +12,9 @@ EXAMPLES = ("scumble models", "scumble models scenes")
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="One model, with all that its card says.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show the card of this model.")] = None,
 ) -> None:
-    """List the models, or show all about one."""
+    """List the models, or show one in detail."""
     show(name) if name else overview()
 
 
@@ -27,15 +27,15 @@ def overview() -> None:
     for name in load.BUILTIN:
         card = installed.get(name)
         typer.echo(
-            f"{name}: {card.domain}; edited by {card.method} unless --method names another"
+            f"{name}: {card.domain}; default method: {card.method}"
             if card
             else f"{name}: not in this installation"
         )
     typer.echo(
         f"""
 Any Stable Diffusion 1.x / 2.x shaped checkpoint works, too: a folder (./name) or a hub id, such as
-{A_REAL_CHECKPOINT}; dds edits with one whose card names no method.
-`scumble models NAME` shows what is known of one that is here."""
+{A_REAL_CHECKPOINT}; their default method is dds, if the card names none.
+`scumble models NAME` shows the card of a model on this machine."""
     )
 
 
@@ -50,7 +50,7 @@ def show(name: str) -> None:
             ("licence", card.licence),
             ("hash", card.hash),
             ("canvas", f"long side {card.size} px, both sides multiples of {card.multiple}"),
-            ("method", f"{card.method}, unless --method names another"),
+            ("method", f"{card.method} by default"),
             ("can", ", ".join(sorted(card.capabilities))),
             ("words", "open" if card.words is None else " ".join(sorted(card.words))),
             *(

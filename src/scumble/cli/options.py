@@ -1,4 +1,4 @@
-"""Options that several commands share and that decide no edit; those that do are fields of `Recipe` (see `flags`)."""
+"""Options that several commands share and that do not affect an edit; others are fields of `Recipe`, see `flags`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ Revision = Annotated[str | None, option("revision")]
 
 Change = Annotated[
     list[str] | None,
-    typer.Option(metavar="OLD=NEW", help="Instead of --target: the source with words changed; repeats."),
+    typer.Option(metavar="OLD=NEW", help="Make the target from --source by replacing words; repeats."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what -o names; never the input.")]
-NoMetadata = Annotated[
-    bool, typer.Option("--no-metadata", help="Do not write into the file how it was made.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file; never the input.")]
+NoMetadata = Annotated[bool, typer.Option("--no-metadata", help="Do not store in the file how it was made.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per result on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but warnings and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only warnings and errors.")]

@@ -30,47 +30,57 @@ def command(
     source: Annotated[
         Path | None,
         typer.Option(
-            "--input", help="The picture it was made of.  \\[default: by its name, beside OUT or above]"
+            "--input",
+            help="The picture that was edited.  \\[default: found by name, next to OUT or one folder up]",
         ),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", help="The mask it was made with.  \\[default: likewise]")
+        Path | None,
+        typer.Option("--mask", help="The mask that was used.  \\[default: found in the same way]"),
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option("--reference", help="The picture that it followed.  \\[default: likewise]")
+        Path | None,
+        typer.Option(
+            "--reference", help="The reference picture that was used.  \\[default: found in the same way]"
+        ),
     ] = None,
     given: options.Given = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", help="./file.py:Class, where it was made by one: files run only if named."),
+        typer.Option(
+            "--method", help="./file.py:Class, if its method is in a file: files run only if you name them."
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="The model it was made with, where it has another name here."),
+        typer.Option("--model", help="The model that was used, if it has another name here."),
     ] = None,
     lora: Annotated[
         list[str] | None,
         typer.Option(
-            "--lora", metavar="FILE[:WEIGHT]", help="The LoRA files, where they are elsewhere; repeats."
+            "--lora", metavar="FILE[:WEIGHT]", help="The LoRA files, if they are elsewhere; repeats."
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Keep the new picture here; nothing is overwritten.")
+        Path | None, typer.Option("-o", "--out", help="Save the new picture here; no file is overwritten.")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Of the network calls.  \\[default: as it was made]")
+        str | None, typer.Option("--dtype", help="Precision of the network calls.  \\[default: as recorded]")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on with another model, or after a later version of scumble.")
+        bool,
+        typer.Option(
+            "--force", help="Continue with another model, or with a picture from a later version of scumble."
+        ),
     ] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make a result again from what its own file says, and report the largest difference of any pixel.
+    """Make a result again from the record in its file, and report the largest difference of any pixel.
 
-    The same machine and versions give the same picture. Elsewhere arithmetic differs in the last bits: up to 1 step
-    of 255 counts as equal. A larger difference is reported with what is not as it was; the exit code is 0, for the
-    picture could be made.
+    The same machine and versions give the same picture. On other machines, arithmetic differs in the last bits: up to
+    1 step of 255 counts as equal. A larger difference is reported with what has changed since. The exit code is 0 in
+    both cases, because the picture could be made.
     """
     from scumble.editing import replay
     from scumble.pictures import reading, writing
@@ -92,7 +102,7 @@ def command(
         replay.check_output(out, image)
     before = reading.read(picture).rgb
     if before.size != image.size:
-        raise InputError(f"{picture}: it is not of the input's size, so it was changed since it was made")
+        raise InputError(f"{picture}: its size is not the input's, so it was changed after it was made")
     recipe = replace(
         recipe,
         model=model or recipe.model,
@@ -133,7 +143,7 @@ def load(recipe: Recipe, told: Passport, picture: Path, force: bool, *, named: b
         if named:
             raise
         raise InputError(
-            f"{error} {picture} was made with {told['model']['id']}; name it with --model if it is here"
+            f"{error} {picture} was made with {told['model']['id']}; if it is on this machine, name it with --model"
         ) from error
     voice.say(f"model {prior.card.id}: {prior.card.domain}")
     if not force:
@@ -145,8 +155,8 @@ def words(report: Mapping[str, Any]) -> str:
     """The verdict in a sentence or two."""
     largest, where = report["largest"], f"in {percent(report['share'])} of the pixels"
     if largest == 0:
-        return f"{report['file']}: the same again, to the last pixel"
+        return f"{report['file']}: identical in every pixel"
     if report["equal"]:
-        return f"{report['file']}: the same again, up to rounding: {largest} step of 255 at most, {where}"
-    changed = "; ".join(report["not_as_it_was"]) or "nothing that the file tells"
-    return f"{report['file']}: NOT the same: up to {largest} steps of 255, {where}; not as it was: {changed}"
+        return f"{report['file']}: identical up to rounding: {largest} step of 255 at most, {where}"
+    changed = "; ".join(report["not_as_it_was"]) or "nothing that the file records"
+    return f"{report['file']}: NOT identical: up to {largest} steps of 255, {where}; changed since: {changed}"

@@ -29,7 +29,7 @@ SPLITS = ("test", "validation")
 def dds(
     loading: Loading,
     figure: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this one; repeats. Default: all.")
+        list[str] | None, typer.Option(metavar="NAME", help="Make only this figure; repeats. Default: all.")
     ] = None,
     data: Annotated[
         Path | None,
@@ -39,31 +39,33 @@ def dds(
             "scenes world, which the built-in model knows.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to, or to go on in.")] = Path(
-        "runs/reproduce"
-    ),
-    n: Annotated[int | None, typer.Option("--n", help="Pictures of every figure. Default: its own.")] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The folder to write to, or to continue in.")
+    ] = Path("runs/reproduce"),
+    n: Annotated[
+        int | None, typer.Option("--n", help="Number of pictures per figure. Default: set by the figure.")
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Steps of every descent. Default: the figure's own.")
+        int | None, typer.Option(help="Steps of every descent. Default: set by the figure.")
     ] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(help="Of SDS and DDS. Default: the model's recommendation, else the paper's."),
+        typer.Option(help="Guidance of SDS and DDS. Default: the model's recommendation, else the paper's."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Picture i draws from seed + i.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Picture i uses seed + i.")] = 0,
     split: Annotated[str, typer.Option(help="test, or validation, of the scenes world.")] = "test",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures per call of the network.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size: pictures per call of the network.")] = 16,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes; write nothing.")
+        bool, typer.Option("--dry-run", help="Estimate the work and the time; write nothing.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make figures of other settings anew.")
+        bool, typer.Option("--overwrite", help="Make figures again that have other settings.")
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """The experiments of the DDS paper: a figure, its numbers, and whether the claim holds here.
+    """Repeat the experiments of the DDS paper: a figure, its numbers, and whether the claim holds.
 
-    What is finished is not made again: the same command goes on where it was stopped.
+    Finished figures are not made again: the same command continues a stopped run.
     """
     if split not in SPLITS:
         raise InputError(f"--split {split}: there are {' and '.join(SPLITS)}")
@@ -85,7 +87,7 @@ def dds(
         prior = models.load(loading)
     if listed is None and prior.card.words is None:
         voice.say(
-            f"note: {prior.card.id} was not made for the scenes world; --data names pictures of your own"
+            f"note: {prior.card.id} was not made for the scenes world; use --data for your own pictures"
         )
     w = setup.guidance_on(prior.card, guidance)
     if listed is None:

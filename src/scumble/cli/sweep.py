@@ -30,8 +30,8 @@ EXAMPLES = (
     'scumble sweep in.png --source "a red circle" --over "target=a blue circle|a red star" --over method=dds,sdedit',
 )
 MARKED = (
-    "Framed: no other cell goes further the prompts' way (direction) at no more distance from the input, which "
-    "itself competes at 0, 0."
+    "Framed: no other cell has more direction (towards the target) at the same distance from the input or less. The "
+    "input counts as a cell at 0, 0."
 )
 
 
@@ -43,31 +43,31 @@ def command(
         typer.Option(
             "--over",
             metavar="NAME=A,B",
-            help="Values to try, of a parameter or of method, target, seed, keep; repeats. Where a value has "
+            help="Values to try for a parameter, or for method, target, seed, keep; repeats. If a value has "
             'commas: "target=a|b".',
         ),
     ] = None,
     change: options.Change = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="The folder to write to, or to go on in.  \\[default: IN.sweep]"),
+        typer.Option("-o", "--out", help="The folder to write to, or to continue in.  \\[default: IN.sweep]"),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make cells again that were made with other values.")
+        bool, typer.Option("--overwrite", help="Make cells again that have other values.")
     ] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Try all combinations of some values, and lay the results out on one contact sheet.
+    """Try all combinations of some values, and put the results on one contact sheet.
 
-    Cells are saved as they are finished; the same command goes on where it was stopped, and with more values it
-    makes only the new ones. Every cell can be made again by itself: scumble replay.
+    Cells are saved as they finish. The same command continues a stopped sweep; with more values, it makes only the
+    new cells. scumble replay makes a single cell again.
 
-    Nothing is chosen for you, but the cells worth looking at are framed: the Pareto set of two measures. Distance:
-    how far the result is from the input, root mean square over all pixels, in 8-bit steps; what was kept counts
-    nothing. Direction: how much better the target than the source explains the result to the model (the error of
-    its noise prediction, averaged over 8 fixed times and noises), less the same for the input. Measuring takes 16
-    evaluations of the network a cell, which are not counted among the edit's.
+    The sheet frames the Pareto set of two measures. Distance: how far the result is from the input (root mean square
+    over all pixels, in 8-bit steps; kept pixels add nothing). Direction: how much better the model explains the result
+    with the target than with the source (the error of its noise prediction, averaged over 8 fixed times and noises),
+    minus the same for the input. Measuring takes 16 network evaluations per cell, not counted
+    with the edit's.
     """
     from scumble.editing.plan import opened
 
@@ -103,13 +103,15 @@ def run(
     cells = [Cell(v, each, folder / v.file) for v, each in zip(variants, [first, *rest], strict=True)]
     passports = [cell.finished(overwrite) for cell in cells]
     if sheet.exists() and not overwrite and "sheet" not in passport_of(sheet):
-        raise InputError(f"{sheet}: there is such a file already; choose another name, or --overwrite")
+        raise InputError(f"{sheet}: this file exists already; choose another name, or --overwrite")
     make_folder(folder)
     try:
         made = make(cells, passports, voice, as_json)
     except (KeyboardInterrupt, MachineError):
         finished = sum(cell.path.exists() for cell in cells)
-        typer.echo(f"{finished} of {len(cells)} cells are finished; the same command goes on there", err=True)
+        typer.echo(
+            f"{finished} of {len(cells)} cells are finished; run the same command to continue", err=True
+        )
         raise
     marks = framed(made)
     writing.save(
@@ -137,7 +139,7 @@ def make(
         elif not as_json:
             typer.echo(str(cell.path))
     if all("error" in cell.told for cell in made):
-        raise InputError(f"all cells failed, the last one so: {made[-1].told['error']}")
+        raise InputError(f"all cells failed; the last error: {made[-1].told['error']}")
     return made
 
 

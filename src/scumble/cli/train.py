@@ -23,19 +23,19 @@ CARD_EXAMPLES = ("scumble train card runs/scenes", "scumble train card runs/scen
 
 
 def prior(
-    name: Annotated[str, typer.Argument(help="The only recipe there is: scenes.")] = "scenes",
+    name: Annotated[str, typer.Argument(help="The recipe; the only one is scenes.")] = "scenes",
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="A new folder; OUT.log beside it holds logs and checkpoints.")
+        Path, typer.Option("-o", "--out", help="A new folder; OUT.log next to it has logs and checkpoints.")
     ] = Path("runs/scenes"),
-    minutes: Annotated[float, typer.Option(help="The budget, of the clock on the wall.")] = 120,
+    minutes: Annotated[float, typer.Option(help="The budget, in minutes of wall time.")] = 120,
     from_: Annotated[
         Path | None, typer.Option("--from", help="Warm-start from this prior, with a fresh optimiser.")
     ] = None,
     keep_codec: Annotated[
-        bool, typer.Option("--keep-codec", help="Take the codec of --from as it is.")
+        bool, typer.Option("--keep-codec", help="Keep the codec of --from unchanged.")
     ] = False,
     bank: Annotated[int | None, typer.Option(min=1, help="How many pictures the denoiser sees.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the initial weights and the data's order.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the initial weights and of the data's order.")] = 0,
 ) -> None:
     """Train the built-in prior from nothing but its generator of scenes; continues a run that was cut off."""
     choice = {} if bank is None else {"bank": bank}
@@ -54,11 +54,13 @@ def snapshot(
 
 def card(
     folder: Annotated[Path, typer.Argument(help="A prior that `scumble train prior` made.")],
-    guidance: Annotated[float, typer.Option(min=1, help="What the card will recommend.")] = 3.0,
+    guidance: Annotated[float, typer.Option(min=1, help="The guidance that the card recommends.")] = 3.0,
     scale: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of the full sample counts; 1 takes half an hour.")
     ] = 1.0,
-    dtype: Annotated[str, typer.Option(help="Of the network calls: auto, float32, bfloat16.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="Precision of the network calls: auto, float32, bfloat16.")
+    ] = "auto",
 ) -> None:
     """Measure a trained prior on the test split and write its model card."""
     measure(folder, guidance=guidance, scale=scale, dtype=dtype)

@@ -22,7 +22,7 @@ def settings(texts: Iterable[str], shorthands: Mapping[str, object] | None = Non
         parsed[name.strip()] = value(said.strip())
     for name, given in (shorthands or {}).items():
         if given is not None and name in parsed:
-            raise InputError(f"--{name}: it is given by --set {name}=... too; leave one of the two out")
+            raise InputError(f"--{name}: --set {name}=... gives it, too; leave one of the two out")
         if given is not None:
             parsed[name] = given
     return parsed
@@ -83,7 +83,7 @@ def listed(texts: Iterable[str]) -> list[str]:
 
 
 def targets(source: str, given: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """What the picture shall show: the targets as given, or the one that the changes make of the source."""
+    """What the picture should show: the targets as given, or the one that the changes make of the source."""
     if changes and given:
         raise InputError("--change: it makes the target from --source; leave --target out")
     return [derived(source, changes)] if changes else list(dict.fromkeys(given)) or [""]

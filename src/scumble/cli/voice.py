@@ -1,4 +1,4 @@
-"""What a command says besides its results: on stderr, in few lines where nobody watches."""
+"""What a command prints besides its results: on stderr, in few lines if it is not a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Voice:
-    """How a command speaks; `quiet`: not at all."""
+    """The messages of a command; `quiet`: none."""
 
     quiet: bool = False
 
@@ -120,7 +120,7 @@ def perform(plan: Plan, voice: Voice, also: OnStep | None = None, shared: Shared
 
 
 def hand_over(paths: Sequence[Path], told: Mapping[str, Any] | None = None, *, as_json: bool) -> None:
-    """Results on stdout: the paths of their files, or all that is known of them."""
+    """Prints results on stdout: the paths of their files, or full JSON records."""
     if as_json:
         file, *beside = map(str, paths)
         typer.echo(json.dumps({"file": file, "beside": beside, **(told or {})}))

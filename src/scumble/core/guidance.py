@@ -91,7 +91,7 @@ def _refuse(card: Card, null: NullText, w: float | Tensor) -> None:
         which = "a tuned null text" if callable(null) else repr(next(filter(None, null.prompts)))
         raise InputError(
             f"negative: {which}; model {card.id!r} reads the target prompt alone, so nothing can stand in for "
-            "the empty one: leave it out, or take another method"
+            "the empty one: leave it out, or use another method"
         )
 
 

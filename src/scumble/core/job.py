@@ -105,8 +105,8 @@ class Job:
         needs, request = self.method.needs, self.request
         wanted = {
             "image": (needs.image, "the picture to edit"),
-            "source": (needs.source, "a prompt that describes the picture as it is"),
-            "target": (needs.target, "a prompt that describes the picture as it shall be"),
+            "source": (needs.source, "a prompt that describes the picture now"),
+            "target": (needs.target, "a prompt that describes the picture as it should be"),
             "mask": (needs.mask, "a mask of what may change"),
             "reference": (needs.reference, "a reference picture"),
         }
@@ -123,7 +123,7 @@ class Job:
                 raise InputError(f"prior: {type(self.method).__name__} needs {missing}{hint}")
         texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative)]
         if any(texts) and "text" not in self.prior.card.capabilities:
-            raise InputError(f"prompts: {self.prior.card.id} knows no text; leave source and target out")
+            raise InputError(f"prompts: {self.prior.card.id} takes no text; leave source and target out")
         if request.image is None:
             self._check_size()
         if request.latent is not None and (
@@ -134,7 +134,7 @@ class Job:
     def _check_size(self) -> None:
         size, multiple = self.request.size, self.prior.card.multiple
         if size is None:
-            raise InputError("image: missing; give the picture to edit, or the size of one to be painted")
+            raise InputError("image: missing; give the picture to edit, or the size of one to generate")
         if min(size) < multiple or any(side % multiple for side in size):
             raise InputError(f"size: {size}; both sides must be multiples of {multiple} for this model")
         if self.request.mask is not None:

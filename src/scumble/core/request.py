@@ -199,7 +199,7 @@ class Method(Protocol):
 
         Raises InputError where `prepares` is None.
         """
-        raise InputError(f"prepare: {type(self).__name__} has no first half to keep; edit with it")
+        raise InputError(f"prepare: {type(self).__name__} has no artifact to prepare; edit with it")
 
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         """The edit. It takes artifacts from `request.given`, or makes them itself."""

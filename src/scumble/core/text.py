@@ -85,7 +85,7 @@ class Text:
             raise InputError(f"word: {word!r} is in none of the prompts {list(self.prompts)}")
         found = [self._overlapping(row, spans) for row, spans in enumerate(places)]
         if not any(found):
-            raise InputError(f"word: {word!r} lies beyond what this model reads of {list(self.prompts)}")
+            raise InputError(f"word: {word!r} is beyond what this model reads of {list(self.prompts)}")
         return found
 
     def words(self, row: int) -> list[tuple[str, list[int]]]:
@@ -97,7 +97,7 @@ class Text:
 
     def _overlapping(self, row: int, spans: Sequence[tuple[int, int]]) -> list[int]:
         if not self.offsets:
-            raise InputError("words: this model does not say which tokens spell a word; take another one")
+            raise InputError("words: this model does not say which tokens spell a word; use another one")
         offsets = self.offsets[row]
         return [i for i, (a, b) in enumerate(offsets) if any(a < end and start < b for start, end in spans)]
 

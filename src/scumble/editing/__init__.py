@@ -1,4 +1,4 @@
-"""An edit asked for, checked, made and described: recipe, plan, checks, passport. Every surface is a view of it.
+"""One edit, from request to result: recipe, plan, checks, passport. All surfaces use it.
 
 Not here: parsing of arguments or printing (`cli`), and the mathematics of a method (`methods`).
 """

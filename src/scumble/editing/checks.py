@@ -1,4 +1,4 @@
-"""What can be wrong with an edit besides its pictures: methods, parameters, prompts, a model's limits."""
+"""Checks of an edit, except for its pictures: methods, parameters, prompts, limits of a model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CODEC_FLOOR = 22.0  # dB; below it the model's own round trip already loses the 
 
 
 class DomainWarning(UserWarning):
-    """The picture or the words lie outside what the model was trained on."""
+    """The picture or the words are outside the domain that the model was trained on."""
 
 
 def method_class(name: str) -> type[Any]:
     """The class behind a method's name, or behind "./file.py:Class" (which runs that file).
 
     Raises:
-        InputError: no such method, file or class, or a class that is no method.
+        InputError: no such method, file or class, or a class that is not a method.
     """
     from importlib.metadata import entry_points
 
@@ -54,7 +54,7 @@ def method_class(name: str) -> type[Any]:
 
 
 def method_names() -> list[str]:
-    """The methods known by name: ours, and those of installed packages (entry points "scumble.methods")."""
+    """The names of all methods: ours, and those of installed packages (entry points "scumble.methods")."""
     from importlib.metadata import entry_points
 
     from scumble import methods
@@ -80,7 +80,7 @@ def _run(file: Path) -> Any:
 def check_settings(method: str | Method, kind: type[Any], settings: Mapping[str, object]) -> None:
     """Raises InputError for a parameter that the method does not have, or a value out of its range."""
     if settings and not isinstance(method, str):
-        raise InputError(f"settings: put them into the instance, {kind.__name__}(...), or name the method")
+        raise InputError(f"settings: pass them to the class, {kind.__name__}(...), or name the method")
     names = [f.name for f in fields(kind)]
     for name in settings:
         if name not in names:
@@ -91,7 +91,7 @@ def check_settings(method: str | Method, kind: type[Any], settings: Mapping[str,
 
 
 def check_form(method: str, kind: type[Any], form: str) -> None:
-    """Raises InputError where a method cannot edit in that form (see `scumble.forms`)."""
+    """Raises InputError if a method cannot edit in that form (see `scumble.forms`)."""
     if form not in kind.forms:
         raise InputError(
             f"form: {method} edits latents only; {form!r} is for methods that descend, such as dds"
@@ -99,11 +99,13 @@ def check_form(method: str, kind: type[Any], form: str) -> None:
 
 
 def check_needs(method: str, needs: Needs, recipe: Recipe) -> None:
-    """Raises InputError where something that the method needs is missing, or a reference that it does not take."""
+    """Raises InputError if something that the method needs is missing, or for a reference that it does not take."""
     if needs.target and not (recipe.target or "").strip():
-        raise InputError(f"target: empty; {method} needs a prompt that says what the picture shall show")
+        raise InputError(
+            f"target: empty; {method} needs a prompt that describes what the picture should show"
+        )
     if needs.source and not (recipe.source or "").strip():
-        raise InputError(f"source: empty; {method} needs a prompt that says what the picture shows now")
+        raise InputError(f"source: empty; {method} needs a prompt that describes what the picture shows now")
     if needs.mask and recipe.mask is None:
         raise InputError(f"mask: missing; {method} needs a picture that is white where it may change")
     if needs.reference and recipe.reference is None:
@@ -113,14 +115,16 @@ def check_needs(method: str, needs: Needs, recipe: Recipe) -> None:
 
 
 def check_model(card: Card, method: str, needs: Needs, target: str | None) -> None:
-    """Raises InputError for a model that lacks what the method needs, or a missing prompt where it listens."""
+    """Raises InputError for a model that lacks what the method needs, or a missing prompt if the model takes text."""
     wanted = {"text": needs.target, "gradient": needs.gradient, "control": needs.control}
     for ability, needed in wanted.items():
         if needed and ability not in card.capabilities:
             hint = "; load it unquantised, and without --memory sequential" if ability == "gradient" else ""
             raise InputError(f"{method} needs a model with {ability}, which '{card.id}' does not have{hint}")
     if "text" in card.capabilities and not (target or "").strip():
-        raise InputError(f"target: empty; say what the picture shall show, for '{card.id}' listens to words")
+        raise InputError(
+            f"target: empty; describe what the picture should show, because '{card.id}' takes text"
+        )
 
 
 def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
@@ -143,15 +147,15 @@ def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
 
 
 def check_codec(placed: Placed) -> None:
-    """Warns where the model's own copy of a picture, encoded and decoded, already loses it."""
+    """Warns if the codec alone, encoding and decoding, damages the picture too much."""
     from scumble.core.pixels import psnr, to_pixels
 
     copied = psnr(to_pixels(placed.image), to_pixels(placed.before))
     if copied < CODEC_FLOOR:
         card = placed.prior.card
         warnings.warn(
-            f"{placed.picture.name}: model '{card.id}' cannot even copy this picture ({copied:.1f} dB where "
-            f"{CODEC_FLOOR:.0f} would do); it is made for something else: {card.domain}",
+            f"{placed.picture.name}: model '{card.id}' cannot reproduce this picture ({copied:.1f} dB; at "
+            f"least {CODEC_FLOOR:.0f} needed); it is made for something else: {card.domain}",
             DomainWarning,
             stacklevel=3,
         )

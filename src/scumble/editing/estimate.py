@@ -1,4 +1,4 @@
-"""What an edit would take, from its first steps."""
+"""Estimates the time and memory of an edit from its first steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRIED = 2  # steps
 
 
 def estimate(plan: Plan, edits: int = 1) -> dict[str, Any]:
-    """Try the first steps of an edit and draw the line on: the first step bears what comes before it, too."""
+    """Run the first steps of an edit and extrapolate. The first step includes the time of everything before it."""
     from scumble.core import machine
     from scumble.core.request import Cancelled
 

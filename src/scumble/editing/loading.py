@@ -16,9 +16,9 @@ def load(asked: Loading) -> Prior:
     """The prior that `asked` names, or is.
 
     Raises:
-        InputError: no such model, a checkpoint that we cannot drive, with a missing part or pickled weights; options
+        InputError: no such model, or a checkpoint that is not supported, incomplete or has pickled weights; options
             for a model that is loaded already.
-        MachineError: it cannot be fetched, or does not fit into memory.
+        MachineError: it cannot be downloaded, or does not fit into memory.
     """
     if isinstance(asked.model, str | Path):
         from scumble.priors.load import load_prior
@@ -31,7 +31,7 @@ def load(asked: Loading) -> Prior:
 
 
 def usual_method(model: str | Path | Prior) -> str:
-    """What edits with a model where no method is named: what its card names, else "dds". Loads nothing."""
+    """A model's default method: the one that its card names, else "dds". Loads nothing."""
     if not isinstance(model, str | Path):
         return model.card.method
     from scumble.priors.load import usual_method

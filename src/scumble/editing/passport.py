@@ -1,4 +1,4 @@
-"""Passports: how a result was made, written into its file, and read back as a recipe."""
+"""Passports: the record of how a result was made, stored in its file and read back as a recipe."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
 def describe(
     recipe: Recipe, name: str, method: Method, origins: Mapping[str, str], placed: Placed
 ) -> dict[str, Any]:
-    """All that decides what comes out: an opened recipe, every value and where it came from, model and versions."""
+    """Everything that decides the result: an opened recipe, every value and its origin, model and versions."""
     import scumble
     from scumble.artifacts import digest
 
@@ -103,9 +103,9 @@ def plain(value: object) -> object:
 
 
 def placeless(name: str) -> str:
-    """A path without what is nobody's business: "./..." below the current folder, else its last part.
+    """A path without private folder names: "./..." below the current folder, else its last part.
 
-    What is no path, such as a built-in model's name or a hub id, stays as it is.
+    Names that are not paths, such as a built-in model or a hub id, stay unchanged.
     """
     path = Path(name).expanduser()
     if not name.startswith(("/", ".", "~")) and not path.is_absolute() and not path.exists():
@@ -133,7 +133,7 @@ def versions() -> dict[str, str]:
 
 
 def passport_of(path: Path) -> dict[str, Any]:
-    """A picture's passport; empty where the file has none, or is no picture."""
+    """A picture's passport; empty if the file has none, or is not a picture."""
     from scumble.pictures import reading
 
     try:
@@ -173,7 +173,7 @@ def _damaged(name: object, key: str, value: object) -> InputError:
 
 
 def recipe_of(told: Passport) -> Recipe:
-    """The recipe that a checked passport stands for: its files are names without places; what was given is left out."""
+    """The recipe of a checked passport: files are names without folders; given artifacts are left out."""
     retired = RETIRED.get(told["method"], {})
     settings = {
         k: tuple(v["value"]) if isinstance(v["value"], list) else v["value"]
@@ -196,12 +196,12 @@ def recipe_of(told: Passport) -> Recipe:
 
 
 def differences(here: Passport, there: Passport) -> list[str]:
-    """What decides the result and is not the same in two passports, in words."""
+    """The differences between two passports that affect the result, in words."""
     return list(_differences(_decisive(here), _decisive(there)))
 
 
 def other_versions(here: Passport, there: Passport) -> list[str]:
-    """Which versions are not the same in two passports, in words."""
+    """The versions that differ between two passports, in words."""
     return list(_differences(here.get("versions"), there.get("versions")))
 
 

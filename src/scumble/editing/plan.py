@@ -39,13 +39,13 @@ Shared = dict[Hashable, object]
 
 
 def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
-    """All that comes before the first step: check what is cheap, load the model, check the rest.
+    """Everything before the first step: make the cheap checks, load the model, make the other checks.
 
-    placed: the same picture, mask, size and crop on the model, where an edit of them was planned before.
+    placed: the same picture, mask, size and crop on the model, from an earlier plan.
 
     Raises:
-        InputError: anything about the recipe that cannot be used, in one sentence.
-        MachineError: the memory does not suffice, or a model cannot be fetched.
+        InputError: the recipe cannot be used; the message says why, in one sentence.
+        MachineError: there is not enough memory, or a model cannot be downloaded.
     """
     recipe = opened(recipe)
     method, name, kind = _method(recipe)
@@ -80,7 +80,7 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
 
 
 def opened(recipe: Recipe) -> Recipe:
-    """The recipe with its files read: pictures, mask and what is given; and with the usual method where none is named.
+    """The recipe with its files read (pictures, mask, artifacts) and with the default method if it names none.
 
     Raises InputError for a file that cannot be used.
     """
@@ -103,7 +103,7 @@ def opened(recipe: Recipe) -> Recipe:
 
 
 def _method(recipe: Recipe) -> tuple[str | Method, str, type[Any]]:
-    """The method of an opened recipe, what it is called, and its class."""
+    """The method of an opened recipe, its name, and its class."""
     method = cast("str | Method", recipe.method)
     if isinstance(method, str):
         return method, method, method_class(method)
@@ -113,7 +113,7 @@ def _method(recipe: Recipe) -> tuple[str | Method, str, type[Any]]:
 def choose(
     method: str | Method, kind: type[Any], card: Card, settings: Mapping[str, object], paper: bool = False
 ) -> tuple[Method, dict[str, Origin]]:
-    """The method with its values, user over card (unless `paper`) over method, and where each came from."""
+    """The method with its values and the origin of each: the user, else the card (unless `paper`), else the method."""
     if not isinstance(method, str):
         return method, {f.name: "user" for f in fields(kind)}
     told: Mapping[str, Any] = {} if paper else card.recommended.get(method, {})
@@ -129,7 +129,7 @@ def choose(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """What an edit needs. `recipe`: what was asked, its files read; `request`: the same, as methods take it."""
+    """Everything an edit needs. `recipe`: the request, with its files read; `request`: the same for methods."""
 
     recipe: Recipe
     placed: Placed
@@ -144,11 +144,11 @@ class Plan:
 
     @property
     def loaded(self) -> Mapping[str, Any]:
-        """What is known of how the model was loaded: name, dtype, device, revision, lora, memory."""
+        """How the model was loaded, as far as known: name, dtype, device, revision, lora, memory."""
         return self.prior.loaded
 
     def __call__(self, on_step: OnStep | None = None, shared: Shared | None = None) -> Edit:
-        """Makes the edit. It takes from `shared`, and leaves there, what edits of the same picture can reuse."""
+        """Makes the edit. `shared` holds results that edits of the same picture can reuse; it is read and filled."""
         started, lut = time.perf_counter(), self._lut()
         keys = {} if shared is None else self._shares()
         lent = {name: shared[key] for name, key in keys.items() if key in shared} if shared else {}
@@ -160,7 +160,7 @@ class Plan:
             result = self.method(self.prior, request, on_step)
             if not result.raw.isfinite().all():
                 raise InputError(
-                    f"{self.name}: the values ran away to infinity; try smaller steps or less guidance"
+                    f"{self.name}: the values diverged to infinity; try smaller steps or less guidance"
                 )
             # raw, not image: a soft mask must weigh once, and at the picture's own resolution.
             if lut:
@@ -180,7 +180,7 @@ class Plan:
         return replace(result, picture=picture, layer=layer.rgba(), provenance=passport)
 
     def _shares(self) -> dict[str, Hashable]:
-        """What the method would share with other edits of this picture: its name -> all that decides it."""
+        """What the method can share with other edits of this picture: name -> everything that decides it."""
         told: Mapping[str, Sequence[str]] = self.method.shares
         return {
             name: (name, type(self.method), *(getattr(self.method, field) for field in fields),
@@ -207,13 +207,13 @@ class Plan:
         return replace(self, recipe=recipe, request=request)
 
     def layer(self, raw: Tensor) -> Layer:
-        """What a canvas image (1, 3, H, W) lays over the picture, at the picture's size, inside the mask."""
+        """The layer of a canvas image (1, 3, H, W) over the picture, at the picture's size, inside the mask."""
         return self.placed.layer(raw, self.recipe.keep)
 
     def show(self, image: Tensor) -> Image.Image:
-        """A canvas image (1, 3, H, W), such as a step's preview, as the finished picture would be."""
+        """A canvas image (1, 3, H, W), such as a step's preview, finished like a result."""
         return self.placed.finished(self.layer(image))
 
     def promise(self) -> dict[str, Any]:
-        """The passport as far as it is known before the edit is made: all that decides what comes out."""
+        """The passport as far as it is known before the edit: everything that decides the result."""
         return describe(self.recipe, self.name, self.method, self.origins, self.placed)

@@ -1,4 +1,4 @@
-"""Everything that decides an edit, as one value. Flags, forms, a sweep's cells and passports are views of it."""
+"""Everything that decides an edit, as one value. Flags, forms, sweep cells and passports are derived from it."""
 
 from __future__ import annotations
 
@@ -20,71 +20,71 @@ SIZES = 16, 8192  # pixels of a canvas's long side
 
 
 def _about(help: str, default: Any = None, *, values: str | None = None) -> Any:
-    """A field and what its users read. `values`: how a value is written on a command line."""
+    """A field with its help text. `values`: how a value is written on a command line."""
     return field(default=default, metadata={"help": help, "values": values})
 
 
 @dataclass(frozen=True)
 class Loading:
-    """On what an edit is made: a model, and how it is loaded. The arguments of `scumble.load`.
+    """The model of an edit, and how it is loaded. The arguments of `scumble.load`.
 
     model: "scenes" (built in), a checkpoint folder or file, the id of one on the model hub, or a prior.
-    device: "cpu", an accelerator's name, or "auto" for the best there is.
-    dtype: of the network calls: "float32", "float16", "bfloat16", or "auto" for what the device does best.
+    device: "cpu", an accelerator's name, or "auto" for the best available.
+    dtype: precision of the network calls: "float32", "float16", "bfloat16", or "auto" for what the device does best.
     revision: a branch, tag or commit of the hub.
-    offline: use what is there already; download nothing.
-    lora: files of low-rank weights, each with ":0.8" behind its name for another weight than 1.
-    memory: what trades time for memory: any of "slicing", "tiling", "offload", "sequential".
+    offline: use only local files; download nothing.
+    lora: LoRA files; ":0.8" after the name sets the weight (default 1).
+    memory: settings that trade time for memory: any of "slicing", "tiling", "offload", "sequential".
     """
 
     model: str | Path | Prior = _about(
         '"scenes" (built in), a checkpoint folder or file, or the id of one on the hub.', "scenes"
     )
     _: KW_ONLY
-    device: str = _about("Where to compute: cpu, an accelerator, or the best there is.", "auto")
-    dtype: str = _about("Of the network calls: auto, float32, float16, bfloat16.", "auto")
+    device: str = _about("The device: cpu, an accelerator, or auto for the best available.", "auto")
+    dtype: str = _about("Precision of the network calls: auto, float32, float16, bfloat16.", "auto")
     revision: str | None = _about("A branch, tag or commit of a model on the hub.")
     offline: bool = _about("Download nothing.", False)
-    lora: Sequence[str] = _about("Low-rank weights for the model; repeats.", (), values="FILE[:WEIGHT]")
+    lora: Sequence[str] = _about("LoRA files for the model; repeats.", (), values="FILE[:WEIGHT]")
     memory: Sequence[str] = _about(
-        "Take less memory and more time: slicing, tiling, offload, sequential; repeats.", (), values="NAME"
+        "Use less memory and more time: slicing, tiling, offload, sequential; repeats.", (), values="NAME"
     )
 
     @property
     def options(self) -> dict[str, Any]:
-        """How the model is loaded: all but its name."""
+        """How the model is loaded: everything except its name."""
         return {f.name: getattr(self, f.name) for f in fields(Loading) if f.name != "model"}
 
 
 @dataclass(frozen=True)
 class Recipe(Loading):
-    """Everything that decides one edit: what is asked, and on what. The arguments of `scumble.edit`.
+    """Everything that decides one edit: the request and the model. The arguments of `scumble.edit`.
 
     image: a path, a PIL image or a uint8 array, of any size; see `scumble.pictures.reading`.
     source: what the picture shows now.
-    target: what it shall show.
-    method: a name ("dds"), which takes the values that the model's card recommends; an instance
-        (`scumble.DDS(steps=100)`), which is taken literally; or "./file.py:Class", which runs that file.
-        None: the one that the model's card names (of "scenes": "dds_fast"), else "dds".
-    settings: values for a method given by name, above the card's and the method's own.
+    target: what the picture should show.
+    method: a name ("dds"), which uses the values that the model card recommends; an instance
+        (`scumble.DDS(steps=100)`), which is used exactly as given; or "./file.py:Class", which runs that file.
+        None: the model card chooses one ("dds_fast" for "scenes"), else "dds".
+    settings: values for a method given by name; they override the card's and the method's defaults.
     seed: the same seed gives the same edit.
-    negative: what the picture shall not show.
-    mask: white may change, black stays exactly as it is; of the picture's size.
-    reference: a picture that the method follows, where it takes one (`needs.reference`).
-    given: what was prepared before, such as {"inversion": ...} from `scumble invert`; see `scumble.artifacts`.
-    keep: "auto": what hardly changed stays the input's own pixels, exactly; a number from 0 to 2: so does
-        what changed by less (colours have a range of 2); "none": the method's own picture everywhere.
-    crop: "auto": where the mask is small, edit only the part around it, at the model's full resolution; the
+    negative: what the picture should not show.
+    mask: white may change, black stays exactly as it is; it has the picture's size.
+    reference: a picture that the method follows, if it takes one (`needs.reference`).
+    given: prepared artifacts, such as {"inversion": ...} from `scumble invert`; see `scumble.artifacts`.
+    keep: "auto": pixels that hardly changed stay exactly the input's; a number from 0 to 2: so do pixels
+        that changed by less (colours have a range of 2); "none": the method's own picture everywhere.
+    crop: "auto": if the mask is small, edit only the part around it, at the model's full resolution; the
         prompts then describe that part. "none": always the whole picture.
     form: "latent": any change; "lut": only colours change, through one curve for the whole picture, so
         that nothing can move (for methods that optimise).
-    size: pixels of the long side that the model works at; None: what it was made for.
-    paper: take the method's own values, those of its paper, and not the card's recommended ones.
-    force: try words that the model does not know.
+    size: the long side of the model's canvas in pixels; None: the model's own size.
+    paper: use the values of the method's paper, not those that the card recommends.
+    force: allow words that the model does not know.
     model, device, dtype, revision, offline, lora, memory: those of `scumble.load`, or a prior as `model`.
 
-    All of it is JSON where pictures, method, model and artifacts are given by name. Raises InputError for values
-    that no edit can have.
+    It can be written as JSON if pictures, method, model and artifacts are given by name. Raises InputError for
+    values that no edit can have.
     """
 
     model: str | Path | Prior = field(
@@ -93,16 +93,16 @@ class Recipe(Loading):
     image: PictureLike = field(metadata={"help": "A PNG, JPEG or WebP picture of any size."})
     __: KW_ONLY
     source: str | None = _about("What the picture shows now.")
-    target: str | None = _about("What it shall show.")
+    target: str | None = _about("What the picture should show.")
     method: str | Method | None = _about(
-        "`scumble methods` lists them; ./file.py:Class runs your own.  \\[default: what the model's card "
-        "names (of scenes: dds_fast), else dds]"
+        "`scumble methods` lists them; ./file.py:Class runs your own.  \\[default: the model card's choice "
+        "(for scenes: dds_fast), else dds]"
     )
     mask: PictureLike | Mask | None = _about(
         "A picture of the same size: white may change, black stays exactly."
     )
-    reference: PictureLike | None = _about("A picture to follow, for methods that take one.")
-    negative: str = _about("What it shall not show.", "")
+    reference: PictureLike | None = _about("A reference picture, for methods that take one.")
+    negative: str = _about("What the picture should not show.", "")
     seed: int = _about("The same seed gives the same edit.", 0)
     settings: Mapping[str, object] = field(
         default_factory=dict[str, object],
@@ -114,14 +114,14 @@ class Recipe(Loading):
     given: Mapping[str, object] = field(
         default_factory=dict[str, object],
         metadata={
-            "help": "What was prepared before: inversion=IN.inv from scumble invert; or direction=cat,dog, two words "
-            "or two files or folders of sentences.",
+            "help": "A prepared artifact: inversion=IN.inv from scumble invert; or direction=cat,dog (two words, or "
+            "two files or folders of sentences).",
             "values": "NAME=FILE",
         },
     )
-    paper: bool = _about("The values of the method's paper, not those the model recommends.", False)
+    paper: bool = _about("Use the values of the method's paper, not those that the model recommends.", False)
     keep: str | float = _about(
-        "What hardly changed stays the input's own pixels, exactly; none: the model's picture everywhere.",
+        "Pixels that changed less than this stay exactly the input's; none: the model's picture everywhere.",
         "auto",
         values="auto|none|0.1",
     )
@@ -131,10 +131,10 @@ class Recipe(Loading):
         values="auto|none",
     )
     form: str = _about(
-        "lut: only colours change, by one curve; nothing can move.", "latent", values="latent|lut"
+        "lut: change only colours, through one table; nothing can move.", "latent", values="latent|lut"
     )
-    size: int | None = _about("Long side in pixels that the model works at; default: its own.")
-    force: bool = _about("Try words that the model does not know.", False)
+    size: int | None = _about("Long side of the model's canvas in pixels; default: the model's own.")
+    force: bool = _about("Allow words that the model does not know.", False)
 
     def __post_init__(self) -> None:
         keep, size = self.keep, self.size
@@ -143,7 +143,7 @@ class Recipe(Loading):
             raise InputError(f"keep: {keep!r} must be 'auto', 'none' or a threshold between 0 and 2")
         if self.form == "lut" and number:
             raise InputError(
-                "keep: through a table of colours all pixels of a colour change alike; leave it out"
+                "keep: a table of colours changes all pixels of a colour in the same way; leave --keep out"
             )
         if self.crop not in ("auto", "none"):
             raise InputError(f"crop: {self.crop!r} must be 'auto' or 'none'")
@@ -154,17 +154,17 @@ class Recipe(Loading):
         check_seed(self.seed)
 
     def on(self, prior: Prior) -> Self:
-        """The same edit on a model that is loaded already."""
+        """The same edit on a loaded model."""
         usual = {f.name: f.default for f in fields(Loading) if f.name != "model"}
         return replace(self, model=prior, **usual)
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads back. Raises InputError for what is in memory only."""
+        """The fields as JSON, for `from_json`. Raises InputError for objects that exist only in memory."""
         return {f.name: _json(f.name, getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
-        """A recipe from its fields; what is left out has its default.
+        """A recipe from its fields; missing fields have their defaults.
 
         Raises InputError for a missing picture, a name that is no field, and values that no edit can have.
         """
@@ -188,12 +188,12 @@ def _json(name: str, value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_json(name, each) for each in cast("Sequence[Any]", value)]
     if not isinstance(value, str | int | float | bool | None):
-        raise InputError(f"{name}: a {type(value).__name__} in memory; name its file, or what it is called")
+        raise InputError(f"{name}: a {type(value).__name__} in memory; give its file or its name")
     return value
 
 
 def _tuples(value: Any) -> Any:
-    """Lists as the tuples they were, so that an equal recipe comes back."""
+    """Converts lists back to tuples, so that the recipe equals the original."""
     if isinstance(value, list):
         return tuple(_tuples(each) for each in cast("list[Any]", value))
     if isinstance(value, dict):
@@ -202,6 +202,6 @@ def _tuples(value: Any) -> Any:
 
 
 def check_seed(seed: object) -> None:
-    """Raises InputError for what cannot start a generator."""
+    """Raises InputError for a value that cannot seed a generator."""
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise InputError(f"seed: {seed!r} is not a whole number from 0 to 2**63 - 1")

@@ -1,4 +1,4 @@
-"""A result made again: what its passport needs to be here, and how far two pictures differ."""
+"""Makes a result again: finds the files that its passport names, and compares the two pictures."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ ROUNDING = 1  # 8-bit steps by which equal edits may differ from one machine to 
 
 
 def read(picture: Path, force: bool) -> Passport:
-    """The passport, checked. Raises InputError where it is missing, damaged or, unless `force`, of a later scumble."""
+    """The passport, checked. Raises InputError if it is missing, damaged or, unless `force`, from a later scumble."""
     from scumble import __version__
     from scumble.pictures import reading
 
     told = reading.read_passport(picture)
     if told is None:
         raise InputError(
-            f"{picture}: it does not say how it was made; it is no result of scumble, was made with --no-metadata, or "
-            "another program has written it since"
+            f"{picture}: it does not say how it was made; it is not a result of scumble, was made with "
+            "--no-metadata, or another program has saved it"
         )
     if "sheet" in told:
         raise InputError(f"{picture}: a contact sheet is not made by one edit; name one of its cells")
@@ -91,7 +91,7 @@ def find(told: Passport, what: str, picture: Path, given: Path | None = None) ->
     folders = [picture.absolute().parent, picture.absolute().parent.parent, Path.cwd()]
     found = given or next((folder / name for folder in folders if (folder / name).is_file()), None)
     if found is None:
-        raise InputError(f"{picture}: its {what}, {name!r}, is not beside it; name it with --{what}")
+        raise InputError(f"{picture}: its {what}, {name!r}, is not next to it; name it with --{what}")
     return found
 
 
@@ -99,7 +99,7 @@ def same(sha256: str, told: Passport, what: str, name: object, picture: Path) ->
     """Raises InputError for another file than the one that the picture was made of."""
     if sha256 != told["sha256"]:
         raise InputError(
-            f"{name}: another file than the {what} {picture} was made of (sha256 {sha256[:12]}... here, "
+            f"{name}: not the {what} that {picture} was made from (sha256 {sha256[:12]}... here, "
             f"{told['sha256'][:12]}... there); name the right one with --{what}"
         )
 
@@ -109,13 +109,13 @@ def check_given(here: Mapping[str, str | None], then: Mapping[str, str | None], 
     for name in {**then, **here}:
         if name not in here:
             raise InputError(
-                f"{picture}: its {name} was prepared before; name the file with --given {name}=FILE"
+                f"{picture}: its {name} was prepared in advance; name the file with --given {name}=FILE"
             )
         if name not in then:
-            raise InputError(f"--given {name}: {picture} was made without; leave it out")
+            raise InputError(f"--given {name}: {picture} was made without one; leave it out")
         if here[name] != then[name]:
             raise InputError(
-                f"--given {name}: another one than {picture} was made with (hash {then[name]} then, {here[name]} now)"
+                f"--given {name}: not the one that {picture} was made with (hash {then[name]} then, {here[name]} now)"
             )
 
 
@@ -137,7 +137,7 @@ def check_output(out: Path, image: Picture) -> None:
 
     if out.exists():
         raise InputError(
-            f"{out}: there is such a file already, and replay overwrites nothing; choose another name"
+            f"{out}: this file exists already, and replay overwrites nothing; choose another name"
         )
     writing.check_output(out, alpha=image.transparent, size=image.size)
 

@@ -1,4 +1,4 @@
-"""Results as files: their names, what stands beside them, how they are saved."""
+"""Results as files: their names, their extra files, and how they are saved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRAMES = 40  # of a film, at most
 
 @dataclass(frozen=True)
 class Delivery:
-    """How results are handed over: where to, and what beside them ("layer", "compare", "film")."""
+    """Where results are saved, and with which extra files ("layer", "compare", "film")."""
 
     out: Path | None
     extras: tuple[str, ...] = ()
@@ -42,12 +42,12 @@ class Delivery:
         return [folder / name for name in names(targets, seeds)], [folder / "sheet.png"]
 
     def beside(self, path: Path) -> list[Path]:
-        """What is written beside a result, in the order of `extras`."""
+        """The extra files of a result, in the order of `extras`."""
         suffixes = {"film": "gif"}
         return [path.with_name(f"{path.stem}.{extra}.{suffixes.get(extra, 'png')}") for extra in self.extras]
 
     def check(self, paths: Sequence[Path], picture: Picture, inputs: Sequence[Path | None]) -> None:
-        """Raises InputError for what could not be written; warns where the format is not exact."""
+        """Raises InputError for paths that cannot be written; warns if the format is not exact."""
         from scumble.pictures import reading, writing
 
         if len(paths) > 1:
@@ -61,13 +61,13 @@ class Delivery:
                 writing.check_output(beside, inputs, overwrite=self.overwrite, also=[".gif"])
         if paths[0].suffix.lower() in (".jpg", ".jpeg"):
             warnings.warn(
-                f"{paths[0]}: JPEG rounds every pixel anew, so that what was kept is not exactly the input's; "
-                ".png and .webp keep it",
+                f"{paths[0]}: JPEG changes every pixel slightly, so kept parts are not exactly the input's; "
+                ".png and .webp keep them exact",
                 stacklevel=2,
             )
 
     def save(self, path: Path, edit: Edit, plan: Plan, film: Film | None = None) -> None:
-        """Write a result, complete or not at all, and then what stands beside it."""
+        """Write a result, completely or not at all, and then its extra files."""
         from scumble.pictures import sheets, writing
 
         assert edit.picture is not None

@@ -1,4 +1,4 @@
-"""A sweep: the cells of all combinations; each made once, measured, found again, told apart on a sheet."""
+"""A sweep: one cell per combination of values. Each is made once, measured, and labelled on a sheet."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Cell:
         if overwrite:
             return None
         raise InputError(
-            f"{self.path}: there is such a file already, made otherwise ({other[0]}); choose another folder with -o, "
+            f"{self.path}: this file exists already, with other settings ({other[0]}); choose another folder with -o, "
             "or --overwrite"
         )
 
@@ -208,7 +208,7 @@ class Cell:
 
 
 def framed(made: Sequence[Made]) -> list[bool]:
-    """Which cells no other cell of the same target beats."""
+    """The cells that no other cell of the same target beats."""
     from scumble.measuring.measures import pareto
 
     marks = [False] * len(made)

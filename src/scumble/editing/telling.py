@@ -1,4 +1,4 @@
-"""What is said of a result: what it cost, how much changed, and what to try next."""
+"""What the command line says about a result: its cost, how much changed, and what to try next."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GLOBAL = frozenset(  # words of edits that concern a whole picture
 
 
 def record(path: Path, edit: Edit, plan: Plan) -> dict[str, Any]:
-    """What --json says of a result; memory in bytes, `changed` as a share of the picture."""
+    """The --json record of a result; memory in bytes, `changed` as a share of the picture."""
     from scumble.core import machine
 
     passport: dict[str, Any] = dict(edit.provenance)
@@ -37,7 +37,7 @@ def record(path: Path, edit: Edit, plan: Plan) -> dict[str, Any]:
 
 
 def summary(told: Mapping[str, Any]) -> str:
-    """What an edit cost and did."""
+    """A one-line summary of an edit: its cost and how much changed."""
     from scumble.pictures.sheets import percent
 
     return (
@@ -47,21 +47,21 @@ def summary(told: Mapping[str, Any]) -> str:
 
 
 def advice(told: Mapping[str, Any], plan: Plan) -> str | None:
-    """A line of advice where hardly anything changed, or nearly all without a wish for it."""
+    """A line of advice if hardly anything changed, or nearly everything although the prompts do not ask for it."""
     recipe, mask, size = plan.recipe, plan.placed.mask, plan.placed.picture.size
     may = 1 - mask.values.histogram()[0] / (size[0] * size[1]) if mask else 1.0
     if told["changed"] / may < LITTLE:
         return (
-            "hardly anything changed: name the change, and the thing it happens to, more fully in both prompts; "
-            "then try more steps, guidance or strength"
+            "hardly anything changed: describe the change, and the object that changes, in more detail in both "
+            "prompts; then try more steps, guidance or strength"
         )
     wished = concerns_all(recipe.source or "", str(recipe.target))
     if told["changed"] <= MUCH or recipe.form != "latent" or wished:
         return None
     if recipe.keep == "none":
-        return "nothing was kept of the input: without --keep none, what was not edited stays as it was"
+        return "nothing was kept of the input: without --keep none, everything that was not edited stays as it was"
     return (
-        "nearly everything changed: use the same words in both prompts for what shall stay, less guidance or "
+        "nearly everything changed: use the same words in both prompts for what should stay, less guidance or "
         "strength, or a --mask"
     )
 

@@ -1,4 +1,4 @@
-"""Parametrizations: what an optimising method moves instead of the latent (pixels, a table of colours, a field).
+"""Parametrizations: what an optimising method optimises instead of the latent (pixels, a table of colours, a field).
 
-Not here: the descent itself (`loops`), and how a method chooses a form (`editing`).
+Not here: the descent itself (`loops`), and the choice of a form (`editing`).
 """

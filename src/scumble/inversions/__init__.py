@@ -1,4 +1,4 @@
-"""From a picture to an Inversion and on from there. Which inversion and which editor are two independent choices.
+"""Makes an `Inversion` of a picture, and samples from one. Inversion and editor can be combined freely.
 
 Not here: the file format (`artifacts`), and methods (`methods`).
 """

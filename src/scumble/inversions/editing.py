@@ -51,7 +51,7 @@ def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[
         )
     if given.negative is not None and not _alike(given.negative, job.negative):
         raise InputError(
-            f"inversion: its null text stands for the negative prompt {given.negative[0]!r}, but this edit's is "
+            f"inversion: its null text replaces the negative prompt {given.negative[0]!r}, but this edit's is "
             f"{job.negative[0]!r}; give the same one, or invert the picture again"
         )
     return given.to(job.text(job.source).tokens.device), job.watch(0, then)

@@ -158,7 +158,7 @@ class NPIInverter(DDIMInverter):
 
     def __call__(self, job: Job, total: int) -> Inversion:
         if any(job.negative):
-            raise InputError("negative: npi puts the source prompt in its place; leave it out")
+            raise InputError("negative: npi uses the source prompt instead; leave it out")
         text, moves = job.text(job.source, job.sources), self.steps - self.skip
         return replace(
             super().__call__(job, total),
@@ -252,7 +252,7 @@ class RegularisedInverter(_OnGrid):
         told: Told = "source" if self.shifted else "target"
         states = chain(above if self.shifted else denoise, z, pairs, job, total, told=told)
         if not bool(states.isfinite().all()):
-            raise InputError("inversion: its regularised noise ran away to infinity; take smaller weights")
+            raise InputError("inversion: its regularised noise diverged to infinity; use smaller weights")
         return described(
             job, kind="regularised", pairs=tuple(pairs), trajectory=states, settings=asdict(self)
         )

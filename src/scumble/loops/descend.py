@@ -171,7 +171,7 @@ def check_finite(grad: Tensor, name: str, here: str) -> None:
     """Raises InputError for a gradient that is not finite: no step may end in a grey picture."""
     if not bool(grad.isfinite().all()):
         raise InputError(
-            f"{name}: the gradient of {here}, is not finite; the picture has run away: take a lower rate or "
+            f"{name}: the gradient of {here}, is not finite; the picture has diverged: use a lower rate or "
             "guidance, or load the model in float32"
         )
 

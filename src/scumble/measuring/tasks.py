@@ -128,7 +128,7 @@ def folder_tasks(folder: Path, n: int | None = None) -> Tasks:
         raise InputError(f"{path}: cannot be read ({error})") from error
     lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
-        raise InputError(f"{path}: it lists no edits")
+        raise InputError(f"{path}: it contains no edits")
     if n is not None and not 1 <= n <= len(lines):
         raise InputError(f"n: {n} is not a number of edits from 1 to {len(lines)}, which is all of {path}")
     entries = [_entry(line, f"{path} line {i}") for i, line in lines[:n]]
@@ -138,7 +138,7 @@ def folder_tasks(folder: Path, n: int | None = None) -> Tasks:
         digest.update("".join(_check_pictures(folder, entry)).encode())
         name = entry.get("id", f"{i:06}")
         if not re.fullmatch(r"\w[\w.-]*", name) or any(name == task.id for task in tasks):
-            raise InputError(f"{path} line {i}: the id {name!r} is taken, or not fit for a file's name")
+            raise InputError(f"{path} line {i}: the id {name!r} is taken, or not valid as a file name")
         tasks.append(_listed(folder, entry, name, len(tasks)))
     return Tasks(
         all=tasks,
@@ -159,7 +159,7 @@ def _entry(line: str, where: str) -> dict[str, Any]:
         if key not in (*NEEDED, *OPTIONAL):
             raise InputError(f"{where}: unknown key {key!r}{nearest(key, [*NEEDED, *OPTIONAL])}")
         if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{where}: {key} is {value!r}, not words")
+            raise InputError(f"{where}: {key} is {value!r}, not text")
     for key in NEEDED:
         if key not in entry:
             raise InputError(f"{where}: {key} is missing")
@@ -177,7 +177,7 @@ def _check_pictures(folder: Path, entry: Mapping[str, str]) -> Iterator[str]:
         if truth.size != picture.size:
             ours, its = ("x".join(map(str, size)) for size in (truth.size, picture.size))
             raise InputError(
-                f"{truth.name}: {ours} pixels, but {picture.name} has {its}; a truth is of the picture's own size"
+                f"{truth.name}: {ours} pixels, but {picture.name} has {its}; a truth must have the picture's size"
             )
         yield truth.sha256
 

@@ -1,4 +1,4 @@
-"""The methods, one paper per file. `METHODS` names them; nothing is imported until asked for.
+"""The methods, one paper per file. `METHODS` names them; a method is imported only when it is used.
 
 Not here: loops, scores or models. No method imports another; what several share is in a module with a `_`.
 """

@@ -94,7 +94,7 @@ class DDSFast(Method):
             raise InputError("antithetic: it makes pairs of draws; set n_avg to 2 or more")
         if self.steps % self.repeats:
             raise InputError(
-                f"repeats: {self.steps} steps are no multiple of {self.repeats}; change one of the two"
+                f"repeats: {self.steps} steps are not a multiple of {self.repeats}; change one of the two"
             )
 
     @torch.no_grad()
@@ -102,7 +102,7 @@ class DDSFast(Method):
         job = Job(self, prior, request, on_step)
         if any(job.negative):
             raise InputError(
-                "negative: dds_fast asks no null prompt that it could stand for; leave it out, or take dds"
+                "negative: dds_fast uses no null prompt that it could replace; leave it out, or use dds"
             )
         z, plan, texts = job.encode(), self.plan(prior.schedule), job.texts()
         bank = self._bank(job, z, plan)

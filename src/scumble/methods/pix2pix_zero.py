@@ -122,7 +122,9 @@ class Pix2PixZero(Method):
         given = job.given("direction", Direction, "give a scumble.artifacts.direction.Direction")
         if given is None:
             if not any(job.target):
-                raise InputError("target: missing; say what the picture shall show, or give a direction")
+                raise InputError(
+                    "target: missing; describe what the picture should show, or give a direction"
+                )
             return source, job.text(job.target)
         caption = job.text(job.source)
         return source, replace(caption, tokens=caption.tokens + given.tokens(job.prior).to(caption.tokens))

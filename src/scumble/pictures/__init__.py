@@ -1,8 +1,8 @@
-"""Pictures in files, on a model's canvas, under a layer and on sheets that people look at.
+"""Pictures: reading and writing files, the model's canvas, the layer, and contact sheets.
 
 Not here: models, methods, or what an edit was asked for (`editing`).
 
-What goes in: PNG, JPEG and WebP of any size. EXIF orientation is applied; alpha is set aside, to be
-re-attached; palette, CMYK and 16-bit pictures become 8-bit RGB (16-bit values are scaled, not clipped).
+Input: PNG, JPEG and WebP of any size. EXIF orientation is applied. Alpha is removed, and added to the
+result again. Palette, CMYK and 16-bit pictures become 8-bit RGB (16-bit values are scaled, not clipped).
 An RGB colour profile is kept; other EXIF (places, cameras) is not.
 """

@@ -1,8 +1,8 @@
-"""Any picture to the prior's canvas and back.
+"""Puts any picture on the prior's canvas, and brings the result back.
 
-A picture is fitted to the canvas by its long side, never squeezed, and padded by its edge colour; what
-comes back is un-padded and resized to the picture's own size: upright, 8-bit, grey if a grey picture
-stayed grey, else RGB. Pixels that a mask protects are the picture's own, exactly.
+A picture is scaled so that its long side fits the canvas, keeps its aspect ratio, and is padded with its edge
+colours. The result loses the padding and is resized to the picture's size: upright, 8-bit, grey if a grey picture
+stayed grey, else RGB. Pixels that a mask protects are exactly the picture's.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def crop_box(mask: Image.Image, size: tuple[int, int], least: int = 1) -> Box | 
 
 
 def crop(picture: Picture, box: Box) -> Picture:
-    """A part of a picture; name and digest remain those of the whole."""
+    """A part of a picture; it keeps the name and digest of the whole."""
     alpha = None if picture.alpha is None else picture.alpha.crop(box)
     hidden = None if picture.hidden is None else picture.hidden.crop(box)
     return replace(picture, rgb=picture.rgb.crop(box), alpha=alpha, hidden=hidden)

@@ -1,8 +1,8 @@
-"""The layer: what was not edited stays the input's own pixels.
+"""The layer: pixels that were not edited stay exactly the input's.
 
-A diffusion model returns a whole picture, a little changed everywhere. The difference of two decodes,
-D1 - D0 with D0 = decode(encode(input)) and D1 the edited picture, tells the edit from the codec's losses;
-where that difference is small, the layer's opacity is exactly 0 and the input's own pixels show through,
+A diffusion model returns a whole picture that is slightly changed everywhere. The difference of two decodes,
+D1 - D0 with D0 = decode(encode(input)) and D1 the edited picture, separates the edit from the codec's losses.
+Where this difference is small, the layer's opacity is exactly 0 and the input's own pixels show through,
 bit for bit and at the input's own resolution.
 """
 
@@ -40,7 +40,7 @@ STRIP = 256  # rows at a time, so that a large picture needs no large floats
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What lies over the input: `colour`, RGB, and `opacity`, 8-bit grey, both of the input's size.
+    """The overlay on the input: `colour`, RGB, and `opacity`, 8-bit grey, both of the input's size.
 
     `threshold`: the difference that counted as a change, in [-1, 1] units; 0 where none was asked for.
     """

@@ -82,7 +82,7 @@ def _of_paint(colours: Bytes, name: str) -> Bytes:
     what = f"it has {paints} colours, like a map of labels" if LABELS <= paints <= 40 else "it has colours"
     _say(
         name,
-        f"{what}; it is read by brightness: white may change, black stays. Is it the mask that you mean?",
+        f"{what}; it is read by brightness: white may change, black stays. Is this the mask that you want?",
     )
     return _luma(colours)
 

@@ -115,7 +115,7 @@ class Placed:
     # The way back
 
     def layer(self, after: Tensor, keep: str | float = "auto", before: Tensor | None = None) -> Layer:
-        """What a canvas image (1, 3, H, W) lays over the picture, at the picture's size, inside the mask.
+        """The layer of a canvas image (1, 3, H, W) over the picture, at the picture's size, inside the mask.
 
         keep: "none": all of it; else what `lift` takes. before: D0, where it was made in a batch already.
         """

@@ -167,7 +167,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
         _check_size(image.size, name)
         # A JPEG of several pictures (MPO: phones add a preview or a depth map) is its first picture.
         if image.format != "MPO" and getattr(image, "is_animated", False):
-            raise InputError(f"{name}: an animated picture; save the frame to edit as a picture of its own")
+            raise InputError(f"{name}: an animated picture; save the frame to edit as a separate picture")
         image.load()
     except (InputError, MemoryError):
         raise
@@ -236,7 +236,7 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # as above
-        warnings.warn(f"{name}: its EXIF data are broken; it is taken as it is stored", stacklevel=4)
+        warnings.warn(f"{name}: its EXIF data are broken; the picture is used as stored", stacklevel=4)
         return image
 
 

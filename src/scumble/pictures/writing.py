@@ -48,9 +48,9 @@ def check_output(
         if any(path.exists() and path.samefile(taken) for taken in inputs if taken is not None):
             raise InputError(f"{path}: this would overwrite the input; choose another name")
         if path.exists() and not overwrite:
-            raise InputError(f"{path}: there is such a file already; choose another name, or --overwrite")
+            raise InputError(f"{path}: this file exists already; choose another name, or --overwrite")
         if not path.parent.is_dir():
-            raise InputError(f"{path.parent}: no such folder; make it first")
+            raise InputError(f"{path.parent}: no such folder; create it first")
         if path.exists() and not os.access(path, os.W_OK):
             raise InputError(f"{path}: cannot be written (the file is read-only)")
         temporary(path).touch(exist_ok=False)

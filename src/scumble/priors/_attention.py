@@ -38,7 +38,7 @@ class Bridge:
         yield
         if self.unreached:
             missed = listed(self.unreached)
-            raise InputError(f"control: the network never reached {missed}: this control is without effect")
+            raise InputError(f"control: the network never reached {missed}, so this control has no effect")
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return self.control.attend(site, q, k, v, self._moment(site))

@@ -48,7 +48,7 @@ def latent_card(unet: Config, vae: Config) -> dict[str, Any]:
     """What the configs of a text-conditional latent model say."""
     stride = 2 ** (len(vae["block_out_channels"]) - 1)
     return {
-        "domain": "Photographs and pictures at large.",
+        "domain": "Photographs and pictures of all kinds.",
         "size": _side(unet) * stride,
         "multiple": stride * 2 ** (len(unet["down_block_types"]) - 1),
         "licence": LICENCE,

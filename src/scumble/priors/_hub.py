@@ -37,7 +37,7 @@ class Download:
     licence: str
     folder: Path
     wanted: Mapping[str, int]  # all that the checkpoint needs, in bytes
-    missing: Mapping[str, int]  # what of it is not here
+    missing: Mapping[str, int]  # missing files: name -> bytes
 
     def __str__(self) -> str:
         """ "2.1 GB of owner/name (licence: openrail) to /cache"."""
@@ -167,7 +167,7 @@ def _refuse_pickles(model: str, names: Sequence[str]) -> None:
         raise blank.error("it holds single files, and no checkpoint folder", f"name one of them: {files}")
     if pickles:
         wrong = f"it has pickled weights only ({pickles[0]}), and reading a pickle can run any code"
-        raise blank.error(wrong, "take another checkpoint, or another person's conversion to safetensors")
+        raise blank.error(wrong, "use another checkpoint, or another person's conversion to safetensors")
 
 
 def _choose(files: Sequence[Any], part: str) -> list[Any]:

@@ -27,5 +27,5 @@ class IdentityCodec:
 
     @contextmanager
     def control(self, control: AttentionControl) -> Generator[None]:
-        raise InputError("control: this prior has no sites to look into; use one with attention")
+        raise InputError("control: this prior has no attention sites; use one with attention")
         yield

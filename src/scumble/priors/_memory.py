@@ -13,10 +13,10 @@ from scumble.core import machine
 from scumble.core.errors import InputError, MachineError
 
 MEMORY: Mapping[str, str] = {  # the cheapest in time first
-    "slicing": "the rows of a batch pass the networks one by one",
+    "slicing": "the rows of a batch pass through the networks one by one",
     "tiling": "the codec works in overlapping tiles",
-    "offload": "only the component at work is on the device, the others wait in main memory",
-    "sequential": "only the layer at work is on the device",
+    "offload": "only the component in use is on the device; the others stay in main memory",
+    "sequential": "only the layer in use is on the device",
 }
 
 
@@ -27,7 +27,7 @@ def check_memory(names: Sequence[str]) -> tuple[str, ...]:
         if name not in MEMORY:
             raise InputError(f"memory: {name!r}; known are {', '.join(MEMORY)}")
     if {"offload", "sequential"} <= set(names):
-        raise InputError("memory: 'offload' and 'sequential' exclude each other; take one of them")
+        raise InputError("memory: 'offload' and 'sequential' exclude each other; use one of them")
     return names
 
 

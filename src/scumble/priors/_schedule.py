@@ -52,5 +52,5 @@ def _refuse_uneven(config: Mapping[str, Any]) -> None:
     if said:
         raise InputError(
             f"scheduler config: a rectified flow with {said[0]} = {config[said[0]]}; only an even grid is supported "
-            "yet (shift 1); take another checkpoint"
+            "yet (shift 1); use another checkpoint"
         )

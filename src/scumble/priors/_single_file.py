@@ -48,7 +48,7 @@ class SingleFile(Folder):
         blank = cls(CONFIGS, name or str(path), file.stem, file=file)
         if file.suffix.lower() != ".safetensors":
             wrong = f"a {file.suffix or 'nameless'} file may be a pickle, and reading one can run any code"
-            raise blank.error(wrong, "take the .safetensors version of the checkpoint")
+            raise blank.error(wrong, "use the .safetensors version of the checkpoint")
         shapes, about = _header(blank)
         kind = _kind(blank, shapes)
         told = _told(file, about, shapes)
@@ -106,7 +106,7 @@ def _kind(file: SingleFile, shapes: Mapping[str, tuple[int, ...]]) -> str:
     for part, there in parts.items():
         if not there:
             raise file.error(
-                f"it holds a network but no {part}", "take the version of the file with all three"
+                f"it holds a network but no {part}", "use the version of the file with all three"
             )
     return kinds[0]
 
@@ -165,7 +165,7 @@ def load_modules(file: SingleFile, device: Any, dtype: Any) -> tuple[dict[str, A
 
         agreement = echo(modules["unet"].to(device, torch.float32))
         if not math.isfinite(agreement):
-            raise file.error("its network answers with no numbers (NaN)", "download it again")
+            raise file.error("its network returns values that are not numbers (NaN)", "download it again")
         modules["unet"].to(device, dtype)  # as it was: float32 holds every half-precision number
         file = replace(file, prediction="epsilon" if agreement > 0.5 else "v_prediction")
     return modules, file
@@ -196,7 +196,7 @@ def _filled(
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[-1] if lines else type(error).__name__
         wrong = f"its {part} cannot be read as {file.kind.upper()} ({reason})"
-        raise file.error(wrong, "download it again, or take another checkpoint") from error
+        raise file.error(wrong, "download it again, or use another checkpoint") from error
     absent = sorted(wanted - set(weights))
     if absent:
         wrong = f"its {part} lacks {len(absent)} of its weights ({absent[0]}, ...)"

@@ -55,7 +55,7 @@ def _translated(error: Exception, model: str, revision: str | None, offline: boo
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return MachineError(
-            f"disk: it is full, while {name} was being fetched; free some space and run it again."
+            f"disk: it is full, while {name} was being downloaded; free some space and run it again."
         )
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         why = "you are offline (--offline or HF_HUB_OFFLINE)" if offline else "the hub is out of reach"

@@ -28,7 +28,7 @@ def read_tokenizer(file: SingleFile) -> Any:
         tokenizer = CLIPTokenizer(**packaged(MERGES), **settings)
     known: int = file.config("text_encoder").get("vocab_size", 49408)
     if len(tokenizer) > known:
-        wrong = f"the tokenizer/ beside it has {len(tokenizer)} tokens, and its text encoder knows {known}"
+        wrong = f"the tokenizer/ next to it has {len(tokenizer)} tokens, and its text encoder knows {known}"
         raise file.error(wrong, "move that folder away; it belongs to another model")
     return tokenizer
 

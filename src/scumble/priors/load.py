@@ -91,7 +91,7 @@ def readable(folder: Folder) -> Iterator[None]:
 
 
 def obtain(model: str, *, revision: str | None = None, to: Path | None = None) -> Path:
-    """Where `model` lies, after fetching what of it is not here: into the hub's cache, or the folder `to`.
+    """Where `model` lies, after downloading the missing files: into the hub's cache, or the folder `to`.
 
     Of a single file that is nothing. Errors are those of `load_prior`.
     """

@@ -77,7 +77,7 @@ class PixelPrior(IdentityCodec):
     def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
         """The null text, for every prompt that is empty."""
         if any(prompts):
-            raise InputError(f"prompts: {self.card.id} knows no text; leave source and target out")
+            raise InputError(f"prompts: {self.card.id} takes no text; leave source and target out")
         return Text(tokens=torch.zeros(len(prompts), 1, 1), prompts=tuple(prompts))
 
     def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:

@@ -48,7 +48,7 @@ def scenes(split: Split, n: int, side: int) -> tuple[Tasks, list[str]]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Material:
-    """Pictures that share a canvas, seen by a prior at one guidance. Picture i draws from seed + i.
+    """Pictures that share a canvas, seen by a prior at one guidance. Picture i uses seed + i.
 
     prompts: to paint from noise; by default the targets. batch: pictures per call of the network.
     """
@@ -70,7 +70,7 @@ class Material:
         if DDS.t_high > prior.schedule.T:
             raise InputError(
                 f"model '{prior.card.id}': it has {prior.schedule.T} times, but the paper draws them up to "
-                f"{DDS.t_high - 1}; take another model"
+                f"{DDS.t_high - 1}; use another model"
             )
         check_words(prior.card, [text for task in tasks for text in (task.source, task.target)], False)
         cases = [Case.of(task, prior) for task in tasks]

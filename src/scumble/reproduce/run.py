@@ -143,7 +143,7 @@ class Run:
         ]
         path = self.out / "sheet.png"
         title = f"The experiments of the DDS paper on {self.material.prior.card.id}"
-        writing.save(sheets.sheet(cells, title=title, note="Framed: the claim does not hold here."), path)
+        writing.save(sheets.sheet(cells, title=title, note="Framed: the claim does not hold."), path)
         return path
 
     def _parts(self) -> list[str]:
