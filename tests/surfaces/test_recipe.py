@@ -82,10 +82,12 @@ def test_every_command_loads_alike(line: list[str], monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(loading, "load", load)
     monkeypatch.chdir(tmp_path)
     how = ["--lora", "a.safetensors:0.8", "--revision", "main", "--offline", "--memory", "slicing,tiling"]
+    how += ["--vae", "v.safetensors", "--embedding", "e.safetensors", "--clip-skip", "1"]
     assert cli.run([*line, *how, "--device", "cpu", "--dtype", "float32"]) == 2
     assert asked[0].options == {
         "device": "cpu", "dtype": "float32", "revision": "main", "offline": True,
         "lora": ("a.safetensors:0.8",), "memory": ("slicing", "tiling"),
+        "vae": "v.safetensors", "embedding": ("e.safetensors",), "clip_skip": 1,
     }  # fmt: skip
 
 

@@ -208,6 +208,7 @@ def report(prior: Prior, findings: Sequence[Finding]) -> str:
             f"lora {lora['name']} x {lora['weight']}, sha256 {lora['sha256']}"
             for lora in loaded.get("lora", ())
         ),
+        *(f"{key}: {loaded[key]}" for key in ("vae", "embedding", "clip_skip") if loaded.get(key)),
         f"{where}; at most {machine.peak(device) / 1e9:.1f} GB in use",
         *(finding.line for finding in findings),
     ]

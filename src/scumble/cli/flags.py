@@ -14,13 +14,18 @@ from typer.models import OptionInfo
 from scumble.cli import values
 from scumble.editing.recipe import Loading, Recipe
 
-NAMES = {"settings": "--set", "form": "--as"}  # the others are called as their fields are
+NAMES = {
+    "settings": "--set",
+    "form": "--as",
+    "clip_skip": "--clip-skip",
+}  # the others are called as their fields are
 VARIABLES = {"model": "SCUMBLE_MODEL"}
 READ: Mapping[str, Callable[[Any], Any]] = {
     "settings": values.settings,
     "given": values.given,
     "keep": values.keep,
     "lora": tuple,
+    "embedding": tuple,
     "memory": lambda words: tuple(values.listed(words)),
 }
 """Converters from the words of a flag to a field's value, for flags that need one."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = ("scumble replay out.png", "scumble replay in.sweep/guidance-3.png --input in.png -o again.png")
 
 
-@flags.takes(Loading, without=("model", "dtype", "revision", "lora"))
+@flags.takes(Loading, without=("model", "dtype", "revision", "lora", "vae", "embedding", "clip_skip"))
 def command(
     loading: Loading,
     picture: Annotated[Path, typer.Argument(metavar="OUT", help="A result of scumble, with its metadata.")],
@@ -59,6 +59,15 @@ def command(
         list[str] | None,
         typer.Option(
             "--lora", metavar="FILE[:WEIGHT]", help="The LoRA files, if they are elsewhere; repeats."
+        ),
+    ] = None,
+    vae: Annotated[
+        str | None, typer.Option("--vae", metavar="FILE", help="The codec, where it is elsewhere.")
+    ] = None,
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--embedding", metavar="FILE", help="The embeddings, where they are elsewhere; repeats."
         ),
     ] = None,
     out: Annotated[
@@ -112,6 +121,7 @@ def command(
         dtype=dtype or recipe.dtype,
         memory=loading.memory or recipe.memory,
         lora=tuple(lora or replay.loras(told, picture)),
+        **replay.added(told, picture, vae, embedding or ()),
     )
     prior = load(recipe, told, picture, force, named=model is not None, voice=voice)
     plan = prepare(voice, recipe.on(prior))

@@ -81,7 +81,9 @@ class Prior(Protocol):
 
     @property
     def loaded(self) -> Mapping[str, Any]:
-        """How it was loaded: name, dtype, device, revision, lora, memory; empty if it was made in memory."""
+        """How it was loaded: name, dtype, device, revision, lora, memory, and vae, embedding, clip_skip if used;
+        empty if it was made in memory.
+        """
         ...
 
     def sites(self) -> frozenset[Site]:

@@ -92,6 +92,7 @@ def _model(prior: Prior) -> dict[str, Any]:
         "revision": loaded.get("revision"),
         "lora": [{**lora, "name": placeless(lora["name"])} for lora in loaded.get("lora") or ()],
         "memory": list(loaded.get("memory") or ()),
+        **{key: loaded[key] for key in ("vae", "embedding", "clip_skip") if loaded.get(key)},
     }
 
 
@@ -157,6 +158,13 @@ def check(told: Passport, name: object) -> None:
         _check({"lora": lora}, "lora", dict, name)
         for key, kind in {"name": str, "sha256": str, "weight": (int, float)}.items():
             _check(lora, key, kind, name)
+    model = told["model"]
+    _check({"clip_skip": 0, "embedding": [], **model}, "clip_skip", int, name)
+    _check({"embedding": [], **model}, "embedding", list, name)
+    for file in [*model.get("embedding", ()), *([model["vae"]] if "vae" in model else [])]:
+        _check({"file": file}, "file", dict, name)
+        _check(file, "name", str, name)
+        _check(file, "sha256", str, name)
     for words in told["model"]["memory"]:
         _check({"memory": words}, "memory", str, name)
 
@@ -192,6 +200,9 @@ def recipe_of(told: Passport) -> Recipe:
         revision=model["revision"],
         lora=tuple(f"{each['name']}:{each['weight']}" for each in model["lora"]),
         memory=tuple(model["memory"]),
+        vae=model["vae"]["name"] if "vae" in model else None,
+        embedding=tuple(each["name"] for each in model.get("embedding", ())),
+        clip_skip=model.get("clip_skip", 0),
     )
 
 

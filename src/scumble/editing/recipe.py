@@ -34,6 +34,9 @@ class Loading:
     revision: a branch, tag or commit of the hub.
     offline: use only local files; download nothing.
     lora: LoRA files; ":0.8" after the name sets the weight (default 1).
+    vae: a codec file (.safetensors) that replaces the model's own.
+    embedding: files of textual inversions; each adds a word, named by its tensor or by the file.
+    clip_skip: how many of the last layers of the text encoder to leave out; 1 is what A1111 calls 2.
     memory: settings that trade time for memory: any of "slicing", "tiling", "offload", "sequential".
     """
 
@@ -46,6 +49,9 @@ class Loading:
     revision: str | None = _about("A branch, tag or commit of a model on the hub.")
     offline: bool = _about("Download nothing.", False)
     lora: Sequence[str] = _about("LoRA files for the model; repeats.", (), values="FILE[:WEIGHT]")
+    vae: str | None = _about("A codec that replaces the model's own.", values="FILE")
+    embedding: Sequence[str] = _about("Textual inversions for the model; repeats.", (), values="FILE")
+    clip_skip: int = _about("Last layers of the text encoder to leave out (A1111's Clip skip, less one).", 0)
     memory: Sequence[str] = _about(
         "Use less memory and more time: slicing, tiling, offload, sequential; repeats.", (), values="NAME"
     )
@@ -81,7 +87,8 @@ class Recipe(Loading):
     size: the long side of the model's canvas in pixels; None: the model's own size.
     paper: use the values of the method's paper, not those that the card recommends.
     force: allow words that the model does not know.
-    model, device, dtype, revision, offline, lora, memory: those of `scumble.load`, or a prior as `model`.
+    model, device, dtype, revision, offline, lora, vae, embedding, clip_skip, memory: those of `scumble.load`, or a
+        prior as `model`.
 
     It can be written as JSON if pictures, method, model and artifacts are given by name. Raises InputError for
     values that no edit can have.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,6 +93,19 @@ def find(told: Passport, what: str, picture: Path, given: Path | None = None) ->
     if found is None:
         raise InputError(f"{picture}: its {what}, {name!r}, is not next to it; name it with --{what}")
     return found
+
+
+def added(told: Passport, picture: Path, vae: str | None, embedding: Sequence[str]) -> dict[str, Any]:
+    """The codec and the embeddings that a picture was made with: those named, or found as its input is.
+
+    Raises InputError for one that is not here.
+    """
+    model = told["model"]
+    if not vae and "vae" in model:
+        vae = str(find(model["vae"], "vae", picture))
+    if not embedding:
+        embedding = [str(find(each, "embedding", picture)) for each in model.get("embedding", ())]
+    return {"vae": vae, "embedding": tuple(embedding)}
 
 
 def same(sha256: str, told: Passport, what: str, name: object, picture: Path) -> None:

@@ -12,16 +12,15 @@ from torch import nn
 from scumble.core.errors import InputError
 from scumble.core.prior import Card
 from scumble.priors._folder import Config, Folder
-from scumble.priors._lora import LoRA
 
 LICENCE = "see the checkpoint"
 
 
-def read_card(folder: Folder, loras: Sequence[LoRA] = ()) -> Card:
+def read_card(folder: Folder, added: Sequence[str] = ()) -> Card:
     """A checkpoint's card: card.json's fields over the configs', and the hash of its content.
 
-    The hash is the sha256 of what decides what the model computes; with LoRAs, theirs and their weights are part
-    of it. Raises InputError where card.json is not readable or has other fields than a Card.
+    The hash is the sha256 of what decides what the model computes; `added`, a line for each LoRA and the like, is
+    part of it. Raises InputError where card.json is not readable or has other fields than a Card.
     """
     file = folder.path / "card.json"
     if folder.family() == "pixel":
@@ -35,9 +34,8 @@ def read_card(folder: Folder, loras: Sequence[LoRA] = ()) -> Card:
         if fields.get(name) is not None:
             fields[name] = frozenset(fields[name])
     content = folder.digest()
-    if loras:
-        parts = [content, *(f"{lora.sha256} {lora.weight}" for lora in loras)]
-        content = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    if added:
+        content = hashlib.sha256("\n".join([content, *added]).encode()).hexdigest()
     try:
         return Card(**{**fields, "hash": content})
     except TypeError as error:

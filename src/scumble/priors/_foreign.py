@@ -20,11 +20,11 @@ FOREIGN: Mapping[str, str] = {
     "control_model.": f"it is a ControlNet; {SCOPE}",
     "controlnet_": f"it is a ControlNet; {SCOPE}",
     "input_hint_block.": f"it is a ControlNet; {SCOPE}",
-    "encoder.conv_in.": "it is a VAE alone, not a checkpoint; name the checkpoint with --model",
+    "encoder.conv_in.": "it is a VAE alone; give the checkpoint with --model and this file with --vae",
     "down_blocks.": "it is one part of a checkpoint folder; name the folder that has unet/ in it",
     "text_model.": "it is a text encoder alone, not a checkpoint; name the checkpoint with --model",
-    "string_to_param": "it is a textual inversion, not a checkpoint; name the checkpoint it was made for",
-    "emb_params": "it is a textual inversion, not a checkpoint; name the checkpoint it was made for",
+    "string_to_param": "it is a textual inversion; give the checkpoint with --model and this file with --embedding",
+    "emb_params": "it is a textual inversion; give the checkpoint with --model and this file with --embedding",
 }
 WITHIN = ("conditioner.embedders.", "control_model.")  # these stand beside a whole network
 

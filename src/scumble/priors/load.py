@@ -23,24 +23,29 @@ def load_prior(
     revision: str | None = None,
     offline: bool = False,
     lora: Sequence[str] = (),
+    vae: str | None = None,
+    embedding: Sequence[str] = (),
+    clip_skip: int = 0,
     memory: Sequence[str] = (),
 ) -> Prior:
     """The prior called `model`: "scenes", a diffusers folder, a .safetensors file, or a hub id ("owner/name").
 
     `device` auto: cuda, else mps, else cpu. `dtype` auto: float16 on cuda, else float32. `revision` and
-    `offline` concern the hub. `lora`: files, each with a weight if not 1 ("style.safetensors:0.8"). `memory`:
+    `offline` concern the hub. `lora`: files, each with a weight if not 1 ("style.safetensors:0.8"). `vae`: a
+    codec file in the place of the model's own. `embedding`: textual inversions, each used by its word. `clip_skip`: how
+    many of the text encoder's last layers are left out, as in diffusers. `memory`:
     names of MEMORY, which save memory and cost time. What was chosen stands in the prior's `loaded`.
 
     Raises:
         InputError: in one sentence, anything that cannot be loaded.
         MachineError: memory, disk or network do not suffice.
     """
-    from scumble.priors._lora import LoRA
+    from scumble.priors._addons import Addons
     from scumble.priors._memory import check_memory, explained
     from scumble.priors._parts import resolve_device, resolve_dtype
 
     memory = check_memory(memory)
-    loras = [LoRA.parse(spec) for spec in ((lora,) if isinstance(lora, str) else lora)]
+    addons = Addons.parse(lora, vae, embedding, clip_skip)
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where)
     folder = find(model, revision=revision, offline=offline)
@@ -50,8 +55,11 @@ def load_prior(
 
             if str(dtype) not in ("auto", "float32"):
                 raise folder.error(f"it runs in float32, not in {dtype}", "leave dtype out")
-            if loras or memory:
-                raise folder.error("a pixel model takes neither LoRAs nor memory settings", "leave them out")
+            if addons or memory:
+                raise folder.error(
+                    "a pixel model takes neither LoRAs nor memory settings",
+                    "leave them out",
+                )
             prior, precision = (
                 PixelPrior.from_folder(folder, device=str(where)),
                 resolve_dtype("float32", where),
@@ -60,14 +68,14 @@ def load_prior(
             from scumble.priors.stable_diffusion import StableDiffusionPrior
 
             prior = StableDiffusionPrior.from_folder(
-                folder, device=where, dtype=precision, loras=loras, memory=memory
+                folder, device=where, dtype=precision, addons=addons, memory=memory
             )
     prior.loaded = {
         "name": model,
         "dtype": str(precision).removeprefix("torch."),
         "device": where.type,
         "revision": folder.revision,
-        "lora": [each.passport for each in loras],
+        **addons.passport,
         "memory": list(memory),
     }
     return prior

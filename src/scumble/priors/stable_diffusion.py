@@ -21,14 +21,15 @@ from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Card, Text
 from scumble.core.types import Image, Latent, Time
+from scumble.priors._addons import Addons
 from scumble.priors._advice import advise
 from scumble.priors._attention import Bridge, installed, sites
 from scumble.priors._card import differentiable, digest, latent_card, read_card
 from scumble.priors._find import find
 from scumble.priors._folder import SCOPE, Folder, refuse_unet
-from scumble.priors._lora import LoRA
 from scumble.priors._memory import Desk, explained
 from scumble.priors._parts import Precision, load_parts, resolve_device, resolve_dtype
+from scumble.priors._prompts import Vectors, rows
 from scumble.priors._schedule import from_scheduler
 
 
@@ -48,6 +49,7 @@ class StableDiffusionPrior:
         scheduler: Mapping[str, Any],
         card: Callable[[], Card],
         desk: Desk,
+        vectors: Vectors | None = None,
     ):
         """The components as they are, sharing `desk`; `card` is called when first needed: hashing takes time."""
         self.schedule = from_scheduler(scheduler)
@@ -55,6 +57,7 @@ class StableDiffusionPrior:
         self.loaded: Mapping[str, Any] = {}  # how load_prior came by it
         self._desk = desk
         self._unet, self._vae, self._text_encoder, self._tokenizer = unet, vae, text_encoder, tokenizer
+        self._vectors = vectors or {}
         self._card = cache(card)
         self._bridge: Bridge | None = None
         self._precision = Precision(unet)
@@ -87,25 +90,29 @@ class StableDiffusionPrior:
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
-        loras: Sequence[LoRA] = (),
+        addons: Addons | None = None,
         memory: Sequence[str] = (),
     ) -> Self:
-        """A checkpoint that has been found already, with `loras` merged into it; `memory` of MEMORY.
+        """A checkpoint that has been found already, with `addons`; `memory` of MEMORY.
 
         Raises InputError as from_pretrained does, MachineError where memory does not suffice.
         """
         folder.check()
         if folder.family() != "latent":
             raise folder.error("it paints pixels and reads no text", "load it with scumble.load")
-        advise(folder, [lora.file.stem for lora in loras])
+        addons = addons or Addons()
+        advise(folder, [lora.file.stem for lora in addons.loras])
         desk = Desk(resolve_device(device), memory)
         with explained(desk.device, memory):
             parts, known = load_parts(folder, desk.device, resolve_dtype(dtype, desk.device), desk.home)
-            for lora in loras:
-                lora.merge(parts)
+            vectors = addons.apply(parts, folder)
         desk.prepare(parts["unet"], parts["vae"], parts["text_encoder"])
         return cls(
-            **parts, scheduler=known.config("scheduler"), card=lambda: read_card(known, loras), desk=desk
+            **parts,
+            scheduler=known.config("scheduler"),
+            card=lambda: read_card(known, addons.digests),
+            desk=desk,
+            vectors=vectors,
         )
 
     @classmethod
@@ -205,20 +212,12 @@ class StableDiffusionPrior:
             )
         prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
         limit = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
-        # Cut and padded here: one pass gives ids, character offsets and what lies beyond the limit.
-        read = self._tokenizer(list(prompts), return_offsets_mapping=True, verbose=False)
-        ids, offsets = [], []
-        for prompt, row, spans in zip(prompts, read["input_ids"], read["offset_mapping"], strict=True):
-            if len(row) > limit:
-                _warn_of_cut(prompt, spans[limit - 1][0], limit)
-                row, spans = [*row[: limit - 1], row[-1]], [*spans[: limit - 1], (0, 0)]
-            ids.append(row + [self._tokenizer.pad_token_id] * (limit - len(row)))
-            offsets.append(tuple(map(tuple, spans)) + ((0, 0),) * (limit - len(spans)))
+        ids, offsets, lengths = rows(self._tokenizer, prompts, limit, self._vectors)
         tokens = torch.tensor(ids, device=self.device)
         mask = None
         if getattr(self._text_encoder.config, "use_attention_mask", False):
-            lengths = torch.tensor([min(len(row), limit) for row in read["input_ids"]], device=self.device)
-            mask = (torch.arange(limit, device=self.device) < lengths[:, None]).long()
+            ends = torch.tensor(lengths, device=self.device)
+            mask = (torch.arange(limit, device=self.device) < ends[:, None]).long()
         with self._desk.at_work(self._text_encoder):
             states = self._text_encoder(tokens, attention_mask=mask)[0]
         return Text(tokens=states.float(), prompts=prompts, ids=tokens, offsets=tuple(offsets))
@@ -244,9 +243,9 @@ class StableDiffusionPrior:
         told = told.float() if told.is_floating_point() else told
         told = told.to(x_t.device, non_blocking=True)
         tokens = text.expand(len(x_t)).tokens.to(x_t.device, dtype)
-        rows = zip(x_t.to(dtype).split(size), told.split(size), tokens.split(size), strict=True)
+        inputs = zip(x_t.to(dtype).split(size), told.split(size), tokens.split(size), strict=True)
         with self._desk.at_work(self._unet):
-            out = [self._unet(*row, return_dict=False)[0] for row in rows]
+            out = [self._unet(*row, return_dict=False)[0] for row in inputs]
         return (out[0] if len(out) == 1 else torch.cat(out)).to(x_t.dtype)
 
     def sites(self) -> frozenset[Site]:
@@ -283,12 +282,3 @@ class StableDiffusionPrior:
 def _config(scheduler: Any) -> dict[str, Any]:
     """A live scheduler's config; only one that came from a file says its class."""
     return {**scheduler.config, "_class_name": type(scheduler).__name__}
-
-
-def _warn_of_cut(prompt: str, start: int, limit: int) -> None:
-    start = prompt.rfind(" ", 0, start + 1) + 1  # the whole word, if the limit falls inside it
-    warnings.warn(
-        f"prompt: it is longer than this model's {limit} tokens; cut off: {prompt[start:].strip()!r}",
-        UserWarning,
-        stacklevel=3,
-    )

@@ -1,0 +1,186 @@
+"""What is added to a checkpoint when it is loaded: LoRAs, another codec, embeddings, fewer text layers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from scumble.core.errors import InputError
+from scumble.priors._folder import Folder
+from scumble.priors._foreign import foreign
+from scumble.priors._lora import LoRA
+
+ANONYMOUS = ("emb_params", "clip_l")  # tensors that are called after their file
+
+
+@dataclass(frozen=True)
+class AddedFile:
+    """A file that is added; `what` is the option that names it."""
+
+    what: str
+    file: Path
+    sha256: str
+
+    @classmethod
+    def parse(cls, what: str, path: str) -> Self:
+        """Raises InputError where there is no such .safetensors file."""
+        file = Path(path).expanduser()
+        if file.is_dir():  # a folder of diffusers' with one codec in it
+            inside = [*file.glob("*.safetensors"), *file.glob("vae/*.safetensors")]
+            file = inside[0] if what == "vae" and len(inside) == 1 else file
+        if not file.is_file():
+            raise InputError(
+                f"{what} '{path}': there is no such file; name one .safetensors file with --{what}"
+            )
+        if file.suffix.lower() != ".safetensors":
+            raise InputError(
+                f"{what} '{path}': only .safetensors files are read; reading others can run any code"
+            )
+        with file.open("rb") as stream:
+            return cls(what, file, hashlib.file_digest(stream, "sha256").hexdigest())
+
+    @property
+    def passport(self) -> dict[str, object]:
+        """What a result's passport says of it; no folders."""
+        return {"name": self.file.name, "sha256": self.sha256}
+
+    def error(self, wrong: str, remedy: str) -> InputError:
+        return InputError(f"{self.what} '{self.file.name}': {wrong}; {remedy}.")
+
+    def tensors(self) -> dict[str, Any]:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(self.file)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise self.error(f"cannot be read ({error})", "download it again") from error
+
+
+@dataclass(frozen=True)
+class Addons:
+    """In the order in which they are applied."""
+
+    loras: Sequence[LoRA] = ()
+    vae: AddedFile | None = None
+    embeddings: Sequence[AddedFile] = ()
+    clip_skip: int = 0
+
+    @classmethod
+    def parse(cls, lora: Sequence[str], vae: str | None, embedding: Sequence[str], clip_skip: int) -> Self:
+        """Raises InputError for files that are not there and numbers below 0."""
+        lora, embedding = ((each,) if isinstance(each, str) else each for each in (lora, embedding))
+        if clip_skip < 0:
+            raise InputError(f"clip_skip: {clip_skip}; give 0 (none) or more layers to leave out")
+        return cls(
+            [LoRA.parse(spec) for spec in lora],
+            AddedFile.parse("vae", str(vae)) if vae else None,
+            [AddedFile.parse("embedding", str(path)) for path in embedding],
+            clip_skip,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.loras or self.vae or self.embeddings or self.clip_skip)
+
+    @property
+    def digests(self) -> list[str]:
+        """A line for each, for the hash of the model."""
+        files = [self.vae, *self.embeddings] if self.vae else self.embeddings
+        lines = [f"{lora.sha256} {lora.weight}" for lora in self.loras]
+        lines += [
+            f"{each.what} {each.file.stem if each.what == 'embedding' else ''} {each.sha256}"
+            for each in files
+            if each
+        ]
+        return [*lines, *([f"clip skip {self.clip_skip}"] if self.clip_skip else [])]
+
+    @property
+    def passport(self) -> dict[str, Any]:
+        """What `Prior.loaded` says of them; besides LoRAs only what there is."""
+        said: dict[str, Any] = {"lora": [each.passport for each in self.loras]}
+        if self.vae:
+            said["vae"] = self.vae.passport
+        if self.embeddings:
+            said["embedding"] = [each.passport for each in self.embeddings]
+        return said | ({"clip_skip": self.clip_skip} if self.clip_skip else {})
+
+    def apply(self, parts: dict[str, Any], folder: Folder) -> dict[int, list[int]]:
+        """Change the components in place; the ids of each embedding's word and of all its vectors come back.
+
+        Raises InputError for a file that is of another kind, or made for another model.
+        """
+        for lora in self.loras:
+            lora.merge(parts)
+        if self.vae:
+            parts["vae"] = load_codec(self.vae, parts["vae"])
+        vectors: dict[int, list[int]] = {}
+        for each in self.embeddings:
+            ids = add_embedding(each, parts["tokenizer"], parts["text_encoder"])
+            vectors[ids[0]] = ids
+        layers = parts["text_encoder"].encoder.layers
+        if self.clip_skip >= len(layers):
+            wrong = f"clip_skip {self.clip_skip} of {len(layers)} layers of its text encoder leaves none"
+            raise folder.error(wrong, "take a smaller one")
+        if self.clip_skip:  # the last norm still follows, as in diffusers
+            del layers[len(layers) - self.clip_skip :]
+        return vectors
+
+
+def load_codec(file: AddedFile, like: Any) -> Any:
+    """An AutoencoderKL of the file's weights, in diffusers' or the original names; all else is as in `like`."""
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    stored = file.tensors()
+    names = {name.removeprefix("first_stage_model.") for name in stored}
+    if not any(name.startswith("encoder.conv_in.") for name in names):
+        what = foreign(names) or "it is no VAE"
+        raise file.error(
+            f"a VAE was expected, but {what.partition(';')[0]}", "name the VAE that belongs to the checkpoint"
+        )
+    module: Any = AutoencoderKL.from_config(dict(like.config))
+    wanted = set(module.state_dict())
+    try:
+        original = not any(name.startswith("encoder.down_blocks.") for name in names)
+        weights = convert_ldm_vae_checkpoint(stored, module.config) if original else stored
+        module.load_state_dict({name: w for name, w in weights.items() if name in wanted})
+    except Exception as error:  # the converter raises anything for names it does not expect
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        wrong = f"it does not fit the model's codec ({lines[-1] if lines else type(error).__name__})"
+        raise file.error(wrong, "take a VAE that was made for this kind of model") from error
+    return module.to(like.device, like.dtype).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def add_embedding(file: AddedFile, tokenizer: Any, encoder: Any) -> list[int]:
+    """Teach tokenizer and encoder the word of a textual inversion (Gal et al. 2022), called as its tensor is or as
+    its file; the ids of its vectors come back. Raises InputError for a word that is there already.
+    """
+    stored = file.tensors()
+    name = next((each for each in ANONYMOUS if each in stored), next(iter(stored), ""))
+    vectors = stored.get(name)
+    if vectors is None or vectors.ndim > 2 or (len(stored) > 1 and name not in ANONYMOUS):
+        what = foreign(stored) or "it is none"
+        raise file.error(
+            f"a textual inversion was expected, but {what.partition(';')[0]}", "name its .safetensors file"
+        )
+    vectors, table = vectors.reshape(-1, vectors.shape[-1]), encoder.get_input_embeddings().weight
+    if vectors.shape[1] != table.shape[1]:
+        wrong = f"its vectors have {vectors.shape[1]} numbers, and the model's have {table.shape[1]}"
+        raise file.error(wrong, "it was made for another kind of model")
+    word = file.file.stem if name in ANONYMOUS else name
+    words = [word, *(f"{word}_{i}" for i in range(1, len(vectors)))]
+    if not word.strip() or any(each in tokenizer.get_vocab() for each in words):
+        raise file.error(f"the model knows the word {word!r} already", "rename the file")
+    tokenizer.add_tokens(words)
+    ids: list[int] = tokenizer.convert_tokens_to_ids(words)
+    encoder.resize_token_embeddings(max(len(tokenizer), len(table)), mean_resizing=False)
+    table = encoder.get_input_embeddings().weight
+    table[ids] = vectors.to(table)
+    table.requires_grad_(False)
+    return ids
