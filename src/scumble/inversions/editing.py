@@ -24,7 +24,10 @@ from scumble.loops.invert import Told
 def told() -> Any:
     """The hyper-parameter of editors that walk up the chain: which level the network is told."""
     return param(
-        "target", choices=get_args(Told)[::-1], try_="source", help="the level the network is told going up"
+        "target",
+        choices=get_args(Told)[::-1],
+        try_="source",
+        help="the time given to the network in the inversion: of the level that x moves to, or of x",
     )
 
 

@@ -32,7 +32,7 @@ class Contrastive(Distillation):
         ge=1,
         try_=2,
         needs="contrast=6",
-        help="places compared in every layer, drawn anew in every step",
+        help="positions compared in every layer, drawn again in every step",
     )
     patch_sizes: str = param(
         "1,2", try_="1", needs="contrast=6", help="sides of the patches compared, in features"

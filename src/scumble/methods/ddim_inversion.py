@@ -36,14 +36,17 @@ class DDIMInversion(Method):
     needs: ClassVar[Needs] = Needs(source=True, target=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
-    steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
-    guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on the way down; 1 is none")
+    steps: int = param(50, ge=1, try_=7, help="steps of the inversion, and as many of the sampling")
+    guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance of the sampling; 1 is none")
     inversion_guidance: float = param(
-        1.0, ge=0, try_=3.0, help="on the way up; anything but 1 loses the picture"
+        1.0, ge=0, try_=3.0, help="guidance of the inversion; any value but 1 loses the picture"
     )
     told: str = told()
     refine: int = param(
-        0, ge=0, try_=2, help="repeats of every move up, towards the exact inverse of the step down"
+        0,
+        ge=0,
+        try_=2,
+        help="repeats of every inversion move, to approach the exact inverse of the sampling step",
     )
 
     def __post_init__(self) -> None:

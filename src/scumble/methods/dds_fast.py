@@ -69,10 +69,12 @@ class DDSFast(Method):
     }
 
     steps: int = param(24, ge=1, try_=3, help="gradient steps")
-    strength: float = param(0.9, gt=0, le=1, try_=0.5, help="how far up to start, as a share of all times")
-    guidance: float = param(2.5, ge=0, try_=2.0, help="weight of what the prompts differ by")
+    strength: float = param(
+        0.9, gt=0, le=1, try_=0.5, help="the noise level to start at, as a share of all times"
+    )
+    guidance: float = param(2.5, ge=0, try_=2.0, help="weight of the difference between the prompts")
     trajectory: float = param(
-        1.5, ge=0, try_=2.0, help="weight of what the pictures differ by, which holds the edit back"
+        1.5, ge=0, try_=2.0, help="weight of the difference between the pictures, which holds the edit back"
     )
     fade: bool = param(True, try_=False, help="let guidance fall to trajectory as the edit arrives")
     n_avg: int = param(1, ge=1, try_=2, help="draws of noise averaged in every step")

@@ -62,9 +62,9 @@ class DiffEdit(Method):
     needs: ClassVar[Needs] = Needs(source=True, target=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
-    steps: int = param(50, ge=1, try_=20, help="steps of the whole way from noise")
+    steps: int = param(50, ge=1, try_=20, help="steps of the full path from noise")
     strength: float = param(
-        0.8, gt=0, le=1, try_=0.5, help="how far up the picture is encoded: the paper's r"
+        0.8, gt=0, le=1, try_=0.5, help="the noise level that the picture is encoded to: the paper's r"
     )
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance of the redrawing; 1 is none")
     inversion_guidance: float = param(

@@ -47,7 +47,7 @@ class DirectInversion(Method):
     prepares: ClassVar[type[Artifact] | None] = Inversion
     identity: ClassVar[bool] = True  # equal prompts leave the picture as it is
 
-    steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
+    steps: int = param(50, ge=1, try_=7, help="steps of the inversion, and as many of the sampling")
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
     share: float = param(
         1.0, ge=0, le=1, try_=0.5, help="how much of the source's correction the target takes"

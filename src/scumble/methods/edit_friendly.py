@@ -52,10 +52,14 @@ class EditFriendly(Method):
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
     strength: float = param(
-        0.64, ge=0, le=1, try_=0.9, help="how far up to start: 1 less the share of steps the paper skips"
+        0.64,
+        ge=0,
+        le=1,
+        try_=0.9,
+        help="the noise level to start at: 1 less the share of steps the paper skips",
     )
     steps: int = param(
-        100, ge=1, try_=50, help="levels of the whole way from noise; strength * steps are taken"
+        100, ge=1, try_=50, help="levels of the full path from noise; strength * steps are taken"
     )
     guidance: float = param(
         15.0, ge=0, try_=3.0, help="classifier-free guidance towards the target; 1 is none"

@@ -54,9 +54,11 @@ class FlowEdit(Method):
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)
 
-    strength: float = param(0.66, ge=0, le=1, try_=0.9, help="how far up to start: the paper's n_max / T")
+    strength: float = param(
+        0.66, ge=0, le=1, try_=0.9, help="the noise level to start at: the paper's n_max / T"
+    )
     steps: int = param(
-        50, ge=1, try_=20, help="levels of the whole way from noise; strength * steps are taken"
+        50, ge=1, try_=20, help="levels of the full path from noise; strength * steps are taken"
     )
     guidance: float = param(
         13.5, ge=0, try_=3.0, help="classifier-free guidance towards the target; 1 is none"

@@ -56,7 +56,7 @@ class MasaCtrl(Method):
     steps: int = param(50, ge=1, try_=7, help="sampling steps, and as many to invert a real picture")
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
     start: float = param(
-        0.08, ge=0, le=1, try_=0.6, help="the target goes its own way until here: share of steps"
+        0.08, ge=0, le=1, try_=0.6, help="the target is sampled freely until this share of the steps"
     )
     layer: int = param(
         10,

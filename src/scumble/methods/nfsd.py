@@ -47,8 +47,8 @@ class NFSD(Distillation):
     guidance: float = param(
         7.5, ge=0, try_=3.0, help="weight of the prompt's direction; no more than in sampling is needed"
     )
-    t_clean: int = param(200, ge=0, try_=800, help="below this time the null prediction alone leads back")
-    bad: str = param(BAD, try_="a", help="the prompt of all that a picture should not be")
+    t_clean: int = param(200, ge=0, try_=800, help="below this time only the null prediction is used")
+    bad: str = param(BAD, try_="a", help="a prompt that describes bad pictures")
     sigma_exp: float = param(2.0, try_=0.0, help="q in the weight sigma^q of the gradient at time t")
 
     @torch.no_grad()

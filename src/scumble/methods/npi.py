@@ -35,7 +35,7 @@ class NPI(Method):
     needs: ClassVar[Needs] = Needs(source=True, target=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
-    steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
+    steps: int = param(50, ge=1, try_=7, help="steps of the inversion, and as many of the sampling")
     guidance: float = param(
         7.5, ge=0, try_=3.0, help="how far from the source prompt to the target's; 1 is there"
     )

@@ -43,11 +43,11 @@ class NullText(Method):
     needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
-    steps: int = param(50, ge=1, try_=3, help="steps up to noise, and as many down")
+    steps: int = param(50, ge=1, try_=3, help="steps of the inversion, and as many of the sampling")
     guidance: float = param(
         7.5, gt=1, try_=3.0, help="classifier-free guidance that the null text is tuned for"
     )
-    inner_steps: int = param(10, ge=1, try_=1, help="most updates of the null text per step")
+    inner_steps: int = param(10, ge=1, try_=1, help="maximum number of updates of the null text per step")
     rate: float = param(
         1e-2, gt=0, try_=3e-2, help="Adam's learning rate at the noisiest step; half at the end"
     )

@@ -89,7 +89,9 @@ class P2P(Method):
         "", try_="b=3", help="factors of words' maps: striped=2, red=0.5; negative: less of it"
     )
     blend: str = param(
-        "", try_="a|b", help="words whose places alone may change, source | target: cat -grass | tiger -grass"
+        "",
+        try_="a|b",
+        help="words whose regions alone may change, source | target: cat -grass | tiger -grass",
     )
     blend_start: float = param(
         0.2, ge=0, le=1, try_=0.9, needs="blend=a|b", help="blending begins here: share of steps"
@@ -100,7 +102,7 @@ class P2P(Method):
         lt=1,
         try_=0.9,
         needs="blend=a|b",
-        help="a word's place: above this share of its map's maximum",
+        help="a word's region: above this share of its map's maximum",
     )
     blend_minus_threshold: float = param(
         0.3, ge=0, lt=1, try_=0.9, needs="blend=a -a|b -b", help="the same for words with a minus"

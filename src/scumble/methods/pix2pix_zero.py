@@ -54,7 +54,7 @@ class Pix2PixZero(Method):
     needs: ClassVar[Needs] = Needs(source=True, gradient=True, control=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
-    steps: int = param(50, ge=1, try_=4, help="steps up to noise, and as many down")
+    steps: int = param(50, ge=1, try_=4, help="steps of the inversion, and as many of the sampling")
     guidance: float = param(5.0, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
     attention_guidance: float = param(
         0.1, ge=0, try_=1.0, help="gradient step per step towards the caption's cross-attention"

@@ -45,8 +45,8 @@ class PlugAndPlay(Method):
     needs: ClassVar[Needs] = Needs(target=True, control=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
-    steps: int = param(50, ge=1, try_=7, help="steps up to noise, and as many down")
-    guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on the way down; 1 is none")
+    steps: int = param(50, ge=1, try_=7, help="steps of the inversion, and as many of the sampling")
+    guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance of the sampling; 1 is none")
     features: float = param(0.8, ge=0, le=1, try_=0.3, help="features are put in until here: share of steps")
     attention: float = param(
         0.5, ge=0, le=1, try_=0.2, help="queries and keys are put in until here: share of steps"

@@ -46,8 +46,8 @@ class SBP(Distillation):
         40.0, ge=0, try_=3.0, help="guidance of the first stage, weight of the difference in the second"
     )
     first: float = param(0.5, ge=0, le=1, try_=0.0, help="share of the steps that are plain SDS")
-    good: str = param(GOOD, try_=", sharp", help="what is added to the target prompt to seek")
-    bad: str = param(BAD, try_=", blurry", help="what is added to the target prompt to leave")
+    good: str = param(GOOD, try_=", sharp", help="text added to the target prompt to move towards")
+    bad: str = param(BAD, try_=", blurry", help="text added to the target prompt to move away from")
     sigma_exp: float = param(2.0, try_=0.0, help="q in the weight sigma^q of the gradient at time t")
 
     @torch.no_grad()

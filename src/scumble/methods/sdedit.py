@@ -46,9 +46,9 @@ class SDEdit(Method):
     )
     needs: ClassVar[Needs] = Needs()
 
-    strength: float = param(0.5, ge=0, le=1, try_=0.8, help="how far up to add noise: the paper's t0")
+    strength: float = param(0.5, ge=0, le=1, try_=0.8, help="the noise level to start at: the paper's t0")
     steps: int = param(
-        1000, ge=1, try_=100, help="levels of the whole way from noise; strength * steps are taken"
+        1000, ge=1, try_=100, help="levels of the full path from noise; strength * steps are taken"
     )
     guidance: float = param(
         7.5, ge=0, try_=3.0, help="classifier-free guidance towards the target; 1 is none"
