@@ -226,7 +226,7 @@ def test_files_that_are_none(tmp_path: Path, content: bytes):
 
 def test_pickles_are_never_read(tmp_path: Path):
     (tmp_path / "model.ckpt").touch()
-    refused(tmp_path / "model.ckpt", "a .ckpt file may be a pickle.*take the .safetensors version")
+    refused(tmp_path / "model.ckpt", "a .ckpt file may be a pickle.*use the .safetensors version")
 
 
 def test_a_truncated_file(write: Write):
@@ -282,5 +282,5 @@ def test_a_tokenizer_of_another_model_beside_the_file(write: Write, tmp_path: Pa
     edit_json(tmp_path / "configs/sd1/text_encoder/config.json", vocab_size=100)
     file.write_bytes(file.read_bytes()[:-100_000])
     refused(
-        file, "tokenizer/ beside it has 190 tokens, and its text encoder knows 100; move that folder away"
+        file, "tokenizer/ next to it has 190 tokens, and its text encoder knows 100; move that folder away"
     )
