@@ -190,7 +190,10 @@ def test_a_run_that_was_cut_off_is_finished(prior: AnyPrompt, tmp_path: Path):
     [
         (["--split", "train"], "--split train: there are test and validation"),
         (["--n", "61"], "n: 61 is not a number of drawings from 1 to 60"),
-        (["--method", "dds+exact"], "--method dds+exact: +reduced and +exact are edits of the scenes"),
+        (
+            ["--method", "dds+exact"],
+            "--method dds+exact: +reduced and +exact exist only for edits of the scenes",
+        ),
     ],
 )
 def test_what_the_command_refuses(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
