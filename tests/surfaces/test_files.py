@@ -137,9 +137,9 @@ def test_pictures_from_memory(circle: Image.Image) -> None:
     assert reading.read(circle).rgb.tobytes() == circle.tobytes()
     assert reading.read(np.asarray(circle)).rgb.tobytes() == circle.tobytes()
     with pytest.raises(InputError, match="uint8"):
-        reading.read(np.zeros((4, 4, 3), np.float32))
+        reading.read(np.zeros((4, 4, 3), np.int64))
     with pytest.raises(InputError, match="uint8"):
-        reading.read(np.zeros((4, 4, 7), np.uint8))
+        reading.read(np.zeros((5, 5, 7), np.uint8))
     with pytest.raises(InputError, match="nothing to edit"):
         reading.read(np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(InputError, match="mode F"):

@@ -35,17 +35,18 @@ def check_output(path: Path) -> None:
         raise InputError(f"{path.parent}: no such folder; create it first")
 
 
-def save(artifact: Artifact, path: Path) -> None:
-    """Writes the file completely or not at all.
+def save(artifact: Artifact, path: Path, *, replace: bool = True) -> None:
+    """Writes the file whole or not at all.
 
-    Raises InputError as `check_output` does, MachineError if the disk is full.
+    Raises InputError as `check_output` does, MachineError where there is no room, FileExistsError where there is such a
+    file by now and `replace` is False.
     """
     from safetensors.torch import save as serialised
 
     check_output(path)
     about = {"scumble": VERSION, "name": artifact.name, "about": artifact.about()}
     tensors = {name: x.detach().cpu().contiguous() for name, x in artifact.tensors().items()}
-    with atomic(path) as temporary:
+    with atomic(path, replace=replace) as temporary:
         temporary.write_bytes(serialised(tensors, {"scumble": json.dumps(about, allow_nan=False)}))
 
 

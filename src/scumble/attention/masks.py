@@ -30,7 +30,7 @@ def at_least(x: Tensor, level: float) -> Mask:
 
 def smoothed(x: Tensor, sigma: float) -> Tensor:
     """x (b, 1, h, w) under a Gaussian of 3 x 3, reflected at the edges."""
-    line = torch.exp(-(torch.tensor([1.0, 0, 1]) ** 2) / (2 * sigma**2)).to(x)
+    line = torch.exp(-(torch.tensor([1.0, 0, 1], dtype=torch.float32) ** 2) / (2 * sigma**2)).to(x)
     kernel = line[:, None] * line
     return torch.nn.functional.conv2d(
         torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"), (kernel / kernel.sum())[None, None]

@@ -40,7 +40,7 @@ def align(kind: Kind, source: Text, target: Text, *, published: bool = False) ->
     Raises InputError where the numbers of words differ, or a changed word was cut off.
     """
     length = target.tokens.shape[1]
-    eye, none = torch.eye(length), torch.zeros(length)
+    eye, none = torch.eye(length, dtype=torch.float32), torch.zeros(length, dtype=torch.float32)
     made: list[tuple[Tensor, Tensor]] = []
     for k in range(len(target)):
         a, b = source.take([k if len(source) > 1 else 0]), target.take([k])
@@ -62,7 +62,7 @@ def _replacement(source: Text, target: Text, published: bool) -> Tensor:
             f"{source.prompts[0]!r} and {target.prompts[0]!r}; edit='refine' takes any prompts"
         )
     length = target.tokens.shape[1]
-    matrix = torch.zeros(length, length)
+    matrix = torch.zeros(length, length, dtype=torch.float32)
     i = j = 0
     for (word, of), (other, to) in zip(ours, theirs, strict=True):
         if word == other or not (of or to):  # both beyond what the model reads
@@ -92,7 +92,8 @@ def _diagonal(matrix: Tensor, i: int, j: int, n: int) -> None:
 def _refinement(source: Text, target: Text, published: bool) -> tuple[Tensor, Tensor]:
     """(matrix (L, L), own (L,)) from the longest common subsequence of the tokens (Needleman & Wunsch)."""
     length, (m, n) = target.tokens.shape[1], (_read(source), _read(target))
-    matrix, own = torch.zeros(length, length), torch.zeros(length)
+    matrix = torch.zeros(length, length, dtype=torch.float32)
+    own = torch.zeros(length, dtype=torch.float32)
     for j, i in enumerate(_common(_ids(source)[:m], _ids(target)[:n])):
         if i is None:
             own[j] = 1
@@ -144,7 +145,7 @@ def factors(text: Text, by_word: Mapping[str, float], default: float = 1.0) -> T
 
     Raises InputError for a word that is in none of the prompts.
     """
-    weights = torch.full((len(text), text.tokens.shape[1]), default)
+    weights = torch.full((len(text), text.tokens.shape[1]), default, dtype=torch.float32)
     for word, factor in by_word.items():
         for row, tokens in enumerate(text.spans(word)):
             weights[row, tokens] = factor

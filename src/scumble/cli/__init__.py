@@ -5,23 +5,64 @@ Not here: anything that another surface would need, such as sheets, recipes, est
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from scumble.core.errors import InputError, MachineError
 
-BAD_INPUT, MACHINE, BUG, INTERRUPTED = 2, 3, 1, 130
+BAD_INPUT, MACHINE, BUG, INTERRUPTED, TERMINATED = 2, 3, 1, 130, 143
+FULL = {errno.ENOSPC, errno.EIO}
 
 
 def main() -> None:
     """The `scumble` command."""
     try:
+        signal.signal(signal.SIGTERM, _terminate)
+        _streams()
         code = run()
-    except KeyboardInterrupt:  # it came while `run` was already cleaning up
+    except KeyboardInterrupt:  # it came before `run` began, or while it was already cleaning up
         code = _interrupted()
-    sys.exit(code)
+    except SystemExit as ended:
+        code = ended.code
+    sys.exit(code if _flushed() else MACHINE)
+
+
+def _terminate(*_: object) -> None:
+    """SIGTERM: stop as an error does, so that what is half-written goes."""
+    raise SystemExit(TERMINATED)
+
+
+def _streams() -> None:
+    """Streams that take any name, also one that is not UTF-8; and that are there, even if they were closed."""
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers, of which the lowest is taken
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape" if name == "stdout" else "backslashreplace")
+
+
+def _flushed() -> bool:
+    """Whether all that was said on stdout has arrived. What has not is dropped, or Python would complain at its end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+    except (OSError, ValueError) as error:
+        _drop_stdout()
+        _complain(f"output: it could not be written ({error})", MACHINE)
+        return False
+    return True
+
+
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -53,13 +94,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return BUG
+    except OSError as error:
+        if error.errno in FULL:  # our files say so themselves, so this is stdout
+            _drop_stdout()
+            return _complain(f"output: it could not be written ({error.strerror})", MACHINE)
+        return _unexpected(error)
     except Exception as error:
-        if os.environ.get("SCUMBLE_DEBUG"):
-            raise
-        hint = "set SCUMBLE_DEBUG=1 to see where; please report it with the output of `scumble doctor`"
-        return _complain(f"unexpected {type(error).__name__}: {error} ({hint})", BUG)
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get("SCUMBLE_DEBUG"):
+        raise error
+    hint = "set SCUMBLE_DEBUG=1 to see where; please report it with the output of `scumble doctor`"
+    return _complain(f"unexpected {type(error).__name__}: {error} ({hint})", BUG)
 
 
 def _interrupted() -> int:
@@ -67,10 +117,19 @@ def _interrupted() -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    sys.stderr.write(f"scumble: {' '.join(message.split())}\n")
+    _say(f"scumble: {' '.join(message.split())}\n")
     return code
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+    except UnicodeEncodeError:  # a stream that is not ours to set up, and a name that is not UTF-8
+        sys.stderr.write(text.encode("utf-8", "backslashreplace").decode())
+    except (OSError, ValueError):
+        pass  # nobody listens
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
     if issubclass(category, UserWarning):  # libraries' own deprecations are no business of the user's
-        sys.stderr.write(f"warning: {message}\n")
+        _say(f"warning: {message}\n")

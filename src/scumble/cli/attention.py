@@ -12,7 +12,7 @@ from scumble.cli import flags, options
 from scumble.cli.voice import Voice
 from scumble.core.errors import InputError
 from scumble.editing.recipe import Recipe
-from scumble.editing.results import default
+from scumble.editing.results import default, kept
 from scumble.pictures import sheets
 
 EXAMPLES = (
@@ -60,5 +60,5 @@ def command(
     voice.say(f"model {prior.card.id}: {prior.card.domain}")
     check_words(prior.card, [prompt], recipe.force)
     cells = heat_maps(Placed.of(image, prior, size=recipe.size), prompt, words, recipe.seed)
-    writing.save(sheets.sheet(cells, title=prompt), out)
-    typer.echo(out)
+    sheet = sheets.sheet(cells, title=prompt)
+    typer.echo(kept(out, lambda free: writing.save(sheet, free, replace=overwrite)))

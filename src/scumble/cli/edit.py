@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 
 from scumble.cli import flags, options, values
 from scumble.cli.voice import Voice, hand_over, perform, prepare
+from scumble.core.atomic import claimed
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import Delivery, Film, make_folder
 from scumble.editing.telling import advice, record, summary
@@ -88,18 +90,33 @@ def run(
     asked: Recipe, targets: Sequence[str], seeds: Sequence[int], delivery: Delivery, showing: Showing
 ) -> None:
     """Check everything, load, edit, save. Raises InputError before any work is done where that can be."""
+    with ExitStack() as claims:  # no other run takes the names that are chosen here
+        _run(asked, targets, seeds, delivery, showing, None if showing.dry_run else claims)
+
+
+def _run(
+    asked: Recipe,
+    targets: Sequence[str],
+    seeds: Sequence[int],
+    delivery: Delivery,
+    showing: Showing,
+    claims: ExitStack | None,
+) -> None:
     from scumble.editing.plan import opened
-    from scumble.pictures import writing
     from scumble.pictures.reading import read
 
     voice, image = showing.voice, read(asked.image)
     recipe = opened(replace(asked, image=image))
-    paths, sheet = delivery.paths(Path(str(asked.image)), str(recipe.method), targets, seeds)
+    paths, sheet = delivery.paths(Path(str(asked.image)), str(recipe.method), targets, seeds, claims)
     delivery.check([*paths, *sheet], image, [Path(str(each)) for each in (asked.image, asked.mask) if each])
+    if delivery.out and not sheet and claims:
+        claims.enter_context(claimed(delivery.out))
     if showing.dry_run and download(recipe, showing):
         return
     plan = prepare(voice, replace(recipe, target=targets[0] or None, seed=seeds[0]))
     plans = [plan.vary(target=target or None, seed=seed) for target in targets for seed in seeds]
+    for each, path in zip(plans, paths, strict=True):
+        delivery.check_passport(each.promise(), path)
     if showing.dry_run:
         estimate(plan, len(plans), showing)
         return
@@ -109,8 +126,7 @@ def run(
     cells = [make(plan, path, delivery, showing, shared) for plan, path in zip(plans, paths, strict=True)]
     for path in sheet:
         start = Cell(sheets.panel(image.rgb, 200, 400), ["input", recipe.source or ""])
-        writing.save(sheets.sheet([start, *cells]), path)
-        hand_over([path], as_json=showing.as_json)
+        hand_over([delivery.write(sheets.sheet([start, *cells]), path)], as_json=showing.as_json)
 
 
 def make(plan: Plan, path: Path, delivery: Delivery, showing: Showing, shared: Shared) -> Cell:
@@ -118,9 +134,9 @@ def make(plan: Plan, path: Path, delivery: Delivery, showing: Showing, shared: S
     film = Film(plan) if "film" in delivery.extras else None
     edit = perform(plan, showing.voice, film, shared)
     assert edit.picture is not None
-    delivery.save(path, edit, plan, film)
-    told = record(path, edit, plan)
-    hand_over([path, *delivery.beside(path)], told, as_json=showing.as_json)
+    done = delivery.save(path, edit, plan, film)
+    told = record(done[0], edit, plan)
+    hand_over(done, told, as_json=showing.as_json)
     showing.voice.say(summary(told))
     if line := advice(told, plan):
         showing.voice.say(line)

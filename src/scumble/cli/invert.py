@@ -12,6 +12,7 @@ from scumble.cli import flags, options
 from scumble.cli.voice import Voice, prepare
 from scumble.core.errors import InputError
 from scumble.editing.recipe import Recipe
+from scumble.editing.results import kept
 
 if TYPE_CHECKING:
     from scumble.core.request import Artifact, Step
@@ -57,7 +58,7 @@ def command(
             tell(step)
 
         made: Artifact = plan.method.prepare(plan.prior, plan.request, on_step)
-    artifacts.save(made, out)
+    out = kept(out, lambda free: artifacts.save(made, free, replace=overwrite))
     typer.echo(out)
     evaluations = last[0].evaluations if last else 0
     voice.say(f"{evaluations} evaluations; use it with: scumble edit {picture} --given {made.name}={out}")

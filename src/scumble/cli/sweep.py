@@ -13,6 +13,7 @@ import typer
 from scumble.cli import flags, options, values
 from scumble.cli.axes import axes, columns
 from scumble.cli.voice import Voice, perform, prepare
+from scumble.core.atomic import claimed
 from scumble.core.errors import InputError, MachineError
 from scumble.editing.passport import passport_of
 from scumble.editing.recipe import Recipe
@@ -106,7 +107,8 @@ def run(
         raise InputError(f"{sheet}: this file exists already; choose another name, or --overwrite")
     make_folder(folder)
     try:
-        made = make(cells, passports, voice, as_json)
+        with claimed(sheet):  # two runs would make the same cells
+            made = make(cells, passports, voice, as_json)
     except (KeyboardInterrupt, MachineError):
         finished = sum(cell.path.exists() for cell in cells)
         typer.echo(

@@ -65,7 +65,7 @@ def seeds(texts: Iterable[str]) -> list[int]:
     """["0-3", "7"] to [0, 1, 2, 3, 7], every seed once; [0] for none."""
     found: list[int] = []
     for text in texts:
-        match = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", text.strip())
+        match = re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", text.strip())
         if match is None:
             raise InputError(f"seed: {text} is not a whole number, 0 or more, or a range such as 0-7")
         first, last = int(match[1]), int(match[2] or match[1])

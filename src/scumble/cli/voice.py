@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,17 +29,22 @@ class Voice:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            typer.echo(text, err=True)
+            with suppress(OSError, ValueError):  # progress that nobody can read must not stop the work
+                typer.echo(text, err=True)
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
         """A spinner on a terminal."""
-        with self._console().status(text):
+        from rich.markup import escape
+
+        with self._console().status(escape(text)):
             yield
 
     @contextmanager
     def steps(self, name: str) -> Iterator[OnStep]:
         """Progress: a bar on a terminal, elsewhere a line for every tenth of the way."""
+        from rich.markup import escape
+
         console = self._console()
         if self.quiet:
             yield lambda step: None
@@ -47,7 +52,7 @@ class Voice:
             yield Tenths(name, self).tell
         else:
             with _bar(console) as bar:
-                task = bar.add_task(name, total=None, evaluations=0)
+                task = bar.add_task(escape(name), total=None, evaluations=0)
                 yield lambda step: bar.update(
                     task, completed=step.k, total=step.n, evaluations=step.evaluations, refresh=True
                 )

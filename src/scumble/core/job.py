@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypedDict, TypeVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from scumble.core.control import AttentionControl, Site
 from scumble.core.errors import InputError
 from scumble.core.guidance import guide
+from scumble.core.host import owned
 from scumble.core.masks import blend
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
@@ -82,10 +83,10 @@ class Job:
     """
 
     def __init__(self, method: Method, prior: Prior, request: EditRequest, on_step: OnStep | None):
-        self.method, self.request, self._on_step = method, request, on_step
+        self.method, self.request, self._on_step = method, _own(request), on_step
         self.prior = Counted(prior)
         self._check()
-        self.image = torch.zeros(1, 3, *(request.size or (0, 0))) if request.image is None else request.image
+        self.image = self._canvas() if self.request.image is None else self.request.image
         self.source = _prompts(request.source)
         self.target = _prompts(request.target)
         self.negative = _prompts(request.negative)
@@ -130,6 +131,9 @@ class Job:
             request.image is None or len(request.latent) != len(request.image)
         ):
             raise InputError("latent: it must be that of the image; leave it out")
+
+    def _canvas(self) -> Image:
+        return torch.zeros(1, 3, *(self.request.size or (0, 0)), dtype=torch.float32, device="cpu")
 
     def _check_size(self) -> None:
         size, multiple = self.request.size, self.prior.card.multiple
@@ -245,6 +249,12 @@ class Job:
             },
             provenance={**provenance, "prior_hash": card.hash, **prompts},
         )
+
+
+def _own(request: EditRequest) -> EditRequest:
+    """The request with tensors that autograd takes."""
+    pictures = {"image": owned(request.image), "latent": owned(request.latent)}
+    return replace(request, **pictures, mask=owned(request.mask), reference=owned(request.reference))
 
 
 def _prompts(given: str | Sequence[str] | None) -> tuple[str, ...]:

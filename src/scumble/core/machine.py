@@ -40,6 +40,13 @@ def free(device: str = "cpu") -> int:
     return int(told()[0]) if told else psutil.virtual_memory().available
 
 
+def alive(process: int) -> bool:
+    """Whether there is a process of that number on this machine."""
+    import psutil
+
+    return psutil.pid_exists(process)
+
+
 def _module(device: str) -> Any:
     """torch's module of an accelerator; None for the CPU."""
     import torch

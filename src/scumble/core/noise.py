@@ -9,6 +9,8 @@ from torch import Tensor
 from scumble.core.errors import InputError
 from scumble.core.types import Latent, Time
 
+SEEDS = 2**64  # of a generator: 0 to SEEDS - 1
+
 
 class Noise:
     """One generator per picture: picture i draws from seed + i, on the CPU, in float32, and is moved
@@ -19,23 +21,30 @@ class Noise:
     """
 
     def __init__(self, seed: int, pictures: int = 1):
-        self._generators = [torch.Generator("cpu").manual_seed(seed + i) for i in range(pictures)]
+        self._generators = [
+            torch.Generator("cpu").manual_seed((int(seed) + i) % SEEDS) for i in range(pictures)
+        ]
 
     def like(self, x: Latent) -> Latent:
         """Standard normal draws of the shape, dtype and device of x (b, c, h, w); b is the pictures or, for
         one picture, any.
         """
-        draws = [torch.randn(x.shape[1:], generator=g) for g in self._generators]
+        draws = [
+            torch.randn(x.shape[1:], generator=g, dtype=torch.float32, device="cpu") for g in self._generators
+        ]
         return self._rows(torch.stack(draws).to(x), len(x))
 
     def times(self, low: int, high: int, rows: int) -> Time:
         """Integer times, uniform on low..high-1, one per row; (rows,) int64 on the CPU."""
-        draws = [torch.randint(low, high, (1,), generator=g) for g in self._generators]
+        draws = [
+            torch.randint(low, high, (1,), generator=g, dtype=torch.int64, device="cpu")
+            for g in self._generators
+        ]
         return self._rows(torch.cat(draws), rows)
 
     def orders(self, n: int, rows: int) -> Num[Tensor, "rows n"]:
         """A random order of 0..n-1 for every row; int64 on the CPU."""
-        draws = [torch.randperm(n, generator=g) for g in self._generators]
+        draws = [torch.randperm(n, generator=g, dtype=torch.int64, device="cpu") for g in self._generators]
         return self._rows(torch.stack(draws), rows)
 
     def _rows(self, draws: Tensor, rows: int) -> Tensor:

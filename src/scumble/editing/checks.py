@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from scumble.pictures.placed import Placed
 
 A_REAL_CHECKPOINT = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+PUNCTUATION = string.punctuation + "\u2018\u2019\u201c\u201d\u00ab\u00bb\u2026\u2013\u2014\u3001\u3002"
 CODEC_FLOOR = 22.0  # dB; below it the model's own round trip already loses the picture
 
 
@@ -131,7 +133,7 @@ def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
     """Raises InputError for words that a model of few words does not know; with `force`, warns instead."""
     if card.words is None:
         return
-    said = dict.fromkeys(word for prompt in prompts for word in re.findall(r"\w+", prompt.lower()))
+    said = dict.fromkeys(word for prompt in prompts for word in words_of(prompt))
     unknown = [word for word in said if word not in card.words]
     if not unknown:
         return
@@ -144,6 +146,12 @@ def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
         f"model '{card.id}' does not know {which}; it is made for: {card.domain.rstrip('.')}. For other pictures "
         f"name a real checkpoint, such as {A_REAL_CHECKPOINT} (--model); --force (force=True) tries anyway."
     )
+
+
+def words_of(prompt: str) -> list[str]:
+    """What of a prompt must be known: words and symbols, such as emoji; punctuation where there is nothing else."""
+    found = re.findall(rf"\w+|[^\w\s{re.escape(PUNCTUATION)}]+", prompt.lower())
+    return found or prompt.split()
 
 
 def check_codec(placed: Placed) -> None:

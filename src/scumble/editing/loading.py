@@ -24,6 +24,10 @@ def load(asked: Loading) -> Prior:
         from scumble.priors.load import load_prior
 
         return load_prior(str(asked.model), **asked.options)
+    if not hasattr(asked.model, "predict"):
+        raise InputError(
+            f"model: {asked.model!r} is none; give a name, a path, or what scumble.load returned"
+        )
     for name, value in asked.options.items():
         if value and value != getattr(Loading, name):
             raise InputError(f"{name}: the model is loaded already; give it to scumble.load")
@@ -33,7 +37,7 @@ def load(asked: Loading) -> Prior:
 def usual_method(model: str | Path | Prior) -> str:
     """A model's default method: the one that its card names, else "dds". Loads nothing."""
     if not isinstance(model, str | Path):
-        return model.card.method
+        return model.card.method if hasattr(model, "card") else "dds"  # what is no model, loading says
     from scumble.priors.load import usual_method
 
     return usual_method(str(model)) or "dds"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from scumble.core.errors import InputError
+from scumble.core.places import home
 from scumble.editing.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def placeless(name: str) -> str:
 
     Names that are not paths, such as a built-in model or a hub id, stay unchanged.
     """
-    path = Path(name).expanduser()
+    path = home(name)
     if not name.startswith(("/", ".", "~")) and not path.is_absolute() and not path.exists():
         return name
     try:

@@ -107,6 +107,10 @@ def _method(recipe: Recipe) -> tuple[str | Method, str, type[Any]]:
     method = cast("str | Method", recipe.method)
     if isinstance(method, str):
         return method, method, method_class(method)
+    if not hasattr(method, "needs"):
+        raise InputError(
+            f"method: {method!r} is none; give a name, such as 'dds', or an instance, scumble.DDS()"
+        )
     return method, type(method).__name__, type(method)
 
 
@@ -156,7 +160,9 @@ class Plan:
         request = replace(self.request, given=given, keep=keep)
         if lut:
             request = replace(request, given={**given, "parametrization": lut}, keep=(*keep, "theta"))
-        with limits(self.loaded.get("device", "cpu")):
+        from scumble.core.host import isolated
+
+        with isolated(), limits(self.loaded.get("device", "cpu")):
             result = self.method(self.prior, request, on_step)
             if not result.raw.isfinite().all():
                 raise InputError(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from numbers import Real
+from operator import index
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, cast
 
 from scumble.core.errors import InputError, nearest
 
@@ -66,7 +68,8 @@ class Loading:
 class Recipe(Loading):
     """Everything that decides one edit: the request and the model. The arguments of `scumble.edit`.
 
-    image: a path, a PIL image or a uint8 array, of any size; see `scumble.pictures.reading`.
+    image: of any size: a path, a PIL image, a file's bytes, an open file, or an array or tensor of uint8, or of floats
+        in [0, 1] or [-1, 1]; see `scumble.pictures.handed`.
     source: what the picture shows now.
     target: what the picture should show.
     method: a name ("dds"), which uses the values that the model card recommends; an instance
@@ -144,6 +147,7 @@ class Recipe(Loading):
     force: bool = _about("Allow words that the model does not know.", False)
 
     def __post_init__(self) -> None:
+        self._plain()
         keep, size = self.keep, self.size
         number = isinstance(keep, int | float) and not isinstance(keep, bool)
         if not (0 <= keep <= 2 if number else keep in ("auto", "none")):  # pyright: ignore[reportOperatorIssue]
@@ -159,6 +163,27 @@ class Recipe(Loading):
         if size is not None and (type(size) is not int or not SIZES[0] <= size <= SIZES[1]):
             raise InputError(f"size: {size!r} is not a whole number of pixels from {SIZES[0]} to {SIZES[1]}")
         check_seed(self.seed)
+
+    def _plain(self) -> None:
+        """What other programs hand over as the plain values they mean. Raises InputError for what means nothing."""
+        plain: dict[str, Any] = {name: whole(getattr(self, name)) for name in ("seed", "size")}
+        if not isinstance(self.keep, str | int | float) and isinstance(self.keep, Real):
+            plain["keep"] = float(self.keep)
+        plain["negative"] = "" if self.negative is None else self.negative  # as pipelines have it
+        for name in ("settings", "given"):
+            plain[name] = {} if getattr(self, name) is None else getattr(self, name)
+            if not isinstance(plain[name], Mapping):
+                raise InputError(f"{name}: {plain[name]!r} is not a dictionary of values by name")
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+        for name in ("source", "target", "negative"):
+            words = getattr(self, name)
+            if words is not None and not isinstance(words, str):
+                raise InputError(f"{name}: {words!r} is not one prompt; edit once for each, with a text")
+        if isinstance(self.method, type):
+            raise InputError(
+                f"method: the class {self.method.__name__}; give its name, or {self.method.__name__}()"
+            )
 
     def on(self, prior: Prior) -> Self:
         """The same edit on a loaded model."""
@@ -209,6 +234,16 @@ def _tuples(value: Any) -> Any:
 
 
 def check_seed(seed: object) -> None:
-    """Raises InputError for a value that cannot seed a generator."""
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise InputError(f"seed: {seed!r} is not a whole number from 0 to 2**63 - 1")
+    """Raises InputError for what cannot start a generator."""
+    if type(seed) is not int or not 0 <= seed < 2**64:
+        raise InputError(f"seed: {seed!r} is not a whole number from 0 to 2**64 - 1")
+
+
+def whole(number: object) -> object:
+    """numpy's and torch's whole numbers as Python's; anything else as it is."""
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        return number
+    try:
+        return index(cast(SupportsIndex, number))
+    except TypeError:
+        return number

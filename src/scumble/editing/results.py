@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from scumble.core.atomic import Taken, claimed
 from scumble.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,12 +36,20 @@ class Delivery:
     metadata: bool = True
 
     def paths(
-        self, picture: Path, method: str, targets: Sequence[str], seeds: Sequence[int]
+        self,
+        picture: Path,
+        method: str,
+        targets: Sequence[str],
+        seeds: Sequence[int],
+        claims: ExitStack | None = None,
     ) -> tuple[list[Path], list[Path]]:
-        """The results' paths, one for every target and seed, and the contact sheet's where they are several."""
+        """The results' paths, one for every target and seed, and the contact sheet's where they are several.
+
+        `claims`: keeps a name that is chosen here from other runs until it is closed.
+        """
         if len(targets) * len(seeds) == 1:
-            return [self.out or default(picture, method)], []
-        folder = self.out or default(picture, method, suffix="")
+            return [self.out or default(picture, method, claims=claims)], []
+        folder = self.out or default(picture, method, suffix="", claims=claims)
         return [folder / name for name in names(targets, seeds)], [folder / "sheet.png"]
 
     def beside(self, path: Path) -> list[Path]:
@@ -66,32 +77,81 @@ class Delivery:
                 stacklevel=2,
             )
 
-    def save(self, path: Path, edit: Edit, plan: Plan, film: Film | None = None) -> None:
-        """Write a result, completely or not at all, and then its extra files."""
-        from scumble.pictures import sheets, writing
+    def check_passport(self, passport: Mapping[str, Any], path: Path) -> None:
+        """Raises InputError for a passport that the file's format cannot hold."""
+        from scumble.pictures import writing
+
+        if self.metadata:
+            writing.check_passport(passport, path)
+
+    def save(self, path: Path, edit: Edit, plan: Plan, film: Film | None = None) -> list[Path]:
+        """Write a result, complete or not at all, and then what stands beside it; the names that they have."""
+        from scumble.pictures import sheets
 
         assert edit.picture is not None
         assert edit.layer is not None
-        writing.save(edit.picture, path, edit.provenance if self.metadata else None)
-        for extra, beside in zip(self.extras, self.beside(path), strict=True):
+        done = [self.write(edit.picture, path, edit.provenance if self.metadata else None)]
+        for extra, beside in zip(self.extras, self.beside(done[0]), strict=True):
             if extra == "layer":
-                writing.save(edit.layer, beside)
+                done.append(self.write(edit.layer, beside))
             elif extra == "compare":
                 words = (plan.recipe.source or "", plan.recipe.target or "")
-                writing.save(sheets.compare(plan.placed.picture.rgb, edit.picture, *words), beside)
+                done.append(self.write(sheets.compare(plan.placed.picture.rgb, edit.picture, *words), beside))
             elif film:
-                sheets.film(film.frames, beside)
+                put = partial(sheets.film, film.frames, replace=self.overwrite)
+                done.append(kept(beside, put))
+        return done
+
+    def write(self, picture: Image.Image, path: Path, passport: Mapping[str, Any] | None = None) -> Path:
+        """Write one picture, by the next free name where another program has taken its name meanwhile."""
+        from scumble.pictures import writing
+
+        return kept(path, lambda free: writing.save(picture, free, passport, replace=self.overwrite))
 
 
 # Names ---------------------------------------------------------------------------------------------------
 
 
-def default(picture: Path, method: str, suffix: str = ".png") -> Path:
-    """IN.METHOD.png beside the input, or the first of IN.METHOD-2.png, ... that is not taken."""
+def default(picture: Path, method: str, suffix: str = ".png", claims: ExitStack | None = None) -> Path:
+    """IN.METHOD.png beside the input, or the first of IN.METHOD-2.png, ... that is not taken.
+
+    With `claims`, no other run that asks gets the name before that is closed.
+    """
     kind = re.sub(r"[^\w.-]", "-", method.rpartition(":")[2])
-    first = picture.with_name(f"{picture.stem}.{kind}{suffix}")
-    others = (first.with_name(f"{picture.stem}.{kind}-{k}{suffix}") for k in count(2))
-    return first if not first.exists() else next(path for path in others if not path.exists())
+    for stem in _numbered(f"{picture.stem}.{kind}"):
+        path = picture.with_name(f"{stem}{suffix}")
+        if not path.exists() and (claims is None or _claims(path, claims)):
+            return path
+    raise AssertionError("there is always another number")
+
+
+def _claims(path: Path, claims: ExitStack) -> bool:
+    """Whether the name is ours now, and still free."""
+    try:
+        with ExitStack() as mine:
+            mine.enter_context(claimed(path))
+            if path.exists():
+                return False
+            claims.push(mine.pop_all())
+    except Taken:
+        return False
+    return True
+
+
+def kept(path: Path, write: Callable[[Path], object]) -> Path:
+    """Where `write` could write: `path`, or the first of NAME-2, ... where it finds a file and must not replace it."""
+    for stem in _numbered(path.stem):
+        free = path.with_name(f"{stem}{path.suffix}")
+        try:
+            write(free)
+        except FileExistsError:
+            continue
+        if free != path:
+            warnings.warn(
+                f"{path}: another program has made such a file meanwhile; saved as {free}", stacklevel=3
+            )
+        return free
+    raise AssertionError("there is always another number")
 
 
 def names(targets: Sequence[str], seeds: Sequence[int]) -> list[str]:

@@ -74,8 +74,8 @@ class Field:
         noise = Noise(self.seed)
         parts: list[Tensor] = []
         for rows, columns in self._shapes():
-            weight = noise.like(torch.empty(1, 1, rows, columns)) * math.sqrt(2 / rows)
-            parts += [weight.flatten(1), torch.zeros(1, columns)]
+            weight = noise.like(torch.empty(1, 1, rows, columns, dtype=torch.float32)) * math.sqrt(2 / rows)
+            parts += [weight.flatten(1), torch.zeros(1, columns, dtype=torch.float32)]
         return torch.cat(parts, dim=1)
 
     def _seen(self, height: int, width: int) -> Tensor:

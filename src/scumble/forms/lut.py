@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from scumble.core.host import isolated
 from scumble.core.pixels import to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.types import Image, Latent
@@ -49,7 +50,7 @@ class LUT:
         moved = image + self._read(theta @ self._whitening.to(theta), image)
         return moved + (moved.clamp(-1, 1) - moved).detach()
 
-    @torch.no_grad()
+    @isolated()
     def recolour(self, theta: Tensor, picture: "PIL.Image") -> "PIL.Image":
         """An RGB picture of any size through the table of theta (1, 3, n^3)."""
         import numpy as np
@@ -80,7 +81,7 @@ class LUT:
         """
         image = self.image.detach().float().cpu()
         with torch.enable_grad():
-            table = torch.zeros(1, 1, self.n**3, requires_grad=True)
+            table = torch.zeros(1, 1, self.n**3, dtype=torch.float32, requires_grad=True)
             (mass,) = torch.autograd.grad(self._read(table, image).sum(), table)
         mass = mass.flatten().double()
         metric = torch.diag(mass) + SMOOTH * mass.sum() * _springs(self.n)

@@ -2,13 +2,14 @@
 
 import torch
 
+from scumble.core.host import isolated
 from scumble.core.prior import Prior
 from scumble.core.types import Image
 
 NUDGE = 0.1  # of a colour, to see how far the latent moves
 
 
-@torch.no_grad()
+@isolated()
 def pace(prior: Prior, image: Image) -> float:
     """stride / gain: a picture in units of it takes steps of the latent's own length, where all pixels agree.
 
@@ -18,8 +19,7 @@ def pace(prior: Prior, image: Image) -> float:
     """
     inside = (1 - NUDGE) * image
     z = prior.encode(inside)
-    nudged = torch.stack(
-        [prior.encode(inside + NUDGE * colour[:, None, None]) for colour in torch.eye(3).to(inside)]
-    )
+    colours = torch.eye(3, dtype=inside.dtype, device=inside.device)
+    nudged = torch.stack([prior.encode(inside + NUDGE * colour[:, None, None]) for colour in colours])
     gain = float((nudged - z).square().sum(2).mean().sqrt()) / NUDGE
     return image.shape[-1] / z.shape[-1] / gain

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 
-import torch
-
 from scumble.attention.inject import Edits
 from scumble.attention.maps import Maps, Record
 from scumble.core.control import SOURCE
+from scumble.core.host import isolated
 from scumble.core.noise import Noise
 from scumble.core.prior import Prior, Text, ask
 from scumble.core.request import Watch
 from scumble.core.types import Latent
 
 
-@torch.no_grad()
+@isolated()
 def observe(
     prior: Prior, z: Latent, text: Text, times: Sequence[float], noise: Noise, on_step: Watch | None = None
 ) -> Maps:

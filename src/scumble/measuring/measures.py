@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import ImageChops
 
+from scumble.core.host import isolated
 from scumble.core.noise import Noise
 from scumble.core.prior import Panel, Prior, Row
 from scumble.core.types import Image, Latent
@@ -29,7 +29,7 @@ def distance(before: Picture, after: Picture) -> float:
     return float(np.sqrt((counts * np.arange(256) ** 2).sum() / counts.sum()))
 
 
-@torch.no_grad()
+@isolated()
 def margin(
     prior: Prior, image: Image, source: str, target: str, draws: int = DRAWS, latent: Latent | None = None
 ) -> float:

@@ -8,8 +8,7 @@ The features are those of self-attention layers on the way up (`scores.cds`).
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
@@ -48,7 +47,7 @@ class CDS(Contrastive):
         help="weight of the contrastive loss, per element: higher keeps more",
     )
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         z = job.encode()

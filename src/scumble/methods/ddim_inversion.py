@@ -6,9 +6,8 @@ x_s = alpha_s x0(x_t) + sigma_s eps(x_t)    up the levels with the source prompt
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-import torch
-
 from scumble.artifacts.inversion import Inversion
+from scumble.core.host import isolated
 from scumble.core.prior import Prior
 from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.inversions import DDIMInverter, prepare, resample, told
@@ -52,12 +51,12 @@ class DDIMInversion(Method):
     def __post_init__(self) -> None:
         validate(self)
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The chain up to noise, for this and other editors."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         return resample(self, self._inverter(), self.guidance, prior, request, on_step)
 

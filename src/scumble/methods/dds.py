@@ -10,8 +10,7 @@ are drawn anew in every step. The difference is `scores.dds.DDSScore`; the desce
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
@@ -46,7 +45,7 @@ class DDS(Distillation):
     alpha_exp: float = param(0.0, try_=1.0, help="p in the weight alpha^p sigma^q of the gradient at time t")
     sigma_exp: float = param(0.0, try_=2.0, help="q in the weight alpha^p sigma^q of the gradient at time t")
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         z = job.encode()

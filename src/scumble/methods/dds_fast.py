@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
-
 from scumble.artifacts.bank import SourceBank, fill
 from scumble.core.errors import InputError
 from scumble.core.grids import pairs
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import (
@@ -99,7 +98,7 @@ class DDSFast(Method):
                 f"repeats: {self.steps} steps are not a multiple of {self.repeats}; change one of the two"
             )
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         if any(job.negative):
@@ -130,7 +129,7 @@ class DDSFast(Method):
             raw=g.picture(theta) if isinstance(g, Painting) else None,
         )
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> SourceBank:
         """The source's side alone, for `request.given["bank"]` of edits that agree in what `shares` lists."""
         job = Job(self, prior, replace(request, target="", given={}), on_step)

@@ -15,6 +15,7 @@ from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
 from scumble.core.grids import portion
 from scumble.core.guidance import guide, guide_branches
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.masks import blend
 from scumble.core.prediction import Prediction
@@ -83,12 +84,12 @@ class DiffEdit(Method):
     def __post_init__(self) -> None:
         validate(self)
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The chain up to `strength`, for this and other editors of the same levels."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         inverter = self._inverter()

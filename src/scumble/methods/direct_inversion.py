@@ -13,6 +13,7 @@ import torch
 
 from scumble.artifacts.inversion import Inversion
 from scumble.core.guidance import guide_branches
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
@@ -60,12 +61,12 @@ class DirectInversion(Method):
     def __post_init__(self) -> None:
         validate(self)
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The chain up to noise, on which any editor will hold its source branch."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         inversion, watch = begin(job, self._inverter(), guidance=self.guidance, then=self.steps)

@@ -12,6 +12,7 @@ import torch
 from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
 from scumble.core.grids import portion
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.masks import blend
 from scumble.core.prior import Prior
@@ -73,7 +74,7 @@ class EditFriendly(Method):
     def __post_init__(self) -> None:
         validate(self)
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The noised levels and the noise maps, for this and other editors of the same levels."""
         return prepare(self, self._inverter(), prior, request, on_step)
@@ -84,7 +85,7 @@ class EditFriendly(Method):
         skip = self.steps - portion(self.steps, self.strength)
         return EditFriendlyInverter(steps=self.steps, skip=skip, guidance=self.source_guidance)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         if "inversion" in request.given:
             return resample(self, self._inverter(), self.guidance, prior, request, on_step)

@@ -14,6 +14,7 @@ import torch
 
 from scumble.core.errors import InputError
 from scumble.core.grids import pairs, portion
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.masks import blend
 from scumble.core.prediction import Prediction
@@ -72,7 +73,7 @@ class FlowEdit(Method):
     def __post_init__(self) -> None:
         validate(self)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job, schedule = Job(self, prior, request, on_step), prior.schedule
         moves = self._moves(schedule)

@@ -7,9 +7,8 @@ x <- x - rate (eps(alpha_t x + sigma_t eps*, target) - eps(alpha_t z + sigma_t e
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from scumble.core.errors import InputError
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
@@ -54,7 +53,7 @@ class IDS(Contrastive):
         help="correct by a gradient through the network, or by its prediction alone",
     )
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         if self.contrast and "control" not in prior.card.capabilities:

@@ -20,6 +20,7 @@ from scumble.core.control import TARGET_NULL, Row
 from scumble.core.errors import InputError
 from scumble.core.grids import portion
 from scumble.core.guidance import guide
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser, Panel, Prior, Text
@@ -85,12 +86,12 @@ class LEDITSpp(Method):
     def __post_init__(self) -> None:
         validate(self)
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The picture's own noise, for this and other editors of the same levels."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         concepts, inverter = self._concepts(job), self._inverter()
@@ -158,7 +159,8 @@ class LEDITSpp(Method):
         """(rows, 1, 1, 1): how strongly a concept leads at a step, below 0 where it leads away."""
         on = portion(steps, rows[0].start) <= step < portion(steps, rows[0].end)
         w = self.guidance if rows[0].guidance is None else rows[0].guidance
-        return torch.tensor([w * on * (-1 if concept.away else 1) for concept in rows])[:, None, None, None]
+        signed = [w * on * (-1 if concept.away else 1) for concept in rows]
+        return torch.tensor(signed, dtype=torch.float32)[:, None, None, None]
 
     def _mask(self, concept: "Concept", g: Latent, maps: Tensor, text: Text, level: float) -> Mask:
         """Where a concept may act: (rows, 1, h, w); nowhere while it is off."""

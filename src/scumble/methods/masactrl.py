@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from scumble.artifacts.inversion import Inversion
 from scumble.attention.blend import places
 from scumble.attention.foreground import Foreground
@@ -19,6 +17,7 @@ from scumble.attention.maps import Record
 from scumble.attention.words import read_regions
 from scumble.core.control import SOURCE, SOURCE_NULL, TARGET, TARGET_NULL, Site
 from scumble.core.errors import InputError
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior, Text
 from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
@@ -93,12 +92,12 @@ class MasaCtrl(Method):
         if self.foreground and any(region.without for region in read_regions("foreground", self.foreground)):
             raise InputError("foreground: words with a minus have no meaning here; leave them out")
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The chain of a real picture, for this and other editors."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         texts = {"source": job.text(job.source, job.sources), "target": job.text(job.target)}

@@ -7,8 +7,7 @@ delta_D = eps(x_t, null) for t < t_clean, else eps(x_t, null) - eps(x_t, bad)
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
@@ -51,7 +50,7 @@ class NFSD(Distillation):
     bad: str = param(BAD, try_="a", help="a prompt that describes bad pictures")
     sigma_exp: float = param(2.0, try_=0.0, help="q in the weight sigma^q of the gradient at time t")
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         score = NFSDScore(

@@ -9,10 +9,9 @@ z* is the chain of an unguided DDIM inversion.
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-import torch
-
 from scumble.artifacts.inversion import Inversion
 from scumble.core.errors import InputError
+from scumble.core.host import isolated
 from scumble.core.prior import Prior
 from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
 from scumble.inversions import NullTextInverter, prepare, resample, told
@@ -63,12 +62,12 @@ class NullText(Method):
         if self.compat == "authors" and self.steps > 100:
             raise InputError(f"steps: {self.steps}; the published learning rate is 0 after 100 steps")
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The chain up to noise and the tuned null texts, for editors of the same guidance."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         return resample(self, self._inverter(), self.guidance, prior, request, on_step)
 

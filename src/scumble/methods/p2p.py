@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-import torch
 from torch import Tensor
 
 from scumble.artifacts.inversion import Inversion
@@ -20,6 +19,7 @@ from scumble.attention.maps import Record
 from scumble.attention.words import Kind, align, factors, read_factors, read_regions, read_windows
 from scumble.core.control import SOURCE, TARGET, Site
 from scumble.core.errors import InputError
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior, Text
@@ -132,12 +132,12 @@ class P2P(Method):
         if self.blend:
             read_regions("blend", self.blend)
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The chain of a real picture, for this and other editors."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         pairs = prior.schedule.grid(self.steps)

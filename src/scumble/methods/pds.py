@@ -9,8 +9,7 @@ matched, not a prediction.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
@@ -53,7 +52,7 @@ class PDS(Distillation):
         "", choices=("", "authors"), try_="authors", help="follow the released code where it differs"
     )
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         z = job.encode()

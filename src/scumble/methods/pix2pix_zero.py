@@ -17,6 +17,7 @@ from scumble.attention.compare import Compare
 from scumble.core.control import Row
 from scumble.core.errors import InputError
 from scumble.core.guidance import Branch, branch
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.masks import blend_rows
 from scumble.core.prediction import Prediction
@@ -80,12 +81,12 @@ class Pix2PixZero(Method):
                 f"steps: {self.steps}; the published inversion leaves out two, so take at least 3"
             )
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The regularised inversion, for this and other editors."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         source, target = self._texts(job)

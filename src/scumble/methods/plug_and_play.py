@@ -9,12 +9,11 @@ source's branch.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from scumble.artifacts.inversion import Inversion
 from scumble.attention.inject import Borrow, Edits, Follow, Window
 from scumble.attention.maps import Record
 from scumble.core.control import SOURCE, TARGET, TARGET_NULL
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Artifact, Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
@@ -61,12 +60,12 @@ class PlugAndPlay(Method):
     def __post_init__(self) -> None:
         validate(self)
 
-    @torch.no_grad()
+    @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
         """The chain of the picture, for this and other editors."""
         return prepare(self, DDIMInverter(steps=self.steps), prior, request, on_step)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         # The source's branch is asked without a prompt, whatever its chain was made with.

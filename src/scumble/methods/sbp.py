@@ -7,8 +7,7 @@ x <- x - rate sigma_t^q w (eps(x_t, target + good) - eps(x_t, target + bad))    
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
@@ -50,7 +49,7 @@ class SBP(Distillation):
     bad: str = param(BAD, try_=", blurry", help="text added to the target prompt to move away from")
     sigma_exp: float = param(2.0, try_=0.0, help="q in the weight sigma^q of the gradient at time t")
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         good, bad = job.known("good", self.good), job.known("bad", self.bad)

@@ -12,6 +12,7 @@ from typing import ClassVar, cast
 import torch
 
 from scumble.core.grids import portion
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.masks import blend
 from scumble.core.prediction import Prediction
@@ -75,7 +76,7 @@ class SDEdit(Method):
     def __post_init__(self) -> None:
         validate(self)
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         schedule = prior.schedule

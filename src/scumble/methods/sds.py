@@ -8,8 +8,7 @@ The noise that is subtracted is not the network's error at x_t, so expect blur.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
+from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
@@ -44,7 +43,7 @@ class SDS(Distillation):
         "picture", choices=("picture", "noise"), try_="noise", help="the picture, or noise of its size"
     )
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         x = job.spread(job.encode())

@@ -78,12 +78,14 @@ class Placed:
     @cached_property
     def image(self) -> Tensor:
         """The part on the canvas: float32 (1, 3, H, W) in [-1, 1]."""
-        return to_canvas(self.part, self.fit)
+        with self._asking():
+            return to_canvas(self.part, self.fit)
 
     @cached_property
     def opening(self) -> Tensor | None:
         """The mask on the canvas: float32 (1, 1, H, W), 1 = may change."""
-        return None if self.mask is None else mask_to_canvas(self._mask(self.mask), self.fit)
+        with self._asking():
+            return None if self.mask is None else mask_to_canvas(self._mask(self.mask), self.fit)
 
     def put(self, picture: Picture) -> Tensor:
         """Another picture on the canvas, (1, 3, H, W): one of this one's size in its place, any other fitted in."""
@@ -107,9 +109,9 @@ class Placed:
 
     @contextmanager
     def _asking(self) -> Generator[None]:
-        import torch
+        from scumble.core.host import isolated
 
-        with torch.no_grad(), limits(self.prior.loaded.get("device", "cpu")):
+        with isolated(), limits(self.prior.loaded.get("device", "cpu")):
             yield
 
     # The way back

@@ -12,14 +12,17 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scumble.core.errors import InputError
-from scumble.pictures import png
+from scumble.pictures import handed, png
 from scumble.pictures.masks import mask_values
+
+if TYPE_CHECKING:
+    pass
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 LIGHT = 200
@@ -61,7 +64,8 @@ class Picture:
         return self.rgb.size
 
 
-PictureLike = str | os.PathLike[str] | Image.Image | np.ndarray | Picture
+PictureLike = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | bytes | IO[bytes] | Picture"
+"""What `read` takes."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class Mask:
 
 
 def read(source: PictureLike, name: str | None = None) -> Picture:
-    """Read a picture from a path, a PIL image or a uint8 array (h, w), (h, w, 3) or (h, w, 4).
+    """Read a picture from a path, a PIL image, an array or tensor (see `handed.to_image`), a file's bytes or an open
+    file.
 
     Raises:
         InputError: missing, unreadable, truncated or animated file, a folder, not a PNG, JPEG or WebP
@@ -82,18 +87,20 @@ def read(source: PictureLike, name: str | None = None) -> Picture:
     """
     if isinstance(source, Picture):
         return source
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        name = name or str(path)
+        return _from_bytes(_read_bytes(path, name), name, path)
+    name = name or "picture"
     if isinstance(source, Image.Image):
-        return _normalise(source, name or "picture", _digest(source.tobytes()))
-    if isinstance(source, np.ndarray):
-        return _normalise(
-            _from_array(source, name or "picture"), name or "picture", _digest(source.tobytes())
-        )
-    path = Path(source)
-    name = name or str(path)
-    data = _read_bytes(path, name)
-    image = _decode(data, name)
-    _tell_lost_colours(data, image, name)
-    return _normalise(image, name, _digest(data), path)
+        return _normalise(source, name, _digest(_pixels(source, name)))
+    if (array := handed.to_array(source)) is not None:
+        return _normalise(handed.to_image(array, name), name, _digest(array.tobytes()))
+    if (data := handed.to_bytes(source, name)) is not None:
+        return _from_bytes(data, name)
+    raise InputError(
+        f"{name}: {_kind(source)} is no picture; give a path, a PIL image, an array, a tensor, bytes or an open file"
+    )
 
 
 def read_mask(source: PictureLike, size: tuple[int, int]) -> Mask:
@@ -117,6 +124,28 @@ def read_mask(source: PictureLike, size: tuple[int, int]) -> Mask:
     return Mask(values, picture.sha256, str(source) if isinstance(source, str | os.PathLike) else "mask")
 
 
+def _from_bytes(data: bytes, name: str, path: Path | None = None) -> Picture:
+    if not data:
+        raise InputError(f"{name}: the file is empty")
+    image = _decode(data, name)
+    _tell_lost_colours(data, image, name)
+    return _normalise(image, name, _digest(data), path)
+
+
+def _pixels(image: Image.Image, name: str) -> bytes:
+    """A PIL image's pixels: opening a file does not read them, and reading them can fail."""
+    try:
+        return image.tobytes()
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `_opened`
+        raise InputError(f"{name}: broken or truncated picture ({error})") from error
+
+
+def _kind(source: object) -> str:
+    return "None" if source is None else f"a {type(source).__name__}"
+
+
 def _read_bytes(path: Path, name: str) -> bytes:
     try:
         if path.is_dir():
@@ -126,10 +155,9 @@ def _read_bytes(path: Path, name: str) -> bytes:
         if not path.is_file():
             raise InputError(f"{name}: not a regular file")
         data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror}); check name and permissions") from error
-    if not data:
-        raise InputError(f"{name}: the file is empty")
+    except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{name}: cannot be read ({reason}); check name and permissions") from error
     return data
 
 
@@ -238,20 +266,6 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
     except Exception:  # as above
         warnings.warn(f"{name}: its EXIF data are broken; the picture is used as stored", stacklevel=4)
         return image
-
-
-def _from_array(array: np.ndarray, name: str) -> Image.Image:
-    if (
-        array.dtype != np.uint8
-        or array.ndim not in (2, 3)
-        or (array.ndim == 3 and array.shape[2] not in (3, 4))
-    ):
-        raise InputError(
-            f"{name}: an array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4), "
-            f"not {array.dtype} {array.shape}"
-        )
-    _check_size((array.shape[1], array.shape[0]), name)
-    return Image.fromarray(array)
 
 
 def _digest(data: bytes) -> str:

@@ -76,13 +76,14 @@ def compare(before: Image.Image, after: Image.Image, source: str, target: str) -
     return _draw(cells, 1 if width > 2 * height else 3)
 
 
-def film(frames: Sequence[Image.Image], path: Path) -> None:
+def film(frames: Sequence[Image.Image], path: Path, *, replace: bool = True) -> None:
     """Write an animated GIF, WebP or PNG, by `path`'s suffix; it loops and rests on its first and last frame.
 
     Frames are shown as `panel(frame, 256, 512)`, which a caller may apply itself, to hold less in memory.
 
     Raises:
         InputError: another suffix.
+        FileExistsError: there is such a file by now, and `replace` is False.
     """
     from scumble.core.atomic import atomic
 
@@ -92,7 +93,7 @@ def film(frames: Sequence[Image.Image], path: Path) -> None:
     first, *others = [_flat(panel(frame, 256, 512)) for frame in frames]
     durations = [REST, *[TICK] * (len(others) - 1), REST] if others else REST
     options: dict[str, Any] = {"optimize": True} if kind == "GIF" else {}
-    with atomic(path) as temporary:
+    with atomic(path, replace=replace) as temporary:
         first.save(
             temporary, kind, save_all=True, append_images=others, duration=durations, loop=0, **options
         )

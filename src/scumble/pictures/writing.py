@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from scumble.core.errors import InputError
 from scumble.pictures.reading import FORMATS, IMAGE_DESCRIPTION, PASSPORT
 
 LONGEST = {"PNG": 2**31 - 1, "JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the formats hold
+
+LONGEST_PASSPORT = {
+    "PNG": 900_000,
+    "JPEG": 65_000,
+    "WEBP": 900_000,
+}  # bytes: of EXIF in JPEG, or what we read back
 
 
 def check_output(
@@ -53,23 +60,47 @@ def check_output(
             raise InputError(f"{path.parent}: no such folder; create it first")
         if path.exists() and not os.access(path, os.W_OK):
             raise InputError(f"{path}: cannot be written (the file is read-only)")
-        temporary(path).touch(exist_ok=False)
-        temporary(path).unlink()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        part = temporary(path)
+        part.touch(exist_ok=False)
+        part.unlink()
+    except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be written ({reason})") from error
 
 
-def save(image: Image.Image, path: Path, passport: Mapping[str, Any] | None = None) -> None:
+def check_passport(passport: Mapping[str, Any], path: Path) -> None:
+    """Raises InputError for a passport that the format cannot hold: its prompts are very long."""
+    if len(_told(passport)) > LONGEST_PASSPORT[FORMATS[path.suffix.lower()]]:
+        raise InputError(
+            f"{path}: its prompts and values are too long to be written into a {path.suffix} file; "
+            "shorten them, choose .png, or use --no-metadata"
+        )
+
+
+def _told(passport: Mapping[str, Any]) -> str:
+    return json.dumps(passport, ensure_ascii=True, sort_keys=True, allow_nan=False)
+
+
+def save(
+    image: Image.Image, path: Path, passport: Mapping[str, Any] | None = None, *, replace: bool = True
+) -> None:
     """Write `image` in the format its name asks for, complete or not at all, with the passport inside.
 
     PNG carries it in an iTXt chunk named "scumble", JPEG and WebP in EXIF's ImageDescription. PNG and WebP
-    are written without loss; JPEG cannot be.
+    are written without loss; JPEG cannot be. A passport that the format cannot hold is left out, with a warning.
+
+    Raises:
+        MachineError: the disk is full or fails.
+        FileExistsError: there is such a file by now, and `replace` is False.
     """
-    text = json.dumps(passport, ensure_ascii=True, sort_keys=True, allow_nan=False) if passport else None
+    text = _told(passport) if passport else None
     options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
     kind = FORMATS[path.suffix.lower()]
-    if kind == "JPEG" and image.mode == "RGBA":  # opaque, or `check_output` has refused it
-        image = image.convert("RGB")
+    if text and len(text) > LONGEST_PASSPORT[kind]:
+        warnings.warn(f"{path}: saved without its passport, which is too long for {kind}", stacklevel=2)
+        text = None
+    if kind == "JPEG" and image.mode in ("RGBA", "LA"):  # opaque, or `check_output` has refused it
+        image = image.convert(image.mode[:-1])
     if kind == "PNG":
         options["pnginfo"] = info = PngInfo()
         if text:
@@ -80,5 +111,5 @@ def save(image: Image.Image, path: Path, passport: Mapping[str, Any] | None = No
             exif = Image.Exif()
             exif[IMAGE_DESCRIPTION] = text
             options["exif"] = exif
-    with atomic(path) as part:
+    with atomic(path, replace=replace) as part:
         image.save(part, kind, **options)

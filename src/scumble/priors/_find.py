@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from scumble.core.errors import InputError
+from scumble.core.places import home
 from scumble.priors._folder import Folder
 from scumble.priors._hub import fetch, fetch_file
 from scumble.priors._single_file import SingleFile
@@ -27,7 +28,7 @@ def find(model: str, *, revision: str | None = None, offline: bool = False) -> F
             raise InputError(f"model '{model}': its weights are not in this installation; {remedy}.")
         return Folder(builtin(model), model, model)
     if _is_path(model):
-        if Path(model).expanduser().is_file():
+        if home(model).is_file():
             return SingleFile.read(model)
         return Folder.open(model)
     if is_file_of_hub(model):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scumble.core.errors import InputError
+from scumble.core.places import home
 
 Config = Mapping[str, Any]
 
@@ -45,7 +46,7 @@ class Folder:
     @classmethod
     def open(cls, path: str | Path) -> Folder:
         """Raises InputError unless `path` is a folder."""
-        place = Path(path).expanduser()
+        place = home(path)
         folder = cls(place, str(path), place.resolve().name)
         if not folder.path.is_dir():
             raise folder.error("there is no such folder or file", "check the path")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from scumble.core.errors import InputError
+from scumble.core.places import home
 from scumble.priors._foreign import FOREIGN, PEFT, foreign
 
 # How a tensor's name ends -> its role; what stands before is the module's name.
@@ -48,9 +49,9 @@ class LoRA:
         """ "FILE" or "FILE:0.8". Raises InputError where there is no such .safetensors file."""
         name, colon, tail = spec.rpartition(":")
         weight = 1.0
-        if colon and not Path(spec).expanduser().exists() and re.fullmatch(r"[-+]?\d*\.?\d+", tail):
+        if colon and not home(spec).exists() and re.fullmatch(r"[-+]?\d*\.?\d+", tail):
             spec, weight = name, float(tail)
-        file = Path(spec).expanduser()
+        file = home(spec)
         if not file.is_file():
             raise InputError(f"lora '{spec}': there is no such file; write --lora FILE or --lora FILE:0.8")
         if file.suffix.lower() != ".safetensors":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from scumble.core.errors import InputError
+from scumble.core.places import home
 from scumble.priors._folder import SCOPE, Config, Folder, refuse_unet
 from scumble.priors._foreign import foreign
 
@@ -44,7 +45,7 @@ class SingleFile(Folder):
         """Raises InputError, which quotes `name`, unless `path` is a .safetensors file with a network, a codec and
         a text encoder.
         """
-        file = Path(path).expanduser()
+        file = home(path)
         blank = cls(CONFIGS, name or str(path), file.stem, file=file)
         if file.suffix.lower() != ".safetensors":
             wrong = f"a {file.suffix or 'nameless'} file may be a pickle, and reading one can run any code"

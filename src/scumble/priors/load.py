@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scumble.core.errors import InputError, MachineError
+from scumble.core.places import home
 from scumble.core.prior import Card, Prior
 from scumble.priors._find import BUILTIN, builtin, find, is_file_of_hub, is_id
 from scumble.priors._folder import Folder
@@ -40,6 +41,7 @@ def load_prior(
         InputError: in one sentence, anything that cannot be loaded.
         MachineError: memory, disk or network do not suffice.
     """
+    from scumble.core.host import isolated
     from scumble.priors._addons import Addons
     from scumble.priors._memory import check_memory, explained
     from scumble.priors._parts import resolve_device, resolve_dtype
@@ -49,7 +51,7 @@ def load_prior(
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where)
     folder = find(model, revision=revision, offline=offline)
-    with readable(folder), explained(where, memory):
+    with isolated(), readable(folder), explained(where, memory):
         if folder.family() == "pixel":
             from scumble.priors.pixel import PixelPrior
 
@@ -120,7 +122,7 @@ def models() -> dict[str, Card]:
 
 def usual_method(model: str) -> str | None:
     """The method that the card of a model on this disk names; nothing is loaded."""
-    folder = builtin(model) if model in BUILTIN else Path(model).expanduser()
+    folder = builtin(model) if model in BUILTIN else home(model)
     try:
         named = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("method")
     except (OSError, ValueError, AttributeError):

@@ -15,12 +15,13 @@ from scumble.priors._card import read_card
 from scumble.priors._folder import Folder
 from scumble.priors._identity import IdentityCodec
 from scumble.priors._schedule import from_scheduler
+from scumble.priors._sharing import Shared
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(x_t (b, c, h, w), the time told (b,)) -> (b, c, h, w), or (b, 2c, h, w) with variance channels behind."""
 
 
-class PixelPrior(IdentityCodec):
+class PixelPrior(Shared, IdentityCodec):
     """A network on pictures themselves, without text.
 
     `network` may output c channels (fixed variance) or 2c, the latter half being the learned-range variance
@@ -78,7 +79,7 @@ class PixelPrior(IdentityCodec):
         """The null text, for every prompt that is empty."""
         if any(prompts):
             raise InputError(f"prompts: {self.card.id} takes no text; leave source and target out")
-        return Text(tokens=torch.zeros(len(prompts), 1, 1), prompts=tuple(prompts))
+        return Text(tokens=torch.zeros(len(prompts), 1, 1, dtype=torch.float32), prompts=tuple(prompts))
 
     def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
         told = self.schedule.told(t).to(x_t.device)

@@ -31,9 +31,10 @@ from scumble.priors._memory import Desk, explained
 from scumble.priors._parts import Precision, load_parts, resolve_device, resolve_dtype
 from scumble.priors._prompts import Vectors, rows
 from scumble.priors._schedule import from_scheduler
+from scumble.priors._sharing import Shared, alone, lock_of, usable
 
 
-class StableDiffusionPrior:
+class StableDiffusionPrior(Shared):
     """A text-conditional latent diffusion model: U-Net, KL autoencoder, CLIP text encoder and tokenizer.
 
     Latents, texts and predictions are float32; the networks run in their own precision. Nothing sets no_grad.
@@ -60,6 +61,7 @@ class StableDiffusionPrior:
         self._vectors = vectors or {}
         self._card = cache(card)
         self._bridge: Bridge | None = None
+        self._lock = lock_of(unet)
         self._precision = Precision(unet)
         self._scale: float = vae.config.scaling_factor
         self._shift: float = getattr(vae.config, "shift_factor", None) or 0.0
@@ -138,6 +140,7 @@ class StableDiffusionPrior:
             id = id if re.fullmatch(r"[\w.-]+/[\w.-]+", id) else id.rpartition("/")[2]
             return Card(id=id, hash=digest(modules), **latent_card(unet, vae))
 
+        usable(parts["unet"], parts["vae"], parts["text_encoder"])
         # With offloading hooks the weights are elsewhere between calls; the pipeline knows where they run.
         device = getattr(pipe, "_execution_device", parts["unet"].device)
         return cls(**parts, scheduler=scheduler, card=card, desk=Desk(torch.device(device)))
@@ -156,6 +159,7 @@ class StableDiffusionPrior:
 
     # Pictures and latents
 
+    @alone
     def encode(self, image: Image, noise: Noise | None = None) -> Latent:
         """(b, 3, H, W) in [-1, 1] -> the posterior's mean, or a sample with `noise`, scaled; float32.
 
@@ -175,6 +179,7 @@ class StableDiffusionPrior:
             mean = mean + (logvar.clamp(-30, 20) / 2).exp() * noise.like(mean)
         return (mean - self._shift) * self._scale
 
+    @alone
     def decode(self, latent: Latent) -> Image:
         """(b, c, h, w) -> (b, 3, H, W), float32, not clamped."""
 
@@ -201,6 +206,7 @@ class StableDiffusionPrior:
 
     # Text
 
+    @alone
     def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
         """One row per prompt; beyond the tokenizer's limit it is cut, and a warning quotes the words cut off.
 
@@ -224,6 +230,7 @@ class StableDiffusionPrior:
 
     # The network
 
+    @alone
     def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
         """One network call, told t (b,), on x_t (b, c, h, w) that stands at level `at` (None: t)."""
         at = t if at is None else at
@@ -259,13 +266,14 @@ class StableDiffusionPrior:
         Raises InputError if the control wants no site of this network, if another control is installed, and
         at the first call if a wanted site was not reached.
         """
-        if self._bridge is not None:
-            raise InputError("control: this prior is under a control already; compose the two into one")
-        with installed(self._unet, control) as self._bridge:
-            try:
-                yield
-            finally:
-                self._bridge = None
+        with self._lock:
+            if self._bridge is not None:
+                raise InputError("control: this prior is under a control already; compose the two into one")
+            with installed(self._unet, control) as self._bridge:
+                try:
+                    yield
+                finally:
+                    self._bridge = None
 
     def parameters(self, part: str = "all") -> Mapping[str, Tensor]:
         """The weights by name. `part`: "denoiser", "codec", "text" or "all".
