@@ -82,7 +82,8 @@ def test_closed_files_and_broken_pil_images(circle: Image.Image) -> None:
 
 
 def test_values_of_other_programs() -> None:
-    recipe = Recipe("a", seed=np.uint64(2**64 - 1), size=np.int32(64), negative=None, settings=None, keep=np.float32(0.5))  # type: ignore[arg-type]  # fmt: skip
+    handed = {"seed": np.uint64(2**64 - 1), "size": np.int32(64), "negative": None, "settings": None}
+    recipe = Recipe("a", keep=np.float32(0.5), **handed)  # type: ignore[arg-type]
     assert (recipe.seed, recipe.size, recipe.negative, recipe.settings) == (2**64 - 1, 64, "", {})
     assert type(recipe.seed) is type(recipe.size) is int
     assert recipe.keep == 0.5
@@ -129,12 +130,15 @@ def test_threads_that_write_one_name_lose_nothing(circle: Image.Image, tmp_path:
     def write() -> None:
         names.append(results.kept(tmp_path / "a.png", lambda free: writing.save(circle, free, replace=False)))
 
-    threads = [threading.Thread(target=write) for _ in range(6)]
-    with pytest.warns(UserWarning, match="another program has made such a file meanwhile"):
+    def together() -> None:
+        threads = [threading.Thread(target=write) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+
+    with pytest.warns(UserWarning, match="another program has made such a file meanwhile"):
+        together()
     assert sorted(tmp_path.iterdir()) == sorted(names)
     assert len(set(names)) == 6
 

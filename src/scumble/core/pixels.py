@@ -24,7 +24,7 @@ def to_pixels(image: Tensor) -> Pixels:
 
 def to_images(pixels: Sequence[Pixels] | Pixels) -> Image:
     """uint8 (b, H, W, 3) -> float32 (b, 3, H, W) in [-1, 1]."""
-    values = torch.from_numpy(np.array(pixels)).movedim(-1, -3)
+    values = torch.as_tensor(np.array(pixels), device="cpu").movedim(-1, -3)
     return values.float().div_(127.5).sub_(1).contiguous()
 
 

@@ -64,7 +64,7 @@ class Picture:
         return self.rgb.size
 
 
-PictureLike = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | bytes | IO[bytes] | Picture"
+PictureLike: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | bytes | IO[bytes] | Picture"
 """What `read` takes."""
 
 
