@@ -64,7 +64,9 @@ class Picture:
         return self.rgb.size
 
 
-PictureLike: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | bytes | IO[bytes] | Picture"
+PictureLike: TypeAlias = (
+    "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | bytes | IO[bytes] | Picture"
+)
 """What `read` takes."""
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -60,8 +60,7 @@ class StableDiffusionPrior(Shared):
         self._unet, self._vae, self._text_encoder, self._tokenizer = unet, vae, text_encoder, tokenizer
         self._vectors = vectors or {}
         self._card = cache(card)
-        self._bridge: Bridge | None = None
-        self._lock = lock_of(unet)
+        self._lock, self._bridge = lock_of(unet), cast(Bridge | None, None)
         self._precision = Precision(unet)
         self._scale: float = vae.config.scaling_factor
         self._shift: float = getattr(vae.config, "shift_factor", None) or 0.0
@@ -165,11 +164,10 @@ class StableDiffusionPrior(Shared):
 
         Raises InputError unless H and W are multiples of the codec's stride.
         """
-        if image.shape[-2] % self._stride or image.shape[-1] % self._stride:
-            size = f"{image.shape[-1]} x {image.shape[-2]}"
-            raise InputError(
-                f"image: {size} px; both sides must be multiples of {self._stride} for this model"
-            )
+        height, width = image.shape[-2:]
+        if height % self._stride or width % self._stride:
+            sides = f"both sides must be multiples of {self._stride} for this model"
+            raise InputError(f"image: {width} x {height} px; {sides}")
 
         def moments(vae: Any, x: Tensor) -> Tensor:
             return vae.encode(x).latent_dist.parameters
