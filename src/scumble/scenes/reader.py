@@ -93,7 +93,8 @@ def read_picture(pixels: Pixels, places: Mapping[str, Point] = PLACES) -> Readin
     labels = parts_of(mask)
     found = [f for k in range(1, labels.max() + 1) for f in _objects(view, labels, k)]
     found = sorted((f for f in found if f.fit >= LEAST_FIT), key=lambda f: -f.guess.pose.radius)[:MOST]
-    things = tuple(_named(f.guess, factor, *pixels.shape[:2], places) for f in found)
+    height, width = pixels.shape[:2]
+    things = tuple(_named(f.guess, factor, height, width, places) for f in found)
     scene = Scene(things=things, background=background, look=look)
     gap = render(scene, pixels.shape[:2]).astype(np.float32) - pixels
     return Reading(
