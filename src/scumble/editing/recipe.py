@@ -167,9 +167,10 @@ class Recipe(Loading):
     def _plain(self) -> None:
         """What other programs hand over as the plain values they mean. Raises InputError for what means nothing."""
         plain: dict[str, Any] = {name: whole(getattr(self, name)) for name in ("seed", "size")}
-        if not isinstance(self.keep, str | int | float) and isinstance(self.keep, Real):
-            plain["keep"] = float(self.keep)
-        plain["negative"] = "" if self.negative is None else self.negative  # as pipelines have it
+        keep, negative = cast("object", self.keep), cast("object", self.negative)  # hosts do not check types
+        if not isinstance(keep, str | int | float) and isinstance(keep, Real):
+            plain["keep"] = float(keep)
+        plain["negative"] = "" if negative is None else negative  # as pipelines have it
         for name in ("settings", "given"):
             plain[name] = {} if getattr(self, name) is None else getattr(self, name)
             if not isinstance(plain[name], Mapping):

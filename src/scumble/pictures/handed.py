@@ -21,7 +21,7 @@ def to_bytes(source: object, name: str) -> bytes | None:
     Raises InputError for a file that was opened as text or cannot be read.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
+        return bytes(cast("bytes", source))
     read = getattr(source, "read", None)
     if not callable(read):
         return None

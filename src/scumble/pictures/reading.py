@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -22,7 +22,8 @@ from scumble.pictures import handed, png
 from scumble.pictures.masks import mask_values
 
 if TYPE_CHECKING:
-    pass
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 LIGHT = 200
@@ -65,7 +66,7 @@ class Picture:
 
 
 PictureLike: TypeAlias = (
-    "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | bytes | IO[bytes] | Picture"
+    "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor | bytes | IO[bytes] | Picture"
 )
 """What `read` takes."""
 
