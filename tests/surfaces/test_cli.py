@@ -97,7 +97,7 @@ def test_bad_prompts(png: Path, refused: Refused) -> None:
         (["--seed", "one"], "seed: one is not a whole number"),
         (["--seed", "7-0"], "seed: 7-0 runs backwards"),
         (["--seed", "0-1000"], "seed: 0-1000 asks for more than 1000 pictures"),
-        (["--seed", "9" * 19], "seed: 9999999999999999999 is not a whole number from 0"),
+        (["--seed", "9" * 20], "seed: 99999999999999999999 is not a whole number from 0"),
         (["--method", "dds", "--strength", "0.5"], "dds has no parameter 'strength'; it has steps, rate, "),
         (["--steps", "0"], "steps: 0 must be at least 1"),
         (["--steps", "3", "--set", "steps=4"], "--steps: --set steps=... gives it, too"),

@@ -198,3 +198,9 @@ def test_models_refuse_to_be_pickled_in_words(model: scumble.Prior) -> None:
     for hand_over in (pickle.dumps, copy.deepcopy):
         with pytest.raises(InputError, match=r"not pickled; hand its name .* scumble.load it there"):
             hand_over(model)
+
+
+def test_a_copy_of_a_model_shares_its_network_and_its_lock(model: scumble.Prior) -> None:
+    twin = copy.copy(model)
+    assert twin.__dict__ == model.__dict__
+    assert twin is not model

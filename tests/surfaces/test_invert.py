@@ -110,7 +110,7 @@ def test_what_cannot_be_inverted_is_refused(
 def test_an_interrupted_inversion_leaves_nothing(
     png: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> Callable[..., None]:
+    def interrupted(*_: object, **__: object) -> Callable[..., None]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(artifacts, "save", interrupted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -29,6 +29,12 @@ class Shared:
     """
 
     _lock: threading.RLock
+
+    def __copy__(self) -> Self:
+        """Another prior around the same network, with the same lock."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise InputError(
