@@ -163,8 +163,8 @@ def _setting(picture: Field) -> tuple[str, str, RGB | None]:
         *((n, rgb) for n, known in KNOWN_AS.items() for rgb in known),
     ]
     background = min(named, key=lambda item: float(np.linalg.norm(tone - item[1])))[0]
-    plain = background if background not in ("sky", "brick") else "grey"
-    return (background if background == "sky" else plain), "day", tuple(tone.tolist())
+    r, g, b = tone.tolist()
+    return ("grey" if background == "brick" else background), "day", (r, g, b)  # one tone is no pattern
 
 
 def _view(picture: Field, background: str, look: str, tone: RGB | None) -> View:
