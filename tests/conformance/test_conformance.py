@@ -16,6 +16,7 @@ from scumble.core.prior import Card
 from scumble.core.request import EditRequest
 from scumble.core.schedule import Schedule
 from scumble.methods import METHODS, get
+from scumble.methods.sampling import Sampling
 from scumble.priors.exact import FinitePrior, GaussianPrior
 from scumble.priors.pixel import PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
@@ -119,6 +120,18 @@ def test_methods_conform_on_a_network(name: str, tiny_sd: StableDiffusionPrior) 
 def test_every_field_matters_on_a_network(name: str, tiny_sd: StableDiffusionPrior) -> None:
     method = get(name)(**SHORT.get(name, {"steps": 4}))
     check_fields(method, tiny_sd, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("prior", ["gaussian", "finite-flow"])
+def test_sampling_conforms(prior: str) -> None:
+    check_method(Sampling, EXACT[prior](), settings={"steps": 12}, every_field=prior == "gaussian")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm"])
+def test_sampling_conforms_on_a_network(sampler: str, tiny_sd: StableDiffusionPrior) -> None:
+    settings = {"steps": 4, "sampler": sampler}
+    check_method(Sampling, tiny_sd, settings=settings, every_field=False, dtype=torch.float32, atol=2e-4)
 
 
 @pytest.mark.slow

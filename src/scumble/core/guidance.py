@@ -137,6 +137,51 @@ def guide(prior: Prior, text: Text, null: NullText, w: float | Tensor) -> Denois
     return lambda x_t, t, at=None: guided({"target": x_t}, t, at)["target"]
 
 
+def guide_several(
+    prior: Prior,
+    texts: Sequence[Text],
+    null: NullText,
+    w: float,
+    *,
+    weights: Sequence[float] | None = None,
+    rescale: float = 0.0,
+) -> Denoiser:
+    """null + w sum over k of v_k (text_k - null): one picture under several prompts, each with its weight v_k
+    (default 1), and the guided output `rescaled`. One prompt of weight 1, not rescaled, is `guide`.
+
+    A control sees the first prompt's rows as "target", the others' as "target 2", ... Raises InputError for a model
+    whose guidance has no null row, and as `branch` does.
+    """
+    weights = weights or [1.0] * len(texts)
+    if list(weights) == [1.0] and (not rescale or w == 1):
+        return guide(prior, texts[0], null, w)
+    if prior.card.guidance != "free" or "text" not in prior.card.capabilities:
+        what = "several prompts" if len(texts) > 1 else "a weighted prompt" if weights[0] != 1 else "rescale"
+        raise InputError(
+            f"{what}: model {prior.card.id!r} is not guided by the difference of two prompts; use one prompt, and "
+            "no rescale"
+        )
+    empty: Row = ("target", "null")
+    rows: dict[Row, Text] = {(_role(k), "text"): text for k, text in enumerate(texts, 1)}
+    shares = dict(zip(rows, weights, strict=True))
+
+    def denoise(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
+        panel = Panel({empty: null(t) if callable(null) else null, **rows})
+        p = panel.ask(prior, dict.fromkeys([empty, *rows], x_t), t, at)
+        guided = composed(p, empty, {row: w * v for row, v in shares.items()})
+        if not rescale:
+            return guided
+        return rescaled(
+            prior.schedule, x_t, t if at is None else at, guided, composed(p, empty, shares), rescale
+        )
+
+    return denoise
+
+
+def _role(k: int) -> str:
+    return "target" if k == 1 else f"target {k}"
+
+
 def guide_branches(
     prior: Prior, texts: Mapping[str, Text], nulls: Mapping[str, NullText], w: float
 ) -> Denoiser:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scumble.core.control import AttentionControl, Site
 from scumble.core.errors import InputError
-from scumble.core.guidance import guide
+from scumble.core.guidance import guide_several, within
 from scumble.core.host import owned
 from scumble.core.masks import blend
 from scumble.core.noise import Noise
@@ -122,7 +122,12 @@ class Job:
                 missing = f"a model with {ability}, which {self.prior.card.id!r} does not have"
                 hint = "; load it unquantised, its layers not offloaded" if ability == "gradient" else ""
                 raise InputError(f"prior: {type(self.method).__name__} needs {missing}{hint}")
-        texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative)]
+        also = [prompt for prompt, _ in request.also]
+        texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative), *also]
+        if also and not self.method.composes:
+            raise InputError(
+                f"also: {type(self.method).__name__} follows one target prompt; sampling and SDEdit follow several"
+            )
         if any(texts) and "text" not in self.prior.card.capabilities:
             raise InputError(f"prompts: {self.prior.card.id} takes no text; leave source and target out")
         if request.image is None:
@@ -181,9 +186,20 @@ class Job:
             )
         return prompt
 
-    def guide(self, w: float) -> Denoiser:
-        """The guided denoiser of the target prompts."""
-        return guide(self.prior, self.text(self.target), self.text(self.negative), w)
+    def guide(
+        self, w: float, *, rescale: float = 0.0, interval: tuple[float, float] = (0.0, 1.0)
+    ) -> Denoiser:
+        """The guided denoiser of the target prompts, and of those that the request adds (`EditRequest.also`).
+
+        interval: shares of the model's times, 0 the clean end, between which it is guided; outside w is 1.
+        """
+        texts = [self.text(self.target), *(self.text((prompt,)) for prompt, _ in self.request.also)]
+        weights = [1.0, *(float(weight) for _, weight in self.request.also)]
+        null, (low, high) = self.text(self.negative), (share * self.prior.schedule.T for share in interval)
+        guided = guide_several(self.prior, texts, null, w, weights=weights, rescale=rescale)
+        if interval == (0.0, 1.0) or w == 1:
+            return guided
+        return within(guided, guide_several(self.prior, texts, null, 1.0, weights=weights), low, high)
 
     def given(self, name: str, kind: type[Given], remedy: str) -> Given | None:
         """What the request gives under a name, or None. Raises InputError, with the remedy, for another type."""
@@ -236,6 +252,7 @@ class Job:
         card = self.prior.card
         provenance = {"method": type(self.method).__name__, "settings": settings, "prior": card.id}
         prompts = {"source": self.source, "target": self.target, "negative": self.negative}
+        prompts |= {"also": self.request.also} if self.request.also else {}
         return Edit(
             image=image,
             raw=raw,

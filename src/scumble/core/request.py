@@ -31,10 +31,12 @@ class EditRequest:
     `image` (b, 3, H, W) in [-1, 1], on the prior's canvas; `size` (H, W) where there is no image; `latent`: the
     image as the prior encodes it without noise, where that is known already. `source`
     and `target`: one prompt, one per picture, or, for one picture, K targets (K rows that share its noise).
-    `mask` (b or 1, 1, H, W) at the picture's or the latent's resolution, 1 = may change. Picture i draws from
-    seed + i, or all draws come from `noise`. `given`: what `needs.given` names. `keep`: what the Edit is to
-    keep besides ("trajectory": every x of the loop; of methods that control attention, "attention": the maps
-    of every word, "source": the picture that the source's branch ends with).
+    `also`: further prompts, each with its weight, that the picture follows together with the target, for methods
+    that compose (Liu et al. 2022, arXiv:2206.01714). `mask` (b or 1, 1, H, W) at the picture's or the latent's
+    resolution, 1 = may change. Picture i draws from seed + i, or all draws come from `noise`. `given`: what
+    `needs.given` names. `keep`: what the Edit is to keep besides ("trajectory": every x of the loop; of methods
+    that control attention, "attention": the maps of every word, "source": the picture that the source's branch
+    ends with).
     """
 
     image: Image | None = None
@@ -43,6 +45,7 @@ class EditRequest:
     source: str | Sequence[str] | None = None
     target: str | Sequence[str] | None = None
     negative: str | Sequence[str] = ""
+    also: Sequence[tuple[str, float]] = ()
     mask: Mask | None = None
     reference: Image | None = None
     seed: int = 0
@@ -184,7 +187,8 @@ class Method(Protocol):
     `paper`, `needs`: every method states them; the rest has defaults. `identity`: equal prompts leave the picture
     as it is. `forms`: what an edit can be made as ("latent", "lut": see `scumble.forms`). `prepares`: the artifact
     that `prepare` makes, None for a method of one part. `shares`: artifacts that edits of the same picture can
-    reuse -> the fields that decide them; the source prompt and the seed always do.
+    reuse -> the fields that decide them; the source prompt and the seed always do. `composes`: it follows several
+    prompts at once (`EditRequest.also`).
     """
 
     paper: ClassVar[Paper]
@@ -193,6 +197,7 @@ class Method(Protocol):
     forms: ClassVar[tuple[str, ...]] = ("latent",)
     prepares: ClassVar[type[Artifact] | None] = None
     shares: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    composes: ClassVar[bool] = False
 
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Artifact:
         """The costly first half of an edit, for `EditRequest.given` of later ones.

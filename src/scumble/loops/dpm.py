@@ -1,6 +1,6 @@
-"""SDE-DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095, appendix B): DDPM's posterior, and its second-order form.
+"""DPM-Solver++ (2M) (Lu et al. 2022, arXiv:2211.01095, Algorithm 2) and its SDE form (appendix B).
 
-Order 1 is the step of `ddpm` with the small variance, and DDIM's with eta = 1.
+Of order 1 they are DDIM's steps: with eta = 0, and with eta = 1, which is DDPM with the small variance.
 """
 
 from collections.abc import Sequence
@@ -20,21 +20,24 @@ def dpm(
     schedule: Schedule,
     *,
     order: int = 2,
+    stochastic: bool = True,
     noise: Noise | None = None,
     each: Each | None = None,
     on_step: Watch | None = None,
 ) -> Latent:
     """x at the level of the first t -> x at the level of the last s.
 
-    Draws from `noise` after the network, except in a step to the clean level. Without one only the mean counts,
-    and `each` may add noise of its own (edit-friendly inversion).
+    stochastic: the SDE form, which draws from `noise` after the network, except in a step to the clean level;
+    without `noise` only the mean counts, and `each` may add noise of its own (edit-friendly inversion).
     """
     return steps.fold(
         lambda x_t, t, s: denoise(x_t, schedule.time(t, len(x_t)), None),
         x,
         pairs,
         schedule,
-        lambda p, x_t, t, s, before: steps.dpm(p, x_t, t, s, schedule, order=order, before=before),
+        lambda p, x_t, t, s, before: steps.dpm(
+            p, x_t, t, s, schedule, order=order, stochastic=stochastic, before=before
+        ),
         noise=noise,
         each=each,
         on_step=on_step,

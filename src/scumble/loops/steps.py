@@ -82,22 +82,29 @@ def dpm(
     schedule: Schedule,
     *,
     order: int = 2,
+    stochastic: bool = True,
     before: Before | None = None,
 ) -> Move:
-    """SDE-DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095, appendix B).
+    """DPM-Solver++ (2M) (Lu et al. 2022, arXiv:2211.01095, Algorithm 2), or its SDE form (appendix B).
 
-    Order 1 is `ddpm` with the small variance. Order 2 continues the line through the last two clean predictions,
-    over the log of the signal-to-noise ratio; without a move `before`, and to the clean level, whose ratio is
-    infinite, it is of order 1.
+    Order 1 is `ddim` with eta = 0, of the SDE `ddpm` with the small variance. Order 2 continues the line through the
+    last two clean predictions, over the log of the signal-to-noise ratio; without a move `before`, and where a ratio
+    is infinite or zero (to the clean level, from pure noise), it is of order 1.
     """
-    c_x0, c_xt, std = schedule.posterior(t, s)
     x0 = p.x0
     if order == 2 and before is not None and s != schedule.clean:
         above, x0_above = before
         log_above, log_t, log_s = [
             (alpha / sigma).log() for alpha, sigma in (schedule.at(level) for level in (above, t, s))
         ]
-        x0 = x0 + ((log_s - log_t) / (log_t - log_above) / 2).to(x_t) * (x0 - x0_above)
+        if bool(log_above.isfinite().all()):
+            x0 = x0 + ((log_s - log_t) / (log_t - log_above) / 2).to(x_t) * (x0 - x0_above)
+    if not stochastic:
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = schedule.at(s), schedule.at(t)
+        ratio = sigma_s / sigma_t
+        mean = (alpha_s - ratio * alpha_t).to(x_t) * x0 + ratio.to(x_t) * x_t
+        return Move(mean, None, torch.zeros_like(mean[:, :1, :1, :1]))
+    c_x0, c_xt, std = schedule.posterior(t, s)
     return Move(c_x0.to(x_t) * x0 + c_xt.to(x_t) * x_t, None if s == schedule.clean else std, std**2)
 
 

@@ -17,15 +17,16 @@ from scumble.core.job import Job
 from scumble.core.masks import blend
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Paper, param, validate
+from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.schedule import Schedule, Variance
 from scumble.core.types import Latent, Mask, Pair
 from scumble.loops.ddim import ddim
 from scumble.loops.ddpm import ddpm
+from scumble.methods._guided import Guided
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDEdit(Method):
+class SDEdit(Guided):
     """Noise and denoise; with a mask, the kept region stands at the level of the rest (Algorithm 2)."""
 
     paper: ClassVar[Paper] = Paper(
@@ -50,9 +51,6 @@ class SDEdit(Method):
     strength: float = param(0.5, ge=0, le=1, try_=0.8, help="the noise level to start at: the paper's t0")
     steps: int = param(
         1000, ge=1, try_=100, help="levels of the full path from noise; strength * steps are taken"
-    )
-    guidance: float = param(
-        7.5, ge=0, try_=3.0, help="classifier-free guidance towards the target; 1 is none"
     )
     eta: float = param(
         1.0, ge=0, le=1, try_=0.5, help="fresh noise per step: 1 the paper's SDE, 0 deterministic"
@@ -83,7 +81,7 @@ class SDEdit(Method):
         x = z = job.spread(job.encode(sample=self.compat == "img2img"))
         mask = job.mask(z)
         pairs = self._pairs(schedule)
-        denoise = job.guide(self.guidance)
+        denoise = self.denoiser(job)
         kind = cast(Variance, self.variance)
         loop = partial(ddpm, kind=kind) if self.eta == 1 else partial(ddim, eta=self.eta)
         for i in range(self.repeats if pairs else 0):

@@ -27,6 +27,7 @@ from scumble.testing._requests import Given, left_half, picture, picture_alone, 
 
 __all__ = ["check_fields", "check_method", "check_prior", "no_trace", "picture"]
 
+GUIDES = frozenset({"guidance", "rescale", "guidance_low", "guidance_high"})  # they need prompts
 SEEDS = 8  # tried before a field is said to change nothing: what hangs on where an edit goes may wait for its case
 
 
@@ -237,7 +238,7 @@ def check_fields(
 
     for f in fields(method):
         needs = f.metadata.get("needs")
-        if f.name == "guidance" and not has_text:
+        if f.name in GUIDES and not has_text:
             continue
         base, asked = method, request()
         if needs == "mask":
