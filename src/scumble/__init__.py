@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scumble.api import edit, load
+    from scumble.api import edit, load, paint
     from scumble.artifacts.inversion import Inversion
     from scumble.core.errors import InputError, MachineError
     from scumble.core.noise import Noise, Tape
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from scumble.methods.pds import PDS
     from scumble.methods.pix2pix_zero import Pix2PixZero
     from scumble.methods.plug_and_play import PlugAndPlay
+    from scumble.methods.sampling import Sampling
     from scumble.methods.sbp import SBP
     from scumble.methods.sdedit import SDEdit
     from scumble.methods.sds import SDS
@@ -75,12 +76,14 @@ __all__ = [
     "SBP",
     "SDEdit",
     "SDS",
+    "Sampling",
     "Schedule",
     "Step",
     "Tape",
     "Text",
     "edit",
     "load",
+    "paint",
     "pull",
 ]
 
@@ -115,12 +118,14 @@ _HOME = {
     "SBP": "methods.sbp",
     "SDEdit": "methods.sdedit",
     "SDS": "methods.sds",
+    "Sampling": "methods.sampling",
     "Schedule": "core.schedule",
     "Step": "core.request",
     "Tape": "core.noise",
     "Text": "core.prior",
     "edit": "api",
     "load": "api",
+    "paint": "api",
     "pull": "core.request",
 }
 

@@ -1,4 +1,4 @@
-"""The functions of the package: load, edit, plan. Their arguments are the fields of `Loading` and `Recipe`."""
+"""The functions of the package: load, edit, paint, plan. Their arguments are the fields of `Loading` and of recipes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from inspect import Parameter, cleandoc, signature
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from scumble.editing import loading
+from scumble.editing import paint as painting
 from scumble.editing import plan as planning
+from scumble.editing.paint import PaintRecipe
 from scumble.editing.recipe import Loading, Recipe
 
 if TYPE_CHECKING:
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
         """The arguments of `edit`, for type checkers."""
 
         ___: KW_ONLY
+        on_step: OnStep | None = None
+
+    @dataclass(frozen=True)
+    class _Paint(PaintRecipe):
+        """The arguments of `paint`, for type checkers."""
+
+        ____: KW_ONLY
         on_step: OnStep | None = None
 
 
@@ -79,6 +88,28 @@ def edit(*image: Any, on_step: OnStep | None = None, **asked: Any) -> Edit:
         MachineError: there is not enough memory, or a model cannot be downloaded.
     """
     return planning.plan(Recipe(*image, **asked))(on_step)
+
+
+@_takes(
+    PaintRecipe,
+    _Paint if TYPE_CHECKING else PaintRecipe,
+    Parameter("on_step", Parameter.KEYWORD_ONLY, default=None),
+)
+def paint(*prompt: Any, on_step: OnStep | None = None, **asked: Any) -> Edit:
+    """Paint a picture that shows what `prompt` says.
+
+    Args:
+        on_step: called after every step; raise `scumble.Cancelled` from it to stop.
+
+    Returns:
+        Edit: `picture` is the picture (PIL); `raw` the same as a tensor (1, 3, H, W) in [-1, 1]; `provenance` records
+        how it was made, value by value.
+
+    Raises:
+        InputError: the input cannot be used; the message says why, in one sentence.
+        MachineError: there is not enough memory, or a model cannot be downloaded.
+    """
+    return painting.paint(PaintRecipe(*prompt, **asked))(on_step)
 
 
 @_takes(Recipe, Recipe)

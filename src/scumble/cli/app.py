@@ -17,6 +17,7 @@ from scumble.cli import (
     invert,
     methods,
     models,
+    paint,
     replay,
     reproduce,
     sweep,
@@ -47,6 +48,7 @@ def register(group: typer.Typer, name: str, command: Callable[..., None], exampl
 
 register(app, "demo", demo.command, demo.EXAMPLES)
 register(app, "edit", edit.command, edit.EXAMPLES)
+register(app, "paint", paint.command, paint.EXAMPLES)
 register(app, "invert", invert.command, invert.EXAMPLES)
 register(app, "sweep", sweep.command, sweep.EXAMPLES)
 register(app, "replay", replay.command, replay.EXAMPLES)

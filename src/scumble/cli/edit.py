@@ -38,7 +38,7 @@ class Showing:
     dry_run: bool = False
 
 
-@flags.takes(Recipe, without=("target", "seed"), short=True)
+@flags.takes(Recipe, without=("target", "seed"), short=flags.SHORT)
 def command(
     recipe: Recipe,
     target: Annotated[list[str] | None, typer.Option(help="What the picture should show; repeats.")] = None,

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -18,10 +19,12 @@ NAMES = {
     "settings": "--set",
     "form": "--as",
     "clip_skip": "--clip-skip",
+    "also": "--and",
 }  # the others are called as their fields are
 VARIABLES = {"model": "SCUMBLE_MODEL"}
 READ: Mapping[str, Callable[[Any], Any]] = {
     "settings": values.settings,
+    "also": values.weighted,
     "given": values.given,
     "keep": values.keep,
     "lora": tuple,
@@ -36,14 +39,17 @@ SHORT = {"steps": int, "guidance": float, "strength": float}
 _FIELDS = {f.name: f for f in fields(Recipe)}
 
 
-def option(name: str, help: str | None = None) -> OptionInfo:
+def option(name: str) -> OptionInfo:
     """The flag of a recipe's field."""
-    about = _FIELDS[name].metadata
+    return _option(_FIELDS[name])
+
+
+def _option(f: Field[Any], help: str | None = None) -> OptionInfo:
     return typer.Option(
-        NAMES.get(name, f"--{name}"),
-        metavar=about.get("values"),
-        help=help or about["help"],
-        envvar=VARIABLES.get(name),
+        NAMES.get(f.name, f"--{f.name}"),
+        metavar=f.metadata.get("values"),
+        help=help or f.metadata["help"],
+        envvar=VARIABLES.get(f.name),
     )
 
 
@@ -52,7 +58,7 @@ def takes(
     *,
     only: Collection[str] | None = None,
     without: Collection[str] = (),
-    short: bool = False,
+    short: Mapping[str, type[Any]] = MappingProxyType({}),
     usual: Mapping[str, object] | None = None,
     helps: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -61,7 +67,7 @@ def takes(
     Args:
         only: what of an edit has a flag here; None: all of it. A model's flags are always there.
         without: fields that have no flag here.
-        short: --steps, --guidance and --strength, too.
+        short: parameters of the method that have flags of their own, such as --steps, and their types.
         usual: other defaults than the recipe's; helps: other help.
     """
     loading = {f.name for f in fields(Loading)}
@@ -74,7 +80,7 @@ def takes(
         place = next(p.name for p in called.parameters.values() if p.annotation is kind)
 
         def run(**words: Any) -> None:
-            shorthands = {name: words.pop(name) for name in SHORT} if short else {}
+            shorthands = {name: words.pop(name) for name in short}
             said = {f.name: words.pop(f.name) for f in flags}
             asked = {name: READ[name](word or ()) if name in READ else word for name, word in said.items()}
             if short:
@@ -89,8 +95,8 @@ def takes(
                     yield others.pop(f.name)
                 elif f in flags:
                     yield _parameter(f, (usual or {}).get(f.name), (helps or {}).get(f.name))
-                if short and f.name == "settings":
-                    yield from (_shorthand(name, each) for name, each in SHORT.items())
+                if f.name == "settings":
+                    yield from (_shorthand(name, each) for name, each in short.items())
             yield from others.values()
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in shown()]
@@ -108,9 +114,12 @@ def _parameter(f: Field[Any], usual: object, help: str | None) -> inspect.Parame
     if f.name == "image":
         argument = typer.Argument(metavar="IN", help=help or f.metadata["help"])
         return inspect.Parameter(f.name, keyword, annotation=Annotated[Path, argument])
+    if f.name == "prompt":
+        argument = typer.Argument(metavar="PROMPT", help=help or f.metadata["help"])
+        return inspect.Parameter(f.name, keyword, default="", annotation=Annotated[str, argument])
     repeats = f.default_factory is not MISSING or isinstance(f.default, tuple)
     default = usual if usual is not None else None if repeats else f.default
-    hint = Annotated[_hint(f, repeats), option(f.name, help)]
+    hint = Annotated[_hint(f, repeats), _option(f, help)]
     return inspect.Parameter(f.name, keyword, default=default, annotation=hint)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +13,13 @@ import typer
 from scumble.cli import flags, options, values
 from scumble.cli.voice import Voice, perform, prepare
 from scumble.core.errors import InputError
-from scumble.editing.passport import Passport, differences, other_versions, recipe_of
-from scumble.editing.recipe import Loading, Recipe
+from scumble.editing.passport import Passport, differences, other_versions, painted, recipe_of
+from scumble.editing.recipe import Loading
 from scumble.pictures.sheets import percent
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
+    from scumble.core.request import Edit
 
 EXAMPLES = ("scumble replay out.png", "scumble replay in.sweep/guidance-3.png --input in.png -o again.png")
 
@@ -92,10 +93,34 @@ def command(
     both cases, because the picture could be made.
     """
     from scumble.editing import replay
-    from scumble.pictures import reading, writing
+    from scumble.editing.paint import PaintRecipe, paint
+    from scumble.pictures import reading
 
     voice = Voice(quiet)
     told = replay.read(picture, force)
+    where: dict[str, Any] = {  # the model and its files where they are here
+        "device": loading.device,
+        "offline": loading.offline,
+        **({"model": model, "revision": None} if model else {}),
+        **({"dtype": dtype} if dtype else {}),
+        **({"memory": loading.memory} if loading.memory else {}),
+        "lora": tuple(lora or replay.loras(told, picture)),
+        **replay.added(told, picture, vae, embedding or ()),
+    }
+    if painted(told):
+        for name, value in {"input": source, "mask": mask, "reference": reference, "method": method}.items():
+            if value is not None:
+                raise InputError(f"--{name}: {picture} was painted from words alone; leave it out")
+        if out:
+            replay.check_output(out)
+        recipe = PaintRecipe.of(told)
+        recipe = replace(recipe, force=recipe.force or force, **where)
+        prior = load(recipe, told, picture, force, named=model is not None, voice=voice)
+        painting = paint(recipe.on(prior))
+        with voice.steps(painting.name) as tell:
+            made = painting(tell)
+        finish(made, painting.promise(), told, Again(picture, out, voice, as_json))
+        return
     recipe = replay.found(
         recipe_of(told), told, picture, {"input": source, "mask": mask, "reference": reference}
     )
@@ -109,39 +134,50 @@ def command(
     )
     if out:
         replay.check_output(out, image)
-    before = reading.read(picture).rgb
-    if before.size != image.size:
+    if reading.read(picture).size != image.size:
         raise InputError(f"{picture}: its size is not the input's, so it was changed after it was made")
-    recipe = replace(
-        recipe,
-        model=model or recipe.model,
-        revision=None if model else recipe.revision,
-        device=loading.device,
-        offline=loading.offline,
-        dtype=dtype or recipe.dtype,
-        memory=loading.memory or recipe.memory,
-        lora=tuple(lora or replay.loras(told, picture)),
-        **replay.added(told, picture, vae, embedding or ()),
-    )
+    recipe = replace(recipe, **where)
     prior = load(recipe, told, picture, force, named=model is not None, voice=voice)
     plan = prepare(voice, recipe.on(prior))
-    edit = perform(plan, voice)
+    finish(perform(plan, voice), plan.promise(), told, Again(picture, out, voice, as_json))
+
+
+@dataclass(frozen=True)
+class Again:
+    """A picture that is made again, where the new one goes, and how the two are compared aloud."""
+
+    picture: Path
+    out: Path | None
+    voice: Voice
+    as_json: bool
+
+
+def finish(edit: Edit, promise: Passport, told: Passport, again: Again) -> None:
+    """Save the new picture if asked to, and say how far the two differ."""
+    from scumble.editing import replay
+    from scumble.pictures import reading, writing
+
     assert edit.picture is not None
-    if out:
-        writing.save(edit.picture, out, {**edit.provenance, "settings": told["settings"]})
-    report = replay.compare(before, replay.as_saved(edit.picture, picture)) | {
-        "file": str(picture),
-        "again": str(out) if out else None,
-        "not_as_it_was": differences(plan.promise(), told) + other_versions(plan.promise(), told),
+    if again.out:
+        writing.save(edit.picture, again.out, {**edit.provenance, "settings": told["settings"]})
+    before = reading.read(again.picture).rgb
+    if before.size != edit.picture.size:
+        raise InputError(
+            f"{again.picture}: its size is another one than it says, so it was changed after it was made"
+        )
+    report = replay.compare(before, replay.as_saved(edit.picture, again.picture)) | {
+        "file": str(again.picture),
+        "again": str(again.out) if again.out else None,
+        "not_as_it_was": differences(promise, told) + other_versions(promise, told),
     }
-    voice.say(words(report))
-    if as_json:
+    again.voice.say(words(report))
+    if again.as_json:
         typer.echo(json.dumps(report))
-    elif out:
-        typer.echo(str(out))
+    elif again.out:
+        typer.echo(str(again.out))
 
 
-def load(recipe: Recipe, told: Passport, picture: Path, force: bool, *, named: bool, voice: Voice) -> Prior:
+def load(recipe: Loading, told: Passport, picture: Path, force: bool, *, named: bool, voice: Voice) -> Prior:
     """The model that the picture was made with. Raises InputError for another one unless `force`."""
     from scumble.editing import loading
     from scumble.editing.replay import check_model

@@ -28,6 +28,29 @@ def settings(texts: Iterable[str], shorthands: Mapping[str, object] | None = Non
     return parsed
 
 
+def weighted(texts: Iterable[str]) -> tuple[tuple[str, float], ...]:
+    """["a blue star:0.8"] to (("a blue star", 0.8),); without a number the weight is 1."""
+    found: list[tuple[str, float]] = []
+    for text in texts:
+        prompt, colon, weight = text.rpartition(":")
+        number = value(weight.strip()) if colon else None
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            found.append((prompt.strip(), float(number)))
+        else:
+            found.append((text.strip(), 1.0))
+    return tuple(found)
+
+
+def canvas(text: str) -> tuple[int, int]:
+    """ "192x128" to (192, 128), width by height; "128" to (128, 128)."""
+    match = re.fullmatch(r"\s*([0-9]{1,6})(?:\s*[xX\u00d7]\s*([0-9]{1,6}))?\s*", text)
+    if match is None:
+        raise InputError(
+            f"--size {text}: write it as WIDTHxHEIGHT in pixels, such as 192x128, or as one number"
+        )
+    return int(match[1]), int(match[2] or match[1])
+
+
 def given(texts: Iterable[str]) -> dict[str, str]:
     """["inversion=cat.inv"] to {"inversion": "cat.inv"}."""
     from scumble.artifacts import ARTIFACTS

@@ -126,7 +126,7 @@ class Job:
         texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative), *also]
         if also and not self.method.composes:
             raise InputError(
-                f"also: {type(self.method).__name__} follows one target prompt; sampling and SDEdit follow several"
+                f"also: {type(self.method).__name__} follows one target prompt; Sampling and SDEdit follow several"
             )
         if any(texts) and "text" not in self.prior.card.capabilities:
             raise InputError(f"prompts: {self.prior.card.id} takes no text; leave source and target out")

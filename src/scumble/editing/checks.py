@@ -6,7 +6,7 @@ import re
 import string
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,14 @@ def check_form(method: str, kind: type[Any], form: str) -> None:
     if form not in kind.forms:
         raise InputError(
             f"form: {method} edits latents only; {form!r} is for methods that descend, such as dds"
+        )
+
+
+def check_also(method: str, kind: type[Any], also: Sequence[tuple[str, float]]) -> None:
+    """Raises InputError for further prompts, where the method follows one."""
+    if also and not kind.composes:
+        raise InputError(
+            f"also: {method} follows one target prompt; sdedit and `scumble paint` follow several"
         )
 
 

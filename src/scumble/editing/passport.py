@@ -32,6 +32,11 @@ KINDS: Mapping[str, type | tuple[type, ...]] = {
     "model": dict, "input": dict, "mask": (dict, type(None)), "given": dict,
     "layer": dict, "evaluations": int, "seconds": (int, float),
 }  # fmt: skip
+PAINTING = "sampling"  # the method of paintings
+PAINTED: Mapping[str, type | tuple[type, ...]] = {
+    "scumble": str, "method": str, "settings": dict, "target": WORD, "negative": str, "seed": int, "size": list,
+    "paper": bool, "force": bool, "model": dict, "evaluations": int, "seconds": (int, float),
+}  # fmt: skip
 PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "model": {
         "name": str,
@@ -65,10 +70,11 @@ def describe(
         **{same: getattr(recipe, same) for same in SAME},
         "source": recipe.source or None,
         "target": recipe.target or None,
+        **({"also": plain(recipe.also)} if recipe.also else {}),
         "method": f"{placeless(file)}:{kind}" if colon else name,
         "settings": {k: {"value": plain(getattr(method, k)), "from": o} for k, o in origins.items()},
         "given": {given: digest(x) for given, x in recipe.given.items()},
-        "model": _model(placed.prior),
+        "model": model_of(placed.prior),
         "input": {**_file(placed.picture), "size": list(placed.picture.size)},
         "mask": placed.mask and _file(placed.mask),
         "reference": recipe.reference and _file(recipe.reference),
@@ -81,7 +87,8 @@ def _file(picture: Any) -> dict[str, Any]:
     return {"name": Path(picture.name).name, "sha256": picture.sha256}
 
 
-def _model(prior: Prior) -> dict[str, Any]:
+def model_of(prior: Prior) -> dict[str, Any]:
+    """A model and how it was loaded."""
     card, loaded = prior.card, prior.loaded
     return {
         "name": placeless(str(loaded.get("name", card.id))),
@@ -145,8 +152,8 @@ def passport_of(path: Path) -> dict[str, Any]:
 
 
 def check(told: Passport, name: object) -> None:
-    """Raises InputError for a passport that lacks something, or holds what no edit writes."""
-    for key, kind in KINDS.items():
+    """Raises InputError for a passport that lacks something, or holds what no edit and no painting writes."""
+    for key, kind in (PAINTED if painted(told) else KINDS).items():
         _check(told, key, kind, name)
     for part, kinds in PARTS.items():
         for key, kind in kinds.items() if told.get(part) is not None else ():
@@ -155,18 +162,34 @@ def check(told: Passport, name: object) -> None:
         _check({key: value}, key, dict, name)
         if "value" not in value:
             raise _damaged(name, key, value)
-    for lora in told["model"]["lora"]:
+    _check_also(told, name)
+    _check_model(told["model"], name)
+
+
+def painted(told: Passport) -> bool:
+    """Whether the picture was painted from noise: there is no picture that it was made of."""
+    return told.get("method") == PAINTING and "input" not in told
+
+
+def _check_also(told: Passport, name: object) -> None:
+    _check({"also": [], **told}, "also", list, name)
+    for each in told.get("also", ()):
+        if not (isinstance(each, list) and [type(part) for part in cast("list[Any]", each)] == [str, float]):
+            raise _damaged(name, "also", told["also"])
+
+
+def _check_model(model: Passport, name: object) -> None:
+    for lora in model["lora"]:
         _check({"lora": lora}, "lora", dict, name)
         for key, kind in {"name": str, "sha256": str, "weight": (int, float)}.items():
             _check(lora, key, kind, name)
-    model = told["model"]
     _check({"clip_skip": 0, "embedding": [], **model}, "clip_skip", int, name)
     _check({"embedding": [], **model}, "embedding", list, name)
     for file in [*model.get("embedding", ()), *([model["vae"]] if "vae" in model else [])]:
         _check({"file": file}, "file", dict, name)
         _check(file, "name", str, name)
         _check(file, "sha256", str, name)
-    for words in told["model"]["memory"]:
+    for words in model["memory"]:
         _check({"memory": words}, "memory", str, name)
 
 
@@ -183,6 +206,17 @@ def _damaged(name: object, key: str, value: object) -> InputError:
 
 def recipe_of(told: Passport) -> Recipe:
     """The recipe of a checked passport: files are names without folders; given artifacts are left out."""
+    pictures = {name: told[name]["name"] for name in ("mask", "reference") if told.get(name)}
+    return Recipe(
+        told["input"]["name"],
+        **{name: told[name] for name in SAME},
+        **pictures,
+        **asked_of(told),
+    )
+
+
+def asked_of(told: Passport) -> dict[str, Any]:
+    """What edits and paintings have in common, of a checked passport: further prompts, settings, the model."""
     retired = RETIRED.get(told["method"], {})
     settings = {
         k: tuple(v["value"]) if isinstance(v["value"], list) else v["value"]
@@ -190,21 +224,18 @@ def recipe_of(told: Passport) -> Recipe:
         if not (k in retired and v["value"] == retired[k])
     }
     model = told["model"]
-    pictures = {name: told[name]["name"] for name in ("mask", "reference") if told.get(name)}
-    return Recipe(
-        told["input"]["name"],
-        **{name: told[name] for name in SAME},
-        **pictures,
-        settings=settings,
-        model=model["name"],
-        dtype=model["dtype"] or "auto",
-        revision=model["revision"],
-        lora=tuple(f"{each['name']}:{each['weight']}" for each in model["lora"]),
-        memory=tuple(model["memory"]),
-        vae=model["vae"]["name"] if "vae" in model else None,
-        embedding=tuple(each["name"] for each in model.get("embedding", ())),
-        clip_skip=model.get("clip_skip", 0),
-    )
+    return {
+        "also": tuple((prompt, weight) for prompt, weight in told.get("also", ())),
+        "settings": settings,
+        "model": model["name"],
+        "dtype": model["dtype"] or "auto",
+        "revision": model["revision"],
+        "lora": tuple(f"{each['name']}:{each['weight']}" for each in model["lora"]),
+        "memory": tuple(model["memory"]),
+        "vae": model["vae"]["name"] if "vae" in model else None,
+        "embedding": tuple(each["name"] for each in model.get("embedding", ())),
+        "clip_skip": model.get("clip_skip", 0),
+    }
 
 
 def differences(here: Passport, there: Passport) -> list[str]:

@@ -11,6 +11,7 @@ from scumble.core.errors import InputError
 from scumble.core.machine import limits
 from scumble.editing import loading
 from scumble.editing.checks import (
+    check_also,
     check_codec,
     check_form,
     check_model,
@@ -51,6 +52,7 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
     method, name, kind = _method(recipe)
     check_settings(method, kind, recipe.settings)
     check_needs(name, kind.needs, recipe)
+    check_also(name, kind, recipe.also)
     check_form(name, kind, recipe.form)
 
     from scumble.core.request import EditRequest  # imports torch, so only now
@@ -59,7 +61,8 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
     prior = placed.prior if placed else loading.load(recipe)
     shown = recipe.target or (recipe.source if recipe.given else None)  # what is given may say what to show
     check_model(prior.card, name, kind.needs, shown)
-    check_words(prior.card, [recipe.source or "", recipe.target or "", recipe.negative], recipe.force)
+    said = [recipe.source or "", recipe.target or "", recipe.negative, *(prompt for prompt, _ in recipe.also)]
+    check_words(prior.card, said, recipe.force)
     chosen, origins = choose(method, kind, prior.card, recipe.settings, recipe.paper)
     if placed is None:
         picture, mask = cast(Any, recipe.image), cast(Any, recipe.mask)
@@ -71,6 +74,7 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
         source=recipe.source or None,
         target=recipe.target or None,
         negative=recipe.negative,
+        also=recipe.also,
         mask=placed.opening,
         reference=None if recipe.reference is None else placed.put(cast(Any, recipe.reference)),
         seed=recipe.seed,
@@ -105,6 +109,8 @@ def opened(recipe: Recipe) -> Recipe:
 def _method(recipe: Recipe) -> tuple[str | Method, str, type[Any]]:
     """The method of an opened recipe, its name, and its class."""
     method = cast("str | Method", recipe.method)
+    if method == "sampling":
+        raise InputError("method: sampling makes pictures of words alone and edits none; use `scumble paint`")
     if isinstance(method, str):
         return method, method, method_class(method)
     if not hasattr(method, "needs"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from math import isfinite
 from numbers import Real
 from operator import index
 from os import PathLike, fspath
@@ -78,6 +79,8 @@ class Recipe(Loading):
     settings: values for a method given by name; they override the card's and the method's defaults.
     seed: the same seed gives the same edit.
     negative: what the picture should not show.
+    also: further prompts that the picture should follow as well, for methods that sample, such as SDEdit: prompts, or
+        pairs of a prompt and its weight (1 counts as much as the target; below 0 leads away).
     mask: white may change, black stays exactly as it is; it has the picture's size.
     reference: a picture that the method follows, if it takes one (`needs.reference`).
     given: prepared artifacts, such as {"inversion": ...} from `scumble invert`; see `scumble.artifacts`.
@@ -113,6 +116,9 @@ class Recipe(Loading):
     )
     reference: PictureLike | None = _about("A reference picture, for methods that take one.")
     negative: str = _about("What the picture should not show.", "")
+    also: Sequence[tuple[str, float]] = _about(
+        "A further prompt to follow, for methods that sample; repeats.", (), values="PROMPT[:WEIGHT]"
+    )
     seed: int = _about("The same seed gives the same edit.", 0)
     settings: Mapping[str, object] = field(
         default_factory=dict[str, object],
@@ -181,6 +187,7 @@ class Recipe(Loading):
             words = getattr(self, name)
             if words is not None and not isinstance(words, str):
                 raise InputError(f"{name}: {words!r} is not one prompt; edit once for each, with a text")
+        object.__setattr__(self, "also", weighted(self.also))
         if isinstance(self.method, type):
             raise InputError(
                 f"method: the class {self.method.__name__}; give its name, or {self.method.__name__}()"
@@ -232,6 +239,23 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(each) for key, each in cast("dict[str, Any]", value).items()}
     return value
+
+
+def weighted(also: object) -> tuple[tuple[str, float], ...]:
+    """Prompts with their weights, 1 where none is given. Raises InputError for what is neither."""
+    if isinstance(also, str) or not isinstance(also, Sequence):
+        raise InputError(f"also: {also!r} is not a list of prompts, or of pairs (prompt, weight)")
+    return tuple(_weighted(each) for each in cast("Sequence[object]", also))
+
+
+def _weighted(each: object) -> tuple[str, float]:
+    pair = (each, 1.0) if isinstance(each, str) else each
+    if isinstance(pair, tuple | list) and len(cast("Sequence[object]", pair)) == 2:
+        prompt, weight = cast("Sequence[object]", pair)
+        number = isinstance(weight, Real) and weight is not True and weight is not False
+        if isinstance(prompt, str) and prompt.strip() and number and isfinite(cast(float, weight)):
+            return prompt, float(cast(float, weight))
+    raise InputError(f"also: {each!r} is not a prompt, or a pair of a prompt and a finite weight")
 
 
 def check_seed(seed: object) -> None:

@@ -144,7 +144,7 @@ def named(told: str, given: str | None) -> str:
     return given or told
 
 
-def check_output(out: Path, image: Picture) -> None:
+def check_output(out: Path, image: Picture | None = None) -> None:
     """Raises InputError for a name that cannot be written, or is taken."""
     from scumble.pictures import writing
 
@@ -152,7 +152,8 @@ def check_output(out: Path, image: Picture) -> None:
         raise InputError(
             f"{out}: this file exists already, and replay overwrites nothing; choose another name"
         )
-    writing.check_output(out, alpha=image.transparent, size=image.size)
+    alpha, size = (image.transparent, image.size) if image else (False, (0, 0))
+    writing.check_output(out, alpha=alpha, size=size)
 
 
 def check_model(prior: Prior, told: Passport, picture: Path) -> None:

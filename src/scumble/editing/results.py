@@ -57,8 +57,11 @@ class Delivery:
         suffixes = {"film": "gif"}
         return [path.with_name(f"{path.stem}.{extra}.{suffixes.get(extra, 'png')}") for extra in self.extras]
 
-    def check(self, paths: Sequence[Path], picture: Picture, inputs: Sequence[Path | None]) -> None:
-        """Raises InputError for paths that cannot be written; warns if the format is not exact."""
+    def check(self, paths: Sequence[Path], picture: Picture | None, inputs: Sequence[Path | None]) -> None:
+        """Raises InputError for paths that cannot be written; warns if the format is not exact.
+
+        picture: what the results have the size and the transparency of, if anything.
+        """
         from scumble.pictures import reading, writing
 
         if len(paths) > 1:
@@ -66,11 +69,11 @@ class Delivery:
             if paths[0].parent.suffix.lower() in reading.FORMATS:
                 raise InputError(f"{paths[0].parent}: several results go to a folder; name one with -o")
         for path in paths if paths[0].parent.is_dir() or len(paths) == 1 else ():
-            alpha = picture.transparent
-            writing.check_output(path, inputs, alpha=alpha, size=picture.size, overwrite=self.overwrite)
+            alpha, size = (picture.transparent, picture.size) if picture else (False, (0, 0))
+            writing.check_output(path, inputs, alpha=alpha, size=size, overwrite=self.overwrite)
             for beside in self.beside(path):
                 writing.check_output(beside, inputs, overwrite=self.overwrite, also=[".gif"])
-        if paths[0].suffix.lower() in (".jpg", ".jpeg"):
+        if picture and paths[0].suffix.lower() in (".jpg", ".jpeg"):
             warnings.warn(
                 f"{paths[0]}: JPEG changes every pixel slightly, so kept parts are not exactly the input's; "
                 ".png and .webp keep them exact",

@@ -33,12 +33,16 @@ METHODS: dict[str, str] = {
     "sds": "scumble.methods.sds:SDS",
 }
 
+SAMPLING = {"sampling": "scumble.methods.sampling:Sampling"}
+"""Makes a picture of words alone: no method of editing, but described, chosen and set as they are."""
+
 
 def get(name: str) -> type[Any]:
     """The class of a method by its name. Raises InputError, with the nearest name, where there is none."""
-    if name not in METHODS:
+    places = METHODS | SAMPLING
+    if name not in places:
         near = get_close_matches(name, METHODS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(METHODS)}"
         raise InputError(f"method: {name!r} is unknown; {hint}")
-    module, _, attribute = METHODS[name].partition(":")
+    module, _, attribute = places[name].partition(":")
     return getattr(import_module(module), attribute)

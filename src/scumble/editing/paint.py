@@ -1,0 +1,197 @@
+"""Pictures from words alone: what is asked (`PaintRecipe`), checked and loaded (`Painting`), and made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from scumble.core.errors import InputError
+from scumble.core.machine import limits
+from scumble.editing import loading
+from scumble.editing.checks import check_settings, check_words
+from scumble.editing.passport import PAINTING, Passport, asked_of, model_of, plain, versions
+from scumble.editing.plan import choose
+from scumble.editing.recipe import SIZES, Loading, Recipe, check_seed, weighted, whole
+
+if TYPE_CHECKING:
+    from scumble.core.prior import Prior
+    from scumble.core.request import Edit, EditRequest, OnStep
+    from scumble.methods.sampling import Sampling
+
+_EDIT = {f.name: f for f in fields(Recipe)}
+
+
+@dataclass(frozen=True)
+class PaintRecipe(Loading):
+    """Everything that decides one picture made of words. The arguments of `scumble.paint`.
+
+    prompt: what the picture should show; nothing for a model without text.
+    also: further prompts that the picture follows as well: prompts, or pairs of a prompt and its weight (1 counts as
+        much as `prompt`; below 0 leads away).
+    negative: what the picture should not show.
+    size: (width, height) in pixels, multiples of what the model asks for; None: the model's own, square.
+    seed: the same seed gives the same picture.
+    settings: parameters of `scumble.Sampling`: sampler, steps, guidance, ...; they override what the card recommends.
+    paper: use the values of the method, not those that the card recommends.
+    force: allow words that the model does not know.
+    model, device, dtype, revision, offline, lora, vae, embedding, clip_skip, memory: those of `scumble.load`, or a
+        prior as `model`.
+
+    Raises InputError for values that no picture can have.
+    """
+
+    model: str | Path | Prior = field(
+        default=Loading.model, kw_only=True, metadata=fields(Loading)[0].metadata
+    )
+    prompt: str = field(default="", metadata={"help": "What the picture should show."})
+    __: KW_ONLY
+    also: Sequence[tuple[str, float]] = field(
+        default=(), metadata={"help": "A further prompt to follow; repeats.", "values": "PROMPT[:WEIGHT]"}
+    )
+    negative: str = field(default="", metadata=_EDIT["negative"].metadata)
+    size: tuple[int, int] | None = field(
+        default=None,
+        metadata={"help": "Size in pixels; default: the model's own.", "values": "WIDTHxHEIGHT"},
+    )
+    seed: int = field(default=0, metadata=_EDIT["seed"].metadata)
+    settings: Mapping[str, object] = field(
+        default_factory=dict[str, object],
+        metadata={
+            "help": "A parameter of sampling; `scumble methods sampling` lists them.",
+            "values": "NAME=VALUE",
+        },
+    )
+    paper: bool = field(default=False, metadata=_EDIT["paper"].metadata)
+    force: bool = field(default=False, metadata=_EDIT["force"].metadata)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "also", weighted(self.also))
+        object.__setattr__(self, "seed", whole(self.seed))
+        object.__setattr__(self, "negative", "" if cast(object, self.negative) is None else self.negative)
+        for name in ("prompt", "negative"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name}: {getattr(self, name)!r} is not one prompt; paint once for each")
+        if not isinstance(cast(object, self.settings), Mapping):
+            raise InputError(f"settings: {self.settings!r} is not a dictionary of values by name")
+        object.__setattr__(self, "size", _size(self.size))
+        check_seed(self.seed)
+
+    @classmethod
+    def of(cls, told: Passport) -> PaintRecipe:
+        """The recipe of a checked passport of a painting."""
+        same = {name: told[name] for name in ("negative", "seed", "paper", "force")}
+        return cls(told["target"] or "", size=tuple(told["size"]), **same, **asked_of(told))
+
+    def on(self, prior: Prior) -> PaintRecipe:
+        """The same picture by a loaded model."""
+        usual = {f.name: f.default for f in fields(Loading) if f.name != "model"}
+        return replace(self, model=prior, **usual)
+
+
+def _size(size: object) -> tuple[int, int] | None:
+    """(width, height), or None. Raises InputError for anything else."""
+    if size is None:
+        return None
+    given = cast("Sequence[object]", size) if isinstance(size, tuple | list) else (size,)
+    sides = tuple(whole(side) for side in given)
+    if len(sides) != 2 or not all(type(side) is int and SIZES[0] <= side <= SIZES[1] for side in sides):
+        raise InputError(
+            f"size: {size!r} is not (width, height), each a whole number of pixels from {SIZES[0]} to {SIZES[1]}"
+        )
+    return cast("tuple[int, int]", sides)
+
+
+def paint(recipe: PaintRecipe) -> Painting:
+    """Everything before the first step: load the model and make the checks.
+
+    Raises:
+        InputError: the recipe cannot be used; the message says why, in one sentence.
+        MachineError: there is not enough memory, or a model cannot be downloaded.
+    """
+    from scumble.core.request import EditRequest  # imports torch, so only now
+    from scumble.methods.sampling import Sampling
+
+    check_settings(PAINTING, Sampling, recipe.settings)
+    prior = loading.load(recipe)
+    card = prior.card
+    if "text" in card.capabilities and not recipe.prompt.strip():
+        raise InputError(
+            f"prompt: empty; describe what the picture should show, because {card.id!r} takes text"
+        )
+    if "text" not in card.capabilities and (recipe.prompt.strip() or recipe.also or recipe.negative.strip()):
+        raise InputError(f"prompt: {card.id!r} takes no text; leave it out")
+    check_words(card, [recipe.prompt, recipe.negative, *(prompt for prompt, _ in recipe.also)], recipe.force)
+    width, height = recipe.size or (card.size, card.size)
+    if width % card.multiple or height % card.multiple:
+        near = "x".join(str(max(round(side / card.multiple), 1) * card.multiple) for side in (width, height))
+        raise InputError(
+            f"size: {width}x{height}; both sides must be multiples of {card.multiple} for {card.id!r}, such as {near}"
+        )
+    method, origins = choose(PAINTING, Sampling, card, recipe.settings, recipe.paper)
+    request = EditRequest(
+        size=(height, width),
+        target=recipe.prompt or None,
+        negative=recipe.negative,
+        also=recipe.also,
+        seed=recipe.seed,
+    )
+    return Painting(
+        recipe=recipe, prior=prior, method=cast("Sampling", method), origins=origins, request=request
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Painting:
+    """A picture to be made whose inputs are checked and whose model is loaded; calling it makes the picture."""
+
+    recipe: PaintRecipe
+    prior: Prior
+    method: Sampling
+    origins: Mapping[str, str]
+    request: EditRequest
+    name: str = PAINTING
+
+    def __call__(self, on_step: OnStep | None = None) -> Edit:
+        """Makes the picture: `picture` of the `Edit` is a PIL image. Raises InputError where values diverge."""
+        from PIL import Image
+
+        from scumble.core.host import isolated
+        from scumble.core.pixels import to_pixels
+
+        started = time.perf_counter()
+        with isolated(), limits(self.prior.loaded.get("device", "cpu")):
+            made = self.method(self.prior, self.request, on_step)
+            if not made.raw.isfinite().all():
+                raise InputError("paint: the values diverged to infinity; try more steps or less guidance")
+        passport = {
+            **self.promise(),
+            "evaluations": made.evaluations,
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+        return replace(made, picture=Image.fromarray(to_pixels(made.raw)[0]), provenance=passport)
+
+    def vary(self, seed: int) -> Painting:
+        """The same from another seed, by the same model. Raises InputError."""
+        return replace(self, recipe=replace(self.recipe, seed=seed), request=replace(self.request, seed=seed))
+
+    def promise(self) -> dict[str, Any]:
+        """The passport as far as it is known before: everything that decides the picture."""
+        import scumble
+
+        recipe, (height, width) = self.recipe, cast("tuple[int, int]", self.request.size)
+        return {
+            "scumble": scumble.__version__,
+            "method": PAINTING,
+            "target": recipe.prompt or None,
+            **({"also": plain(recipe.also)} if recipe.also else {}),
+            **{name: getattr(recipe, name) for name in ("negative", "seed", "paper", "force")},
+            "size": [width, height],
+            "settings": {
+                k: {"value": plain(getattr(self.method, k)), "from": o} for k, o in self.origins.items()
+            },
+            "model": model_of(self.prior),
+            "versions": versions(),
+        }
