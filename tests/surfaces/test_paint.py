@@ -70,7 +70,8 @@ def test_further_prompts_change_the_picture_and_stand_in_its_passport(paint: Pai
     assert paint(PROMPT, "--and", "a star:0.5", "--and", "a cat", "-o", "three.png") == 0
     assert passport("three.png")["also"] == [["a star", 0.5], ["a cat", 1.0]]
     assert passport("three.png")["evaluations"] == 8
-    assert not np.array_equal(*(np.asarray(Image.open(f"{name}.png")) for name in ("one", "three")))
+    one, three = (np.asarray(Image.open(f"{name}.png")) for name in ("one", "three"))
+    assert not np.array_equal(one, three)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])

@@ -100,7 +100,7 @@ def check_form(method: str, kind: type[Any], form: str) -> None:
         )
 
 
-def check_also(method: str, kind: type[Any], also: Sequence[tuple[str, float]]) -> None:
+def check_also(method: str, kind: type[Any], also: Sequence[object]) -> None:
     """Raises InputError for further prompts, where the method follows one."""
     if also and not kind.composes:
         raise InputError(

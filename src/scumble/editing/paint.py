@@ -48,7 +48,7 @@ class PaintRecipe(Loading):
     )
     prompt: str = field(default="", metadata={"help": "What the picture should show."})
     __: KW_ONLY
-    also: Sequence[tuple[str, float]] = field(
+    also: Sequence[str | tuple[str, float]] = field(
         default=(), metadata={"help": "A further prompt to follow; repeats.", "values": "PROMPT[:WEIGHT]"}
     )
     negative: str = field(default="", metadata=_EDIT["negative"].metadata)
@@ -123,7 +123,9 @@ def paint(recipe: PaintRecipe) -> Painting:
         )
     if "text" not in card.capabilities and (recipe.prompt.strip() or recipe.also or recipe.negative.strip()):
         raise InputError(f"prompt: {card.id!r} takes no text; leave it out")
-    check_words(card, [recipe.prompt, recipe.negative, *(prompt for prompt, _ in recipe.also)], recipe.force)
+    check_words(
+        card, [recipe.prompt, recipe.negative, *(prompt for prompt, _ in weighted(recipe.also))], recipe.force
+    )
     width, height = recipe.size or (card.size, card.size)
     if width % card.multiple or height % card.multiple:
         near = "x".join(str(max(round(side / card.multiple), 1) * card.multiple) for side in (width, height))
@@ -135,7 +137,7 @@ def paint(recipe: PaintRecipe) -> Painting:
         size=(height, width),
         target=recipe.prompt or None,
         negative=recipe.negative,
-        also=recipe.also,
+        also=weighted(recipe.also),
         seed=recipe.seed,
     )
     return Painting(

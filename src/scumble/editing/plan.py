@@ -21,7 +21,7 @@ from scumble.editing.checks import (
     method_class,
 )
 from scumble.editing.passport import describe
-from scumble.editing.recipe import Recipe
+from scumble.editing.recipe import Recipe, weighted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,7 +61,12 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
     prior = placed.prior if placed else loading.load(recipe)
     shown = recipe.target or (recipe.source if recipe.given else None)  # what is given may say what to show
     check_model(prior.card, name, kind.needs, shown)
-    said = [recipe.source or "", recipe.target or "", recipe.negative, *(prompt for prompt, _ in recipe.also)]
+    said = [
+        recipe.source or "",
+        recipe.target or "",
+        recipe.negative,
+        *(prompt for prompt, _ in weighted(recipe.also)),
+    ]
     check_words(prior.card, said, recipe.force)
     chosen, origins = choose(method, kind, prior.card, recipe.settings, recipe.paper)
     if placed is None:
@@ -74,7 +79,7 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
         source=recipe.source or None,
         target=recipe.target or None,
         negative=recipe.negative,
-        also=recipe.also,
+        also=weighted(recipe.also),
         mask=placed.opening,
         reference=None if recipe.reference is None else placed.put(cast(Any, recipe.reference)),
         seed=recipe.seed,

@@ -116,7 +116,7 @@ class Recipe(Loading):
     )
     reference: PictureLike | None = _about("A reference picture, for methods that take one.")
     negative: str = _about("What the picture should not show.", "")
-    also: Sequence[tuple[str, float]] = _about(
+    also: Sequence[str | tuple[str, float]] = _about(
         "A further prompt to follow, for methods that sample; repeats.", (), values="PROMPT[:WEIGHT]"
     )
     seed: int = _about("The same seed gives the same edit.", 0)

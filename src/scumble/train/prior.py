@@ -137,7 +137,17 @@ def _whole(folder: Path, save: Callable[[Path], object]) -> None:
     partial.replace(folder)
 
 
-GUIDED = ("dds", "ddim_inversion", "diffedit", "direct_inversion", "npi", "null_text", "pix2pix_zero", "sampling", "sds")
+GUIDED = (
+    "dds",
+    "ddim_inversion",
+    "diffedit",
+    "direct_inversion",
+    "npi",
+    "null_text",
+    "pix2pix_zero",
+    "sampling",
+    "sds",
+)
 """Methods that a card recommends its guidance for, and nothing else."""
 
 METHOD = "dds_fast"
