@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tuning": {"loops", "attention", "core"},
     "forms": {"loops", "core"},
     "inversions": {"tuning", "loops", "attention", "artifacts", "core"},
-    "methods": {"inversions", "tuning", "loops", "scores", "attention", "artifacts", "core"},
+    "networks": {"core"},
+    "methods": {"networks", "inversions", "tuning", "loops", "scores", "attention", "artifacts", "core"},
     "priors": {"attention", "core"},
     "measuring": {"scenes", "pictures", "core"},
     "editing": {
@@ -29,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pictures",
         "priors",
         "forms",
+        "networks",
         "methods",
         "loops",
         "attention",
@@ -55,6 +57,7 @@ THIRD_PARTY = {
     "artifacts": {"torch", "safetensors"},
     "forms": {"torch", "numpy", "PIL", "jaxtyping"},
     "methods": {"torch", "jaxtyping"},
+    "networks": {"torch", "jaxtyping", "safetensors", "diffusers", "transformers"},
     "scenes": {"numpy"},
     "pictures": {"torch", "numpy", "PIL"},
     "measuring": {"torch", "numpy", "PIL"},
@@ -63,7 +66,7 @@ THIRD_PARTY = {
     "api": {"torch", "PIL"},
 }
 ALSO = {"core/request.py": {"PIL"}, "core/machine.py": {"psutil"}}
-KNOW_NETWORK_LIBRARIES = {"priors", "train", "testing"}
+KNOW_NETWORK_LIBRARIES = {"priors", "networks", "train", "testing"}
 STAMPS_THEIR_VERSIONS = {"bench/stages.py"}
 WORDS = ["diffusers", "transformers", ".unet", ".vae", "0.18215", "cuda"]
 HAS_A_GENERATOR_OF_ITS_OWN = {"scenes", "train", "testing", "bench"}  # the bench resamples its figures

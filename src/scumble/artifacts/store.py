@@ -121,9 +121,12 @@ def _bank(text: str) -> tuple[str, ...]:
 
 
 def digest(artifact: object) -> str | None:
-    """A digest of an artifact: sha256 over all of it, shortened; None for other objects."""
+    """A digest of an artifact: sha256 over all of it, shortened; a network's own hash; None for other objects."""
+    from scumble.core.judges import Judge
     from scumble.core.request import Artifact
 
+    if isinstance(artifact, Judge):
+        return artifact.hash
     if not isinstance(artifact, Artifact):
         return None
     total = hashlib.sha256(json.dumps(artifact.about(), sort_keys=True).encode())

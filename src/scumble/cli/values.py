@@ -53,15 +53,9 @@ def canvas(text: str) -> tuple[int, int]:
 
 def given(texts: Iterable[str]) -> dict[str, str]:
     """["inversion=cat.inv"] to {"inversion": "cat.inv"}."""
-    from scumble.artifacts import ARTIFACTS
+    from scumble.editing.given import check_name
 
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, said = text.partition("=")
-        if not equals or name not in ARTIFACTS:
-            raise InputError(f"--given {text}: write it as inversion=FILE, bank=FILE or direction=A,B")
-        found[name] = said
-    return found
+    return dict(check_name(text) for text in texts)
 
 
 def value(text: str) -> object:

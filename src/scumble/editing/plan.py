@@ -93,12 +93,11 @@ def opened(recipe: Recipe) -> Recipe:
 
     Raises InputError for a file that cannot be used.
     """
-    from scumble import artifacts
+    from scumble.editing import given
     from scumble.pictures import reading
 
     picture = reading.read(recipe.image)
     mask, reference = recipe.mask, recipe.reference
-    given = {k: artifacts.given(k, v) if isinstance(v, str) else v for k, v in recipe.given.items()}
     return replace(
         recipe,
         image=picture,
@@ -106,7 +105,7 @@ def opened(recipe: Recipe) -> Recipe:
         if mask is None or isinstance(mask, reading.Mask)
         else reading.read_mask(mask, picture.size),
         reference=None if reference is None else reading.read(reference),
-        given=given,
+        given=given.read(recipe.given),
         method=loading.usual_method(recipe.model) if recipe.method is None else recipe.method,
     )
 

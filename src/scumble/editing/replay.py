@@ -76,8 +76,9 @@ def loras(told: Passport, picture: Path) -> list[str]:
 def prepared(named: Mapping[str, str], then: Mapping[str, str | None], picture: Path) -> dict[str, object]:
     """What was prepared before, read from its files. Raises InputError unless it is the same as `then`, by digest."""
     from scumble import artifacts
+    from scumble.editing import given
 
-    here: dict[str, object] = {name: artifacts.given(name, text) for name, text in named.items()}
+    here = given.read(named)
     check_given({name: artifacts.digest(each) for name, each in here.items()}, then, picture)
     return here
 

@@ -1,0 +1,64 @@
+"""A folder -> the network in it: what `--given clip=FOLDER` and `--given classifier=FOLDER` mean."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from scumble.core.errors import InputError
+from scumble.core.places import home
+
+if TYPE_CHECKING:
+    from scumble.core.judges import Judge
+
+NETWORKS: dict[str, dict[str, str]] = {
+    "clip": {
+        "clip": "scumble.networks.pretrained:PretrainedClip",
+    },
+}
+"""Name in `EditRequest.given` -> the `model_type` that a folder's config.json states -> "module:Class"."""
+
+
+def load(name: str, path: str | Path) -> Judge:
+    """The network called `name` in a folder, on the CPU, in float32; it moves to where its input lies.
+
+    Raises InputError for a folder that holds none, or another kind.
+    """
+    folder, kinds = home(path), NETWORKS[name]
+    kind = _config(folder, name).get("model_type")
+    if kind not in kinds:
+        other = next((known for known, own in NETWORKS.items() if kind in own), None)
+        holds = f"a {other}" if other else f"a model of type {kind!r}"
+        raise InputError(
+            f"{name} {path}: the folder holds {holds}, not a {name}; known types are {', '.join(kinds)}"
+        )
+    module, _, attribute = kinds[kind].partition(":")
+    made: Any = getattr(import_module(module), attribute)
+    try:
+        return made.from_folder(folder)
+    except InputError:
+        raise
+    except (
+        Exception
+    ) as error:  # files can contradict each other in any way, and libraries say so by any exception
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise InputError(
+            f"{name} {path}: it cannot be loaded ({reason}); download or save it again"
+        ) from error
+
+
+def _config(folder: Path, name: str) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise InputError(
+            f"{name} {folder}: no config.json there; name the folder of a {name} (config.json, weights)"
+        )
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name} {folder}: config.json is not readable JSON ({error}); save it again"
+        ) from None
+    return cast("dict[str, Any]", read) if isinstance(read, dict) else {}
