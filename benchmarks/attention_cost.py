@@ -65,8 +65,8 @@ def memory() -> str:
     lines = ["| method | evaluations | peak, GiB |", "|---|--:|--:|"]
     for name in MEASURED:
         command = [sys.executable, __file__, "--one", name]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        lines.append(f"| `{name}` | {told[0]} | {float(told[1]):.2f} |")
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        lines.append(f"| `{name}` | {printed[0]} | {float(printed[1]):.2f} |")
     return "\n".join(lines)
 
 

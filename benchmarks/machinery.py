@@ -171,10 +171,10 @@ def ask(network: nn.Module, latent: Tensor, times: Tensor, tokens: Tensor) -> No
 def precision(
     prior: StableDiffusionPrior, compiled: bool, some_rows: Sequence[int], rounds: int
 ) -> Iterator[Sequence[object]]:
-    told = {rows: question(prior, rows) for rows in some_rows}
+    asked = {rows: question(prior, rows) for rows in some_rows}
     made = variants(prior._unet, compiled)
     runs: dict[str, Run] = {
-        f"{name} {rows}": lambda network=network, rows=rows: ask(network, *told[rows])
+        f"{name} {rows}": lambda network=network, rows=rows: ask(network, *asked[rows])
         for name, network in made.items()
         for rows in some_rows
     }
@@ -242,8 +242,8 @@ def rate(prior: StableDiffusionPrior, some_rows: Sequence[int], rounds: int) -> 
         ask(prior._unet, *question(prior, 1))
     operations, most = counter.get_total_flops(), matrix_rate(prior.device, prior._unet.dtype)
     for rows in some_rows:
-        told = question(prior, rows)
-        runs: dict[str, Run] = {"": lambda told=told: ask(prior._unet, *told)}
+        asked = question(prior, rows)
+        runs: dict[str, Run] = {"": lambda asked=asked: ask(prior._unet, *asked)}
         reached = rows * operations / medians(runs, rounds, clock(prior.device))[""]
         yield rows, f"{reached / 1e9:.0f}", f"{most / 1e9:.0f}", f"{reached / most:.0%}"
 

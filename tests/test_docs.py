@@ -112,12 +112,12 @@ def test_messages_exist() -> None:
 
 def test_messages_have_headings() -> None:
     """Every error in the source is quoted, but for those that are put together of parts said elsewhere."""
-    told, lost = quotes(), list[str]()
+    documented, lost = quotes(), list[str]()
     for node in source():
         match node:
             case ast.Call(func=ast.Name("InputError" | "MachineError"), args=[message, *_]):
                 parts = message.values if isinstance(message, ast.JoinedStr) else [message]
                 text = "…".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
-                if len(re.findall("[a-z]+", text)) > 3 and not any(says(text, quote) for quote in told):
+                if len(re.findall("[a-z]+", text)) > 3 and not any(says(text, quote) for quote in documented):
                     lost.append(text)
     assert not lost

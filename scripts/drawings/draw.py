@@ -63,13 +63,13 @@ def files(made: Plan) -> list[tuple[str, bytes, str]]:
     draw = PROGRAMS[made.program]
     pair = [draw(drawing) for drawing in (made.before, made.after)]
     if made.quality is None:
-        ending, told = "png", [png(picture) for picture in pair]
+        ending, encoded = "png", [png(picture) for picture in pair]
     else:
-        ending, told = "jpg", [jpeg(picture, made.quality) for picture in pair]
-    shown = (Image.open(io.BytesIO(data)).convert("RGB") for data in told)
+        ending, encoded = "jpg", [jpeg(picture, made.quality) for picture in pair]
+    shown = (Image.open(io.BytesIO(data)).convert("RGB") for data in encoded)
     differs = _differ(*shown, by=0 if made.quality is None else FAINT)
     mask = Image.fromarray(differs | about(made, draw)).convert("1")
-    return [("image", told[0], ending), ("truth", told[1], ending), ("mask", png(mask), "png")]
+    return [("image", encoded[0], ending), ("truth", encoded[1], ending), ("mask", png(mask), "png")]
 
 
 def about(made: Plan, draw: Callable[[Drawing], Image.Image]) -> NDArray[np.bool_]:

@@ -27,10 +27,12 @@ def test_scenes_and_report(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     out = tmp_path / "out"
     line = ["scenes", *METHODS, "--model", model, "--split", "validation", "--n", 3, "--seeds", 2, "-o", out]
     assert bench(*line, "--device", "cpu", "--batch", 2) == 0
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     stems = ["copy", "ceiling", "dds-steps=2", "resample-steps=2"]
-    assert told.out.splitlines() == [str(out / f"{stem}.jsonl") for stem in stems] + [str(out / "sheet.png")]
-    assert "dds:steps=2: 6/6 edits, 0 min left" in told.err
+    assert printed.out.splitlines() == [str(out / f"{stem}.jsonl") for stem in stems] + [
+        str(out / "sheet.png")
+    ]
+    assert "dds:steps=2: 6/6 edits, 0 min left" in printed.err
     rows = {stem: (out / f"{stem}.jsonl").read_text().splitlines() for stem in stems}
     assert [len(r) for r in rows.values()] == [3, 3, 6, 6]  # what draws no noise has one seed
     for row in map(json.loads, rows["dds-steps=2"]):
@@ -144,10 +146,10 @@ def test_bad_input_costs_one_line(
     line += ["--model", str(model), "--device", "cpu"] if len(line) > 1 and line[0] == "scenes" else []
     before = sorted(tmp_path.rglob("*"))
     assert bench(*line) == 2
-    told = capsys.readouterr()
-    assert words in told.err
-    assert told.out == ""
-    assert len([line for line in told.err.splitlines() if not line.startswith("warning: ")]) == 1
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.out == ""
+    assert len([line for line in printed.err.splitlines() if not line.startswith("warning: ")]) == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -198,6 +200,6 @@ def test_the_exact_score_and_the_network_on_the_same_edits(
     assert len((out / "test-runs.jsonl").read_text().splitlines()) == 5
     capsys.readouterr()
     assert bench("report", *files) == 0
-    told = capsys.readouterr().out
-    assert "## The prior's part: exact score minus network, same edits" in told
-    assert "the test split was measured on 5 times" in told
+    printed = capsys.readouterr().out
+    assert "## The prior's part: exact score minus network, same edits" in printed
+    assert "the test split was measured on 5 times" in printed

@@ -262,7 +262,7 @@ def test_a_method_that_refuses_every_edit_stops_the_bench(batch: int, prior: Any
     assert not Bench(out=tmp_path).file(contestant(text)).exists()
 
 
-def told(kinds: str) -> Iterator[list[dict]]:
+def batches_of(kinds: str) -> Iterator[list[dict]]:
     """Batches of one row: made (m), refused (r), and the same of a no-op (M, R)."""
     for letter in kinds:
         kind = "noop" if letter.isupper() else "recolour"
@@ -279,16 +279,16 @@ def told(kinds: str) -> Iterator[list[dict]]:
     ],
 )
 def test_rows_wait_until_the_method_is_trusted(kinds: str, lengths: list[int]):
-    assert [len(rows) for rows in trusted(told(kinds), False, "dds")] == lengths
+    assert [len(rows) for rows in trusted(batches_of(kinds), False, "dds")] == lengths
 
 
 def test_patience_ends():
     for kinds, left in (("r" * 12, 2), (f"{'r' * 5}M{'r' * 8}", 3), ("rrM", 0)):
-        batches = told(kinds)
+        batches = batches_of(kinds)
         with pytest.raises(InputError, match="--method dds: it refuses every edit; the first: no"):
             next(trusted(batches, False, "dds"))
         assert len([*batches]) == left
-    assert len([*trusted(told("r" * 12), True, "dds")]) == 12
+    assert len([*trusted(batches_of("r" * 12), True, "dds")]) == 12
 
 
 def test_looks_at_the_test_split_are_logged(prior: AnyPrompt, tmp_path: Path):

@@ -148,12 +148,12 @@ def _img2img(case: Case) -> None:
     for name in sorted(case.tensors.keys() - {"vae_noise", "noise"}):
         if "noise" in name:  # the draws of eta > 0
             draws += case[name]
-    calls, told = listen(prior), list[float]()
+    calls, times = listen(prior), list[float]()
     request = EditRequest(
         image=image, target=prompts, negative=negatives, noise=Tape(draws), keep=("trajectory",)
     )
-    edit = method(prior, request, lambda step: told.append(step.t))
-    same(torch.tensor(told), case["timesteps"], "timesteps")
+    edit = method(prior, request, lambda step: times.append(step.t))
+    same(torch.tensor(times), case["timesteps"], "timesteps")
     case.close("latents_start", calls[0][0][-len(case["noise"]) :])
     case.close("trajectory", torch.stack(edit.kept["trajectory"]))
     case.close("latents_0", edit.latent)

@@ -60,8 +60,8 @@ def diffusers(matrices: Matrices, alpha: float | None) -> tuple[dict[str, Tensor
         tensors |= {f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up}
     if alpha is None:
         return tensors, {}
-    told = {f"{part}.lora_alpha": alpha for part in ("unet", "text_encoder")}
-    return tensors, {"lora_adapter_metadata": json.dumps({**told, "unet.rank_pattern": {"x": 3}})}
+    about = {f"{part}.lora_alpha": alpha for part in ("unet", "text_encoder")}
+    return tensors, {"lora_adapter_metadata": json.dumps({**about, "unet.rank_pattern": {"x": 3}})}
 
 
 def older(matrices: Matrices, alpha: float | None) -> tuple[dict[str, Tensor], dict[str, str]]:

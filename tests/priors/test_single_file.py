@@ -104,7 +104,7 @@ def test_the_packaged_configs_have_the_published_sizes(kind: str, parameters: di
 
 
 @pytest.mark.parametrize(
-    ("about", "yaml", "told"),
+    ("about", "yaml", "prediction"),
     [
         ({"modelspec.prediction_type": "v"}, None, "v_prediction"),
         ({"modelspec.architecture": "stable-diffusion-v2-768-v"}, None, "v_prediction"),
@@ -114,15 +114,15 @@ def test_the_packaged_configs_have_the_published_sizes(kind: str, parameters: di
     ],
 )
 def test_what_a_second_stable_diffusion_predicts(
-    write: Write, about: dict[str, str], yaml: str | None, told: str
+    write: Write, about: dict[str, str], yaml: str | None, prediction: str
 ):
     file = write("sd2", about)
     if yaml is not None:
         file.with_suffix(".yaml").write_text(yaml)
     read = SingleFile.read(file)
-    assert read.prediction == told
-    assert read.config("scheduler")["prediction_type"] == told
-    assert (read.config("unet")["sample_size"] == 64) == (told == "epsilon")
+    assert read.prediction == prediction
+    assert read.config("scheduler")["prediction_type"] == prediction
+    assert (read.config("unet")["sample_size"] == 64) == (prediction == "epsilon")
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2"])

@@ -100,9 +100,9 @@ def test_what_is_seen(material: Material) -> None:
     assert [row["sharpness"] for row in done] == [1.0] * 4
     assert all(row["outside"] == 0 for row in done)
     still = material.still()
-    told = still.seen(still.z)
-    assert [row["sharpness"] for row in told] == [1.0] * 4
-    assert {row["achieved"] for row in told} | {row["outside"] for row in told} == {None}
+    rows = still.seen(still.z)
+    assert [row["sharpness"] for row in rows] == [1.0] * 4
+    assert {row["achieved"] for row in rows} | {row["outside"] for row in rows} == {None}
     assert still.target == material.source
     assert material.directions(material.z) == [0.0] * 4
     assert all(material.directions(material.truth))

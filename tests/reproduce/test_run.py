@@ -114,11 +114,11 @@ def test_an_interrupted_figure_leaves_nothing(run: Run) -> None:
 
 def test_progress_counts_evaluations(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scumble.reproduce.run.EVERY", 0)
-    told: list[tuple[str, int, int, float]] = []
-    replace(run, progress=lambda *of: told.append(of)).make(small(FIGURES["norms"]))
-    assert [rows for _, rows, _, _ in told] == [4 * k for k in range(1, 9)]
-    assert {(name, total) for name, _, total, _ in told} == {("norms", 32)}
-    assert told[-1][3] == 0
+    reports: list[tuple[str, int, int, float]] = []
+    replace(run, progress=lambda *of: reports.append(of)).make(small(FIGURES["norms"]))
+    assert [rows for _, rows, _, _ in reports] == [4 * k for k in range(1, 9)]
+    assert {(name, total) for name, _, total, _ in reports} == {("norms", 32)}
+    assert reports[-1][3] == 0
 
 
 @pytest.mark.parametrize(
@@ -159,16 +159,16 @@ def reproduce(*arguments: object) -> int:
 def test_the_command(loaded: AnyPrompt, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["--figure", "identity", "--n", 2, "--steps", 3, "--split", "validation", "-o", tmp_path / "out"]
     assert reproduce(*line, "--dry-run") == 0
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "dry run: identity (n = 2): at guidance 7.5" in told.err
-    assert "36 evaluations of the network, about 1 min" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "dry run: identity (n = 2): at guidance 7.5" in printed.err
+    assert "36 evaluations of the network, about 1 min" in printed.err
     assert not (tmp_path / "out").exists()
     assert reproduce(*line, "--guidance", 2) == 0
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     names = ["identity.png", "report.md", "sheet.png"]
-    assert told.out.splitlines() == [str(tmp_path / "out" / name) for name in names]
-    assert "identity: Holds: with equal prompts the latent of DDS stays equal" in told.err
+    assert printed.out.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert "identity: Holds: with equal prompts the latent of DDS stays equal" in printed.err
     assert reproduce(*line, "--guidance", 2, "--quiet") == 0
     assert capsys.readouterr().err == ""
     assert reproduce(*line, "--guidance", 3) == 2
@@ -194,11 +194,11 @@ def test_your_own_pictures(
     folder, out = data(tmp_path / "data", circle), tmp_path / "out"
     line = ["--data", folder, "-o", out]
     assert reproduce(*line, "--dry-run") == 0
-    told = capsys.readouterr().err
-    assert "left out: gradient-maps: it needs a mask for every edit of the list" in told
-    assert "left out: bias: it needs a truth" in told
-    assert "left out: optimizers: it needs a mask and truth" in told
-    assert "sds-vs-dds (n = 2)" in told
+    printed = capsys.readouterr().err
+    assert "left out: gradient-maps: it needs a mask for every edit of the list" in printed
+    assert "left out: bias: it needs a truth" in printed
+    assert "left out: optimizers: it needs a mask and truth" in printed
+    assert "sds-vs-dds (n = 2)" in printed
     assert reproduce(*line, "--figure", "gradient-maps") == 2
     assert "--figure gradient-maps: it needs a mask for every edit" in capsys.readouterr().err
     assert not out.exists()
@@ -230,9 +230,9 @@ def test_bad_input(
     arguments: list[object], words: str, loaded: AnyPrompt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert reproduce(*arguments, "-o", tmp_path / "out") == 2
-    told = capsys.readouterr()
-    assert words in told.err
-    assert told.out == ""
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.out == ""
     assert not (tmp_path / "out").exists()
 
 

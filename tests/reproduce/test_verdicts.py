@@ -118,13 +118,13 @@ CASES: list[tuple[str, Rows, Rows, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "holding", "failing", "told"), CASES, ids=[c[0] for c in CASES])
-def test_verdicts_come_out_both_ways(name: str, holding: Rows, failing: Rows, told: str) -> None:
+@pytest.mark.parametrize(("name", "holding", "failing", "words"), CASES, ids=[c[0] for c in CASES])
+def test_verdicts_come_out_both_ways(name: str, holding: Rows, failing: Rows, words: str) -> None:
     experiment = FIGURES[name]()
     verdict = experiment.judge(holding)
     assert verdict.holds, verdict.sentence
     assert verdict.sentence.startswith("Holds: ")
-    assert told in verdict.sentence
+    assert words in verdict.sentence
     verdict = experiment.judge(failing)
     assert not verdict.holds, verdict.sentence
     assert verdict.sentence.startswith("Does not hold: ")

@@ -68,13 +68,13 @@ def test_values_user_over_card_over_method(checkpoint: Callable[..., Path], circ
 
 def test_provenance_is_json_and_complete(model: scumble.Prior, png: Path) -> None:
     edit = scumble.edit(png, **WORDS, model=model, seed=7, settings=QUICK)
-    told = json.loads(json.dumps(edit.provenance))
-    assert told["seed"] == 7
-    assert told["target"] == "a blue circle"
-    assert told["model"]["hash"] == model.card.hash
-    assert len(told["input"]["sha256"]) == 64
-    assert {"python", "torch", "pillow"} <= told["versions"].keys()
-    assert str(png) not in json.dumps(told)  # where a picture lay is nobody's business
+    passport = json.loads(json.dumps(edit.provenance))
+    assert passport["seed"] == 7
+    assert passport["target"] == "a blue circle"
+    assert passport["model"]["hash"] == model.card.hash
+    assert len(passport["input"]["sha256"]) == 64
+    assert {"python", "torch", "pillow"} <= passport["versions"].keys()
+    assert str(png) not in json.dumps(passport)  # where a picture lay is nobody's business
     assert plain(((1, 2.0), None, object)) == [[1, 2.0], None, "<class 'object'>"]
 
 
@@ -222,14 +222,14 @@ def test_a_passport_tells_no_places(
     file.write_text(OWN_METHOD)
     Image.new("L", (96, 64), 255).save(tmp_path / "mask.png")
     what = {"model": folder, "method": f"{file}:Mine", "mask": tmp_path / "mask.png", "settings": QUICK}
-    told = scumble.edit(png, **WORDS, **what).provenance
-    assert str(tmp_path) not in json.dumps(told)
-    assert (told["model"]["name"], told["method"]) == ("model", "mine.py:Mine")
-    assert (told["input"]["name"], told["mask"]["name"]) == ("circle.png", "mask.png")
-    assert (told["model"]["dtype"], told["model"]["lora"]) == ("float32", [])
+    passport = scumble.edit(png, **WORDS, **what).provenance
+    assert str(tmp_path) not in json.dumps(passport)
+    assert (passport["model"]["name"], passport["method"]) == ("model", "mine.py:Mine")
+    assert (passport["input"]["name"], passport["mask"]["name"]) == ("circle.png", "mask.png")
+    assert (passport["model"]["dtype"], passport["model"]["lora"]) == ("float32", [])
     monkeypatch.chdir(tmp_path)
-    told = scumble.edit(png, **WORDS, **what).provenance
-    assert (told["model"]["name"], told["method"]) == ("./model", "./mine.py:Mine")
+    passport = scumble.edit(png, **WORDS, **what).provenance
+    assert (passport["model"]["name"], passport["method"]) == ("./model", "./mine.py:Mine")
 
 
 OWN_METHOD = '''

@@ -29,9 +29,9 @@ def test_every_word_is_drawn_once(
     monkeypatch.chdir(png.parent)
     line = ["attention", png.name, "--prompt", "a dot, a box", "--model", str(checkpoint())]
     assert cli.run(line) == 0
-    told = capsys.readouterr()
-    assert told.out == "circle.attention.png\n"
-    assert "model model: " in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "circle.attention.png\n"
+    assert "model model: " in printed.err
     sheet = Image.open("circle.attention.png").tobytes()
     assert cli.run([*line, "--word", "dot", "-o", "dot.png", "--quiet"]) == 0
     assert Image.open("dot.png").size < Image.open("circle.attention.png").size
@@ -50,9 +50,9 @@ def test_a_map_lies_over_the_picture(png: Path, model: scumble.Prior) -> None:
 
 @torch.no_grad()
 def test_maps_sum_to_one_over_the_tokens(model: scumble.Prior) -> None:
-    z, text, told = torch.zeros(2, 4, 8, 8), model.embed(["a dot", "a box"]), list[tuple[int, int]]()
-    maps = observe(model, z, text, [900, 300], Noise(0, 2), lambda k, n, *_: told.append((k, n)))
-    assert told == [(1, 2), (2, 2)]
+    z, text, steps = torch.zeros(2, 4, 8, 8), model.embed(["a dot", "a box"]), list[tuple[int, int]]()
+    maps = observe(model, z, text, [900, 300], Noise(0, 2), lambda k, n, *_: steps.append((k, n)))
+    assert steps == [(1, 2), (2, 2)]
     for found in maps.strides.values():
         torch.testing.assert_close(found.sum(1), torch.ones_like(found[:, 0]))
     assert not maps["box"][0].any()

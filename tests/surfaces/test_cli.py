@@ -32,13 +32,13 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
     def run(*arguments: object) -> str:
         before = sorted(tmp_path.rglob("*"))
         code = cli.run([str(a) for a in arguments])
-        told = capsys.readouterr()
+        printed = capsys.readouterr()
         aside = ("warning: ", "model ", "target: ")
-        lines = [line for line in told.err.splitlines() if not line.startswith(aside)]
-        assert code == 2, told
-        assert len(lines) == 1, told.err
+        lines = [line for line in printed.err.splitlines() if not line.startswith(aside)]
+        assert code == 2, printed
+        assert len(lines) == 1, printed.err
         assert lines[0].startswith("scumble: ")
-        assert told.out == ""
+        assert printed.out == ""
         assert sorted(tmp_path.rglob("*")) == before
         return lines[0]
 
@@ -187,13 +187,13 @@ def test_ctrl_c_is_130_and_writes_nothing(png: Path, checkpoint: Callable[..., P
         assert any(line.startswith("model ") for line in running.stderr)
         running.send_signal(signal.SIGINT)
         try:
-            out, told = running.communicate()
+            out, printed = running.communicate()
         finally:  # where it does not stop, pytest's own limit ends the wait
             running.kill()
-    assert running.returncode == 130, told
+    assert running.returncode == 130, printed
     assert out == ""
-    assert "interrupted; nothing is left half-written" in told
-    assert "Traceback" not in told
+    assert "interrupted; nothing is left half-written" in printed
+    assert "Traceback" not in printed
     assert [p.name for p in png.parent.iterdir()] == [png.name]
 
 
@@ -216,11 +216,11 @@ def test_our_own_faults_are_short(
 ) -> None:
     monkeypatch.setattr(reading, "read", lambda *_: 1 / 0)
     assert cli.run(["edit", str(png), *WORDS]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(
+    printed = capsys.readouterr().err
+    assert printed.startswith(
         "scumble: unexpected ZeroDivisionError: division by zero (set SCUMBLE_DEBUG=1 to see where"
     )
-    assert told.count("\n") == 1
+    assert printed.count("\n") == 1
     monkeypatch.setenv("SCUMBLE_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         cli.run(["edit", str(png), *WORDS])
@@ -233,11 +233,11 @@ def test_edit(png: Path, checkpoint: Callable[..., Path], capsys: pytest.Capture
     folder = checkpoint(domain="Noise in bright colours.")
     line = ["edit", str(png), *WORDS, "--model", str(folder), "--set", "steps=2", "--set", "guidance=3"]
     assert cli.run(line) == 0
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     out = png.with_name("circle.dds.png")
-    assert told.out == f"{out}\n"
-    assert f"model {folder.name}: Noise in bright colours." in told.err
-    assert "dds: 2/2 steps, 8 evaluations" in told.err
+    assert printed.out == f"{out}\n"
+    assert f"model {folder.name}: Noise in bright colours." in printed.err
+    assert "dds: 2/2 steps, 8 evaluations" in printed.err
     assert Image.open(out).size == (96, 64)
     passport = reading.read_passport(out)
     assert passport is not None
@@ -271,9 +271,9 @@ def test_demo_and_the_line_it_ends_with(
     assert {p.name for p in folder.iterdir()} == DEMO
     film = Image.open(folder / "after.film.gif")
     assert film.n_frames == 1 + 3  # type: ignore[attr-defined]
-    told = capsys.readouterr()
-    assert {Path(line).name for line in told.out.splitlines()} == DEMO
-    by_hand = shlex.split(told.err.splitlines()[-1])
+    printed = capsys.readouterr()
+    assert {Path(line).name for line in printed.out.splitlines()} == DEMO
+    by_hand = shlex.split(printed.err.splitlines()[-1])
     assert by_hand[0] == "scumble"
     assert cli.run(by_hand[1:]) == 0
     assert Image.open(folder / "by-hand.png").tobytes() == Image.open(folder / "after.png").tobytes()
@@ -284,12 +284,12 @@ def test_methods_are_shown_whole(name: str, capsys: pytest.CaptureFixture[str]) 
     assert cli.run(["methods"]) == 0
     assert name in capsys.readouterr().out
     assert cli.run(["methods", name]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     kind = get(name)
     assert fields(kind)
-    assert all(f.name in told and f.metadata["help"] in told for f in fields(kind))
-    assert kind.paper.bibtex in told
-    assert kind.paper.arxiv in told
+    assert all(f.name in printed and f.metadata["help"] in printed for f in fields(kind))
+    assert kind.paper.bibtex in printed
+    assert kind.paper.arxiv in printed
 
 
 def test_models(checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,10 +299,10 @@ def test_models(checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[s
         domain="Noise.", words=["a", "b"], method="p2p", recommended={"dds": {"guidance": 2.0}}
     )
     assert cli.run(["models", str(folder)]) == 0
-    told = capsys.readouterr().out
-    assert "Noise." in told
-    assert "recommended for dds" in told
-    assert "p2p by default" in told
+    printed = capsys.readouterr().out
+    assert "Noise." in printed
+    assert "recommended for dds" in printed
+    assert "p2p by default" in printed
 
 
 def test_who_names_no_method_can_see_which_one_it_will_be(
@@ -320,10 +320,10 @@ def test_who_names_no_method_can_see_which_one_it_will_be(
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     code = cli.run(["doctor"])
-    told = capsys.readouterr().out
-    assert "torch" in told
-    assert "Python" in told
-    assert (code == 0) == ("!!" not in told)
+    printed = capsys.readouterr().out
+    assert "torch" in printed
+    assert "Python" in printed
+    assert (code == 0) == ("!!" not in printed)
 
 
 def test_train_hands_over_to_the_recipe(
@@ -351,9 +351,9 @@ def test_train_hands_over_to_the_recipe(
 
 def test_no_command_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([]) == 2
-    told = capsys.readouterr()
-    assert "Usage: scumble" in told.out + told.err
-    assert "scumble: " not in told.err
+    printed = capsys.readouterr()
+    assert "Usage: scumble" in printed.out + printed.err
+    assert "scumble: " not in printed.err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

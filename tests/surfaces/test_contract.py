@@ -42,8 +42,8 @@ def run(
     def edit(*flags: object, words: list[str] = WORDS, steps: object = 2) -> tuple[int, str, str]:
         line = ["edit", png.name, *words, "--steps", str(steps), *map(str, flags)]
         code = cli.run(line)
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return edit
 
@@ -130,8 +130,8 @@ def test_places_and_comments_are_dropped_and_the_profile_is_kept(suffix: str, ru
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     whole = Image.open("circle.png")
     whole.save("circle.png", exif=exif, icc_profile=profile, pnginfo=None)
-    whole.save("told.jpg", exif=exif, icc_profile=profile, comment=b"at home", quality=95)
-    Path("told.jpg").rename("circle.png")  # what a file is, its content says
+    whole.save("phone.jpg", exif=exif, icc_profile=profile, comment=b"at home", quality=95)
+    Path("phone.jpg").rename("circle.png")  # what a file is, its content says
     mask = Image.new("L", whole.size)
     mask.paste(255, (20, 10, 70, 55))
     mask.save("mask.png")
@@ -157,8 +157,8 @@ def test_places_and_comments_are_dropped_and_the_profile_is_kept(suffix: str, ru
 def test_stdout_holds_paths_and_stderr_the_rest(run: Run) -> None:
     code, out, err = run(steps=20)
     assert (code, out) == (0, "circle.dds.png\n")
-    told = [line for line in err.splitlines() if line.startswith("dds: ")]
-    assert [line.split(",")[0] for line in told] == [f"dds: {k}/20 steps" for k in range(2, 21, 2)]
+    lines = [line for line in err.splitlines() if line.startswith("dds: ")]
+    assert [line.split(",")[0] for line in lines] == [f"dds: {k}/20 steps" for k in range(2, 21, 2)]
     assert "circle.dds.png: " in err
     for part in (
         " s, 80 evaluations of the network, peak memory ",
@@ -192,9 +192,9 @@ def test_a_dry_run_writes_nothing_and_estimates(run: Run) -> None:
     assert "canvas 16x12; 4 edits, 16000 evaluations of the network" in err
     assert "an estimate from 2 of 1000 steps" in err
     code, out, _ = run("--dry-run", "--json", steps=1)
-    told = json.loads(out)
-    assert (told["evaluations"], told["steps"], told["tried"], told["download"]) == (4, 1, 1, 0)
-    assert told["seconds"] >= 0
+    record = json.loads(out)
+    assert (record["evaluations"], record["steps"], record["tried"], record["download"]) == (4, 1, 1, 0)
+    assert record["seconds"] >= 0
     assert here() == {"circle.png"}
 
 
@@ -238,7 +238,9 @@ def test_as_lut(run: Run) -> None:
     assert "'lut' is for methods that descend, such as dds" in err
 
 
-def told(changed: float, source: str, target: str, mask: Image.Image | None = None, **manner: object) -> str:
+def advised(
+    changed: float, source: str, target: str, mask: Image.Image | None = None, **manner: object
+) -> str:
     placed = SimpleNamespace(
         mask=mask and SimpleNamespace(values=mask), picture=SimpleNamespace(size=(10, 10))
     )
@@ -249,23 +251,23 @@ def told(changed: float, source: str, target: str, mask: Image.Image | None = No
 
 
 def test_advice_where_too_little_or_too_much_changed() -> None:
-    assert "hardly anything changed" in told(0.004, "a red mug", "a blue mug")
-    assert told(0.3, "a red mug", "a blue mug") == ""
-    assert "nearly everything changed" in told(0.9, "a red mug", "a blue mug")
-    assert "without --keep none" in told(1.0, "a red mug", "a blue mug", keep="none")
-    assert told(0.9, "a mug on a white background", "a mug on a sky background") == ""
-    assert told(0.9, "a mug", "a watercolour of a mug") == ""
-    assert told(0.9, "a mug by day", "a mug at night") == ""
-    assert told(0.9, "a red mug", "a blue mug", form="lut") == ""
+    assert "hardly anything changed" in advised(0.004, "a red mug", "a blue mug")
+    assert advised(0.3, "a red mug", "a blue mug") == ""
+    assert "nearly everything changed" in advised(0.9, "a red mug", "a blue mug")
+    assert "without --keep none" in advised(1.0, "a red mug", "a blue mug", keep="none")
+    assert advised(0.9, "a mug on a white background", "a mug on a sky background") == ""
+    assert advised(0.9, "a mug", "a watercolour of a mug") == ""
+    assert advised(0.9, "a mug by day", "a mug at night") == ""
+    assert advised(0.9, "a red mug", "a blue mug", form="lut") == ""
 
 
 def test_advice_counts_what_the_mask_lets_change() -> None:
     mask = Image.new("L", (10, 10))
     mask.paste(255, (0, 0, 1, 1))
     words = "a red mug", "a blue mug"
-    assert told(0.005, *words, mask) == ""
-    assert told(0.01, *words, mask) == "", "all that is white changed, as it may"
-    assert "hardly anything changed" in told(0.00001, *words, mask)
+    assert advised(0.005, *words, mask) == ""
+    assert advised(0.01, *words, mask) == "", "all that is white changed, as it may"
+    assert "hardly anything changed" in advised(0.00001, *words, mask)
 
 
 # The machine ---------------------------------------------------------------------------------------------
@@ -320,8 +322,8 @@ def test_the_peak_is_not_that_of_the_process_which_started_this_one() -> None:
     kept = bytearray(400_000_000)
     kept[::4096] = b"x" * len(kept[::4096])
     line = "from scumble.core import machine; print(machine.peak())"
-    told = subprocess.run([sys.executable, "-c", line], capture_output=True, check=True, text=True)
-    assert int(told.stdout) < 400e6
+    ran = subprocess.run([sys.executable, "-c", line], capture_output=True, check=True, text=True)
+    assert int(ran.stdout) < 400e6
 
 
 def test_a_full_disk_is_3_and_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

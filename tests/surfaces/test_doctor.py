@@ -119,10 +119,10 @@ def test_the_command(
     code = cli.run(
         ["doctor", "--model", str(checkpoint(licence="mine")), "-o", str(out), "--memory", "slicing,tiling"]
     )
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert code == 1
-    assert told.count("FAIL") == 2 * sum(not finding.passed for finding in findings.values())
-    pasted = told[told.index("to paste") :]
+    assert printed.count("FAIL") == 2 * sum(not finding.passed for finding in findings.values())
+    pasted = printed[printed.index("to paste") :]
     assert str(tmp_path) not in pasted.partition("\n")[2], "no path is made public"
     for words in ("torch", "licence mine", "float32, memory: slicing, tiling", "hash", *NAMES):
         assert words in pasted
@@ -211,10 +211,10 @@ def test_fetch_into_a_folder(
 ):
     to = tmp_path / "copy"
     assert cli.run(["fetch", "owner/name", "--to", str(to)]) == 0
-    told = capfd.readouterr()
-    assert told.out == f"{to}\n"
+    printed = capfd.readouterr()
+    assert printed.out == f"{to}\n"
     assert "GB of owner/name (licence: openrail) to" in caplog.text
-    assert f"--model {to}" in told.err
+    assert f"--model {to}" in printed.err
     assert scumble.load(to, device="cpu").card.licence == "openrail"
     assert not hub.cache.exists()
 

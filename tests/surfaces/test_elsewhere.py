@@ -65,7 +65,7 @@ TAKEN: dict[str, tuple[Callable[[], Image.Image], str | None]] = {
 
 @pytest.mark.parametrize("kind", TAKEN)
 def test_masks_of_many_kinds_are_read_and_told(kind: str) -> None:
-    make, told = TAKEN[kind]
+    make, warning = TAKEN[kind]
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         values = np.asarray(reading.read_mask(make(), (SIDE, SIDE)).values)
@@ -74,8 +74,8 @@ def test_masks_of_many_kinds_are_read_and_told(kind: str) -> None:
     )  # an edge rings within its block
     assert (np.abs(values.astype(int) - TRUE)[away] <= 40).all()
     assert (values[away & ~INSIDE] == 0).all()
-    assert [str(w.message) for w in seen if told is None] == []
-    assert told is None or told in str(seen[0].message)
+    assert [str(w.message) for w in seen if warning is None] == []
+    assert warning is None or warning in str(seen[0].message)
 
 
 def test_soft_masks_stay_soft() -> None:
@@ -166,15 +166,15 @@ def test_small_text_and_profiles_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "told"),
+    ("extra", "warning"),
     [
         (chunk(b"gAMA", struct.pack(">I", 100_000)), "gamma of 1.000"),
         (chunk(b"cICP", bytes((9, 16, 0, 1))), "cICP"),
     ],
 )
-def test_colour_information_that_is_lost_is_named(extra: bytes, told: str, tmp_path: Path) -> None:
+def test_colour_information_that_is_lost_is_named(extra: bytes, warning: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(with_chunk(extra))
-    with pytest.warns(UserWarning, match=told):
+    with pytest.warns(UserWarning, match=warning):
         reading.read(tmp_path / "a.png")
 
 

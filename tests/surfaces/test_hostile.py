@@ -65,7 +65,7 @@ def encoded(kind: str, mode: str) -> bytes:
     stream, exif = io.BytesIO(), Image.Exif()
     exif[0x0112], exif[0x8825] = 6, {1: "N", 2: (1.0, 2.0, 3.0)}
     Image.linear_gradient("L").resize((24, 17)).convert(mode).save(
-        stream, kind, exif=exif, comment=b"told", icc_profile=bytes(range(128)) * 2
+        stream, kind, exif=exif, comment=b"secret", icc_profile=bytes(range(128)) * 2
     )
     return stream.getvalue()
 
@@ -236,8 +236,8 @@ def test_broken_checkpoints(data: st.DataObject, pristine: Path) -> None:  # noq
             (model / "card.json").write_text(json.dumps(data.draw(st.dictionaries(keys, JSON) | JSON)))
         else:
             config = data.draw(st.sampled_from(sorted(model.rglob("*config.json"))), label="config")
-            told = json.loads(config.read_text())
-            told[data.draw(st.sampled_from(sorted(told)), label="key")] = data.draw(JSON, label="value")
-            config.write_text(json.dumps(told))
+            values = json.loads(config.read_text())
+            values[data.draw(st.sampled_from(sorted(values)), label="key")] = data.draw(JSON, label="value")
+            config.write_text(json.dumps(values))
         with contextlib.suppress(InputError):
             scumble.load(model, device="cpu")

@@ -30,9 +30,9 @@ def test_it_says_where_it_is_and_what_it_is_for(
 ) -> None:
     out = png.with_name("other.inv")
     assert scumble("invert", png, *RED, *SHORT, "-o", out) == 0
-    told = capsys.readouterr()
-    assert told.out == f"{out}\n"
-    assert f"2 evaluations; use it with: scumble edit {png} --given inversion={out}\n" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == f"{out}\n"
+    assert f"2 evaluations; use it with: scumble edit {png} --given inversion={out}\n" in printed.err
 
 
 def test_one_inversion_serves_many_edits(inverted: Path, png: Path) -> None:

@@ -30,9 +30,9 @@ FULL = Recipe(
 
 
 def test_a_recipe_is_json() -> None:
-    told = json.loads(json.dumps(FULL.to_json()))
-    assert told.keys() == {f.name for f in fields(Recipe)}
-    assert Recipe.from_json(told) == FULL
+    values = json.loads(json.dumps(FULL.to_json()))
+    assert values.keys() == {f.name for f in fields(Recipe)}
+    assert Recipe.from_json(values) == FULL
     assert Recipe.from_json({"image": "in.png"}) == Recipe("in.png")
     assert Recipe(Path("in.png")).to_json()["image"] == "in.png"
 

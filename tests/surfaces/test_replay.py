@@ -42,10 +42,10 @@ def made(png: Path, loaded: list[str], capsys: pytest.CaptureFixture[str]) -> Ma
 
 def rewritten(path: Path, **changes: Any) -> Path:
     """The result with another passport inside."""
-    told = reading.read_passport(path)
+    recorded = reading.read_passport(path)
     with Image.open(path) as image:
         image.load()
-    writing.save(image, path, {**(told or {}), **changes})
+    writing.save(image, path, {**(recorded or {}), **changes})
     return path
 
 
@@ -56,9 +56,9 @@ def rewritten(path: Path, **changes: Any) -> Path:
 def test_the_same_again(name: str, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     out = made("--seed", "3", "--guidance", "4", out=name)
     assert cli.run(["replay", str(out)]) == 0
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert f"{out}: identical in every pixel" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{out}: identical in every pixel" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_the_new_picture_is_kept_where_asked_and_overwrites_nothing(
 
 def test_a_difference_is_measured_and_explained(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     out = made()
-    told = reading.read_passport(out)
-    assert told is not None
+    recorded = reading.read_passport(out)
+    assert recorded is not None
     with Image.open(out) as image:
         image.load()
     for step, verdict in [
@@ -133,7 +133,9 @@ def test_a_difference_is_measured_and_explained(made: Made, capsys: pytest.Captu
     ]:
         pixels = np.asarray(image).copy()
         pixels[5, 5] = np.where(pixels[5, 5] >= 128, pixels[5, 5] - step, pixels[5, 5] + step)
-        writing.save(Image.fromarray(pixels), out, {**told, "versions": {**told["versions"], "torch": "1.0"}})
+        writing.save(
+            Image.fromarray(pixels), out, {**recorded, "versions": {**recorded["versions"], "torch": "1.0"}}
+        )
         assert cli.run(["replay", str(out)]) == 0
         said = capsys.readouterr().err
         assert verdict in said
@@ -198,8 +200,8 @@ def test_a_later_version(made: Made, refused: Refused) -> None:  # noqa: F811
 
 def test_a_changed_result(made: Made, refused: Refused) -> None:  # noqa: F811
     out = made()
-    told = reading.read_passport(out)
-    writing.save(Image.open(out).resize((48, 32)), out, told)
+    recorded = reading.read_passport(out)
+    writing.save(Image.open(out).resize((48, 32)), out, recorded)
     assert "its size is not the input's" in refused("replay", out)
 
 
@@ -273,19 +275,19 @@ def test_names_in_passports_are_no_paths(tmp_path: Path) -> None:
 
 
 def test_an_edits_own_passport_passes_the_check(made: Made) -> None:
-    told = reading.read_passport(made())
-    assert told is not None
-    passport.check(told, "out.png")
-    assert not passport.differences(told, told)
+    recorded = reading.read_passport(made())
+    assert recorded is not None
+    passport.check(recorded, "out.png")
+    assert not passport.differences(recorded, recorded)
 
 
 def test_a_field_that_is_gone_replays_where_it_did_nothing(made: Made, refused: Refused) -> None:  # noqa: F811
     out = made("--method", "dds_fast")
-    told = reading.read_passport(out)
-    assert told is not None
+    recorded = reading.read_passport(out)
+    assert recorded is not None
     for norm in (0.0, 0.1):
-        settings = {**told["settings"], "norm": {"value": norm, "from": "method"}}
-        left = passport.recipe_of({**told, "settings": settings}).settings
+        settings = {**recorded["settings"], "norm": {"value": norm, "from": "method"}}
+        left = passport.recipe_of({**recorded, "settings": settings}).settings
         assert left.get("norm") == (norm or None)
     rewritten(out, settings=settings)
     assert "dds_fast has no parameter 'norm'" in refused("replay", out)

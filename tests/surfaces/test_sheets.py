@@ -135,8 +135,8 @@ def test_wide_pictures_stand_one_below_the_other() -> None:
 
 
 def test_percent_never_rounds_to_nothing() -> None:
-    told = [percent(share) for share in (0, 1e-6, 0.123, 0.9999, 1)]
-    assert told == ["0.0 %", "less than 0.1 %", "12.3 %", "99.9 %", "100.0 %"]
+    shown = [percent(share) for share in (0, 1e-6, 0.123, 0.9999, 1)]
+    assert shown == ["0.0 %", "less than 0.1 %", "12.3 %", "99.9 %", "100.0 %"]
 
 
 @pytest.mark.parametrize("suffix", FILMS)

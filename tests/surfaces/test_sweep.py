@@ -137,8 +137,8 @@ def test_cells_ask_about_the_picture_once(
 ) -> None:
     fast = ["--method", "dds_fast", "--keep", "none"]
     assert sweep(*fast, "--over", "guidance=2,4", "--over", "seed=0,1", "--json") == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [cell["evaluations"] for cell in told[:4]] == [6, 6, 4, 4]
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [cell["evaluations"] for cell in records[:4]] == [6, 6, 4, 4]
     assert sweep(*fast, "--over", "guidance=4", "-o", str(tmp_path / "alone")) == 0
     alone, shared = tmp_path / "alone/guidance-4.png", png.parent / "circle.sweep/guidance-4_seed-0.png"
     assert Image.open(alone).tobytes() == Image.open(shared).tobytes()
@@ -147,11 +147,11 @@ def test_cells_ask_about_the_picture_once(
 @pytest.mark.slow
 def test_sweep(sweep: Sweep, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("--over", "guidance=3,5", "--over", "seed=0,1") == 0
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     folder = png.parent / "circle.sweep"
     names = [f"guidance-{g}_seed-{s}.png" for g in (3, 5) for s in (0, 1)]
-    assert told.out.splitlines() == [str(folder / name) for name in [*names, "sheet.png"]]
-    assert "cell 4 of 4: guidance 5, seed 1" in told.err
+    assert printed.out.splitlines() == [str(folder / name) for name in [*names, "sheet.png"]]
+    assert "cell 4 of 4: guidance 5, seed 1" in printed.err
     assert cells(folder) == names
     passport = reading.read_passport(folder / names[3])
     assert passport is not None
@@ -217,10 +217,10 @@ def test_cells_that_were_made_otherwise(sweep: Sweep, png: Path, capsys: pytest.
     first = (folder / "guidance-3.png").read_bytes()
     capsys.readouterr()
     assert sweep("--over", "guidance=3,5", "--set", "rate=0.1") == 2
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert (
         "guidance-3.png: this file exists already, with other settings (settings rate: 0.048828125 then, 0.1 now)"
-        in told
+        in printed
     )
     assert (folder / "guidance-3.png").read_bytes() == first
     assert sweep("--over", "guidance=3,5", "--set", "rate=0.1", "--overwrite") == 0
@@ -261,10 +261,10 @@ def test_stopping_keeps_what_is_finished(
     with monkeypatch.context() as patch:
         patch.setattr(Plan, "__call__", stopped)
         assert sweep("--over", "guidance=3,5,7") == code
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     folder = png.parent / "circle.sweep"
-    assert "1 of 3 cells are finished; run the same command to continue" in told.err
-    assert told.out.splitlines() == [str(folder / "guidance-3.png")]
+    assert "1 of 3 cells are finished; run the same command to continue" in printed.err
+    assert printed.out.splitlines() == [str(folder / "guidance-3.png")]
     assert [p.name for p in folder.iterdir()] == ["guidance-3.png"]
     assert sweep("--over", "guidance=3,5,7") == 0
     assert "guidance 3, made before" in capsys.readouterr().err
@@ -274,9 +274,9 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     sweep: Sweep, png: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep("--method", "sdedit", "--over", "steps=2,2000", "--json") == 0
-    told = capsys.readouterr()
-    good, bad, sheet = map(json.loads, told.out.splitlines())
-    assert "this cell failed: steps: 2000" in told.err
+    printed = capsys.readouterr()
+    good, bad, sheet = map(json.loads, printed.out.splitlines())
+    assert "this cell failed: steps: 2000" in printed.err
     assert good["values"] == {"steps": 2}
     assert Path(good["file"]).exists()
     assert "levels for 1 to" in bad["error"]
@@ -289,9 +289,9 @@ def test_a_cell_that_fails_does_not_stop_the_others(
 @pytest.mark.slow
 def test_json_and_quiet(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("--over", "keep=auto,none", "--json", "--quiet") == 0
-    told = capsys.readouterr()
-    assert all(line.startswith("warning: ") for line in told.err.splitlines())
-    auto, none, _ = map(json.loads, told.out.splitlines())
+    printed = capsys.readouterr()
+    assert all(line.startswith("warning: ") for line in printed.err.splitlines())
+    auto, none, _ = map(json.loads, printed.out.splitlines())
     assert none["changed"] == 1
     assert auto["distance"] <= none["distance"]
     assert {type(cell["pareto"]) for cell in (auto, none)} == {bool}
@@ -311,8 +311,8 @@ def test_masks_and_models_without_words(sweep: Sweep, png: Path, tmp_path: Path)
 
 def test_only_cells_of_one_target_compete() -> None:
     def made(target: str, distance: float, direction: float | None) -> Made:
-        told = {"target": target, "distance": distance, "direction": direction}
-        return Made(Variant({}, EDIT), told, None)
+        record = {"target": target, "distance": distance, "direction": direction}
+        return Made(Variant({}, EDIT), record, None)
 
     cells = [made("a", 5, 0.1), made("a", 4, 0.2), made("b", 9, 0.05), made("b", 1, None), made("a", 0, 0)]
     failed = Made(Variant({}, EDIT), {"target": "a", "error": "no"}, None)

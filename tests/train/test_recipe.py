@@ -297,11 +297,11 @@ def test_the_codec_learns():
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize(("told", "kept"), [({"method": "sdedit"}, "sdedit"), ({}, METHOD)])
+@pytest.mark.parametrize(("written", "kept"), [({"method": "sdedit"}, "sdedit"), ({}, METHOD)])
 def test_measuring_keeps_the_method_that_a_card_names(
-    told: dict[str, str], kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: dict[str, str], kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    (tmp_path / "card.json").write_text(json.dumps({"id": "scenes", **told}))
+    (tmp_path / "card.json").write_text(json.dumps({"id": "scenes", **written}))
     for part in ("load_prior", "measure", "write_card"):
         monkeypatch.setattr(card, part, lambda *_, **__: {})
     card.make_card(tmp_path, guidance=3.0)

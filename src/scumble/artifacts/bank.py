@@ -97,9 +97,9 @@ class SourceBank:
         Raises InputError if they are incomplete, contradict each other or are not numbers.
         """
         with restoring(cls.name, tensors):
-            told: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
-            told |= {name: tuple(told[name]) for name in ("size", "pictures", "prompts", "times")}
-            made = cls(**told)
+            values: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
+            values |= {name: tuple(values[name]) for name in ("size", "pictures", "prompts", "times")}
+            made = cls(**values)
             n, m, b = made.noise.shape[:3]
             whole = made.noise.ndim == 6 and made.eps.shape == made.noise.shape
             whole &= n == len(made.times) > 0 and m > 0 and b == len(made.prompts)

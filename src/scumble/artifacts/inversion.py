@@ -148,11 +148,11 @@ class Inversion:
         Raises InputError if they are incomplete, contradict each other or are not numbers.
         """
         with restoring(cls.name, tensors):
-            told: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
-            told |= {name: tuple(told[name]) for name in ("size", "pictures", "prompts")}
-            told["pairs"] = tuple((t, s) for t, s in told["pairs"])
-            told["negative"] = told["negative"] and tuple(told["negative"])
-            made = cls(**told)
+            values: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
+            values |= {name: tuple(values[name]) for name in ("size", "pictures", "prompts")}
+            values["pairs"] = tuple((t, s) for t, s in values["pairs"])
+            values["negative"] = values["negative"] and tuple(values["negative"])
+            made = cls(**values)
             n, b = len(made.pairs), len(made.pictures)
             whole = made.trajectory.ndim == 5 and made.trajectory.shape[:2] == (n + 1, len(made.prompts))
             whole &= b in (1, len(made.prompts)) and n > 0

@@ -1,7 +1,7 @@
 """Artifacts as files: safetensors, with a description in JSON in the header.
 
-The file holds numbers only; loading one runs no code. Which class reads it is told by the name it was saved
-with.
+The file holds numbers only; loading one runs no code. The name in
+the header says which class reads it.
 """
 
 from __future__ import annotations

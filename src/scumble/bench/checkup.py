@@ -167,13 +167,13 @@ def noise_errors(prior: Prior, image: Tensor, prompt: str) -> dict[Output, list[
         for share in LEVELS:
             t = schedule.time(int(share * schedule.T), 1)
             x_t, (alpha, sigma) = schedule.mix(x0, eps, t), schedule.at(t)
-            told = prior.predict(x_t, t, text)
+            p = prior.predict(x_t, t, text)
             a, s = alpha.to(x_t), sigma.to(x_t)
             outputs = {
-                "eps": told.eps,
-                "v": a * told.eps - s * told.x0,
-                "x0": told.x0,
-                "flow": told.eps - told.x0,
+                "eps": p.eps,
+                "v": a * p.eps - s * p.x0,
+                "x0": p.x0,
+                "flow": p.eps - p.x0,
             }
             out = outputs[schedule.prediction]
             for kind, each in errors.items():

@@ -64,7 +64,7 @@ def verdict(row: Row) -> str:
     if row["refused"]:
         return "refused"
     scores = row["scores"]
-    told = [] if scores["found"] is None else ["found" if scores["found"] else "not found"]
-    told += [] if scores["left"] is None else [f"{100 * scores['left']:.0f} % left"]
-    told += [] if scores["preserved"] is None else [f"kept {scores['preserved']:.1f} dB"]
-    return ", ".join(told) or f"changed by {scores['changed']:.1f} steps"
+    parts = [] if scores["found"] is None else ["found" if scores["found"] else "not found"]
+    parts += [] if scores["left"] is None else [f"{100 * scores['left']:.0f} % left"]
+    parts += [] if scores["preserved"] is None else [f"kept {scores['preserved']:.1f} dB"]
+    return ", ".join(parts) or f"changed by {scores['changed']:.1f} steps"

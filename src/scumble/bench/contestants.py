@@ -110,8 +110,8 @@ def make_ready(contestant: Contestant, card: Card) -> Ready:
             f"--method {contestant.label}: {name} needs a reference picture; no edit here has one"
         )
     method, origins = choose(name, kind, _recommending(card, name, kind), contestant.settings)
-    told = {k: {"value": plain(getattr(method, k)), "from": origin} for k, origin in origins.items()}
-    return Ready(contestant=contestant, method=method, parameters=told)
+    parameters = {k: {"value": plain(getattr(method, k)), "from": origin} for k, origin in origins.items()}
+    return Ready(contestant=contestant, method=method, parameters=parameters)
 
 
 def _recommending(card: Card, name: str, kind: type[Any]) -> Card:
@@ -119,5 +119,5 @@ def _recommending(card: Card, name: str, kind: type[Any]) -> Card:
     if name not in BASELINES:
         return card
     known = {f.name for f in fields(kind)}
-    told = {k: v for k, v in card.recommended.get("sdedit", {}).items() if k in known}
-    return replace(card, recommended={name: told})
+    known_values = {k: v for k, v in card.recommended.get("sdedit", {}).items() if k in known}
+    return replace(card, recommended={name: known_values})

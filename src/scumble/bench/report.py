@@ -132,28 +132,28 @@ def _minus(a: Sequence[Row], b: Sequence[Row]) -> list:
 
 def notes(methods: Mapping[str, Sequence[Row]], paths: Sequence[Path]) -> list[str]:
     """What the figures rest on: sets, models, versions, seeds, refusals, the sentinels, and looks at the test split."""
-    told = ["mean [95 % interval]; an edit counts once, its seeds are averaged; n: edits, at most"]
+    lines = ["mean [95 % interval]; an edit counts once, its seeds are averaged; n: edits, at most"]
     settings: dict[str, list[str]] = {}
     for method, rows in methods.items():
         words = ", ".join(f"{k} {v}" for k, v in rows[0]["bench"].items() if v is not None)
         seeds = len({row["repeat"] for row in rows})
         settings.setdefault(words, []).append(f"{method} ({seeds} seed{'s' if seeds > 1 else ''})")
-    told += [f"{words}: {', '.join(some)}" for words, some in settings.items()]
-    told += [line for method, rows in methods.items() for line in refusals(method, rows)]
-    told += [sentinels(methods)] if any(map(_sentinel, methods)) else []
+    lines += [f"{words}: {', '.join(some)}" for words, some in settings.items()]
+    lines += [line for method, rows in methods.items() for line in refusals(method, rows)]
+    lines += [sentinels(methods)] if any(map(_sentinel, methods)) else []
     logs = {path.parent / TESTS for path in paths}
     looks = sum(len(log.read_text(encoding="utf-8").splitlines()) for log in logs if log.exists())
-    return [*told, f"the test split was measured on {looks} times ({TESTS})"] if looks else told
+    return [*lines, f"the test split was measured on {looks} times ({TESTS})"] if looks else lines
 
 
 def refusals(method: str, rows: Sequence[Row]) -> list[str]:
     """How many edits a method refused, with any seed, and in which words the first of them."""
-    told: list[str] = []
+    lines: list[str] = []
     for key, what in (("refused", "refused, which is no success"), ("refused_back", "not edited back")):
         some = [row for row in rows if row[key] is not None]
         count, of = (len({row["id"] for row in chosen}) for chosen in (some, rows))
-        told += [f"{method}: {count} of {of} edits {what}; the first: {some[0][key]}"] if some else []
-    return told
+        lines += [f"{method}: {count} of {of} edits {what}; the first: {some[0][key]}"] if some else []
+    return lines
 
 
 def sentinels(methods: Mapping[str, Sequence[Row]]) -> str:

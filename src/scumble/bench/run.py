@@ -110,8 +110,8 @@ class Bench:
         task = case.task
         known = case.known.first if "mask" in contestant.extras else case.known
         if isinstance(outcome, Refused):
-            told = dict.fromkeys(("refused_back", "evaluations", "seconds", "codec_seconds", "output"))
-            return {"scores": unmade(known, task.kind), "refused": outcome.why, **told}
+            blank = dict.fromkeys(("refused_back", "evaluations", "seconds", "codec_seconds", "output"))
+            return {"scores": unmade(known, task.kind), "refused": outcome.why, **blank}
         path = self.picture(contestant, task.id, repeat)
         writing.save(Image.fromarray(outcome.result), path)
         apart = None if repeat == 0 else self._apart(contestant, task.id, outcome.result)

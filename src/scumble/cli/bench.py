@@ -188,7 +188,7 @@ def finished(asked: Contestant) -> Contestant:
 
 
 def perform(bench: Bench, stages: Stages, asked: Sequence[Contestant], voice: Voice) -> None:
-    """Check all, run all, draw the sheets; what was written is told on stdout."""
+    """Check all, run all, draw the sheets; the files written are printed to stdout."""
     from scumble.bench import contact
 
     for stem, some in groupby(sorted(c.stem for c in asked)):

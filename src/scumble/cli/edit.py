@@ -135,12 +135,12 @@ def make(plan: Plan, path: Path, delivery: Delivery, showing: Showing, shared: S
     edit = perform(plan, showing.voice, film, shared)
     assert edit.picture is not None
     done = delivery.save(path, edit, plan, film)
-    told = record(done[0], edit, plan)
-    hand_over(done, told, as_json=showing.as_json)
-    showing.voice.say(summary(told))
-    if line := advice(told, plan):
+    about = record(done[0], edit, plan)
+    hand_over(done, about, as_json=showing.as_json)
+    showing.voice.say(summary(about))
+    if line := advice(about, plan):
         showing.voice.say(line)
-    lines = [str(told["target"]), f"seed {told['seed']}, {sheets.percent(told['changed'])} changed"]
+    lines = [str(about["target"]), f"seed {about['seed']}, {sheets.percent(about['changed'])} changed"]
     return Cell(sheets.panel(edit.picture, 200, 400), lines)
 
 
@@ -155,8 +155,8 @@ def download(recipe: Recipe, showing: Showing) -> bool:
     if left is None:
         return False
     if showing.as_json:
-        told = {"model": recipe.model, "licence": left.licence, "download": sum(left.missing.values())}
-        typer.echo(json.dumps(told))
+        about = {"model": recipe.model, "licence": left.licence, "download": sum(left.missing.values())}
+        typer.echo(json.dumps(about))
     else:
         showing.voice.say(
             f"dry run: {left} would be downloaded first; after that, --dry-run also estimates time and memory"
@@ -168,16 +168,16 @@ def estimate(plan: Plan, edits: int, showing: Showing) -> None:
     """Say what `edits` such edits would take; nothing is written."""
     from scumble.editing.estimate import estimate
 
-    told = estimate(plan, edits)
+    about = estimate(plan, edits)
     if showing.as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(about))
         return
-    width, height = told["canvas"]
+    width, height = about["canvas"]
     showing.voice.say(
-        f"dry run: {plan.name} on model {told['model']} ({told['hash'][:12]}), canvas {width}x{height}; "
-        f"{'one edit' if edits == 1 else f'{edits} edits'}, {told['evaluations']} evaluations of the network"
+        f"dry run: {plan.name} on model {about['model']} ({about['hash'][:12]}), canvas {width}x{height}; "
+        f"{'one edit' if edits == 1 else f'{edits} edits'}, {about['evaluations']} evaluations of the network"
     )
     showing.voice.say(
-        f"about {told['seconds']:.0f} s and {told['memory'] / 1e9:.1f} GB of memory on {told['device']}: an estimate "
-        f"from {told['tried']} of {told['steps']} steps; nothing is left to download"
+        f"about {about['seconds']:.0f} s and {about['memory'] / 1e9:.1f} GB of memory on {about['device']}: "
+        f"an estimate from {about['tried']} of {about['steps']} steps; nothing is left to download"
     )

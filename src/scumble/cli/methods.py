@@ -48,13 +48,13 @@ def show(name: str) -> None:
     typer.echo(f"\nSet a parameter with --set NAME=VALUE.\n\n{kind.paper.bibtex}")
 
 
-def needs(told: Needs) -> str:
+def needs(of: Needs) -> str:
     """What a method cannot do without, in words."""
     words = {
         "image": "a picture", "source": "--source", "target": "--target", "mask": "--mask",
         "reference": "a reference picture", "gradient": "the network's gradient", "control": "its attention",
     }  # fmt: skip
-    return ", ".join([text for name, text in words.items() if getattr(told, name)] + list(told.given))
+    return ", ".join([text for name, text in words.items() if getattr(of, name)] + list(of.given))
 
 
 def row(kind: type[Any], f: Field[Any]) -> tuple[str, str, str, str]:

@@ -54,8 +54,8 @@ def show(name: str) -> None:
             ("can", ", ".join(sorted(card.capabilities))),
             ("words", "open" if card.words is None else " ".join(sorted(card.words))),
             *(
-                (f"recommended for {name}", ", ".join(f"{k}={v}" for k, v in told.items()))
-                for name, told in sorted(card.recommended.items())
+                (f"recommended for {name}", ", ".join(f"{k}={v}" for k, v in values.items()))
+                for name, values in sorted(card.recommended.items())
             ),
         ]
     )

@@ -102,13 +102,13 @@ def make(painting: Painting, path: Path, delivery: Delivery, voice: Voice, as_js
         made = painting(tell)
     assert made.picture is not None
     done = delivery.write(made.picture, path, made.provenance if delivery.metadata else None)
-    told = record(done, made, painting)
+    about = record(done, made, painting)
     if as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(about))
     else:
         typer.echo(str(done))
     voice.say(
-        f"{done}: {told['seconds']:.1f} s, {made.evaluations} evaluations of the network, seed {made.seed}"
+        f"{done}: {about['seconds']:.1f} s, {made.evaluations} evaluations of the network, seed {made.seed}"
     )
     return Cell(sheets.panel(made.picture, 200, 400), [f"seed {made.seed}"])
 

@@ -97,39 +97,39 @@ def command(
     from scumble.pictures import reading
 
     voice = Voice(quiet)
-    told = replay.read(picture, force)
+    passport = replay.read(picture, force)
     where: dict[str, Any] = {  # the model and its files where they are here
         "device": loading.device,
         "offline": loading.offline,
         **({"model": model, "revision": None} if model else {}),
         **({"dtype": dtype} if dtype else {}),
         **({"memory": loading.memory} if loading.memory else {}),
-        "lora": tuple(lora or replay.loras(told, picture)),
-        **replay.added(told, picture, vae, embedding or ()),
+        "lora": tuple(lora or replay.loras(passport, picture)),
+        **replay.added(passport, picture, vae, embedding or ()),
     }
-    if painted(told):
+    if painted(passport):
         for name, value in {"input": source, "mask": mask, "reference": reference, "method": method}.items():
             if value is not None:
                 raise InputError(f"--{name}: {picture} was painted from words alone; leave it out")
         if out:
             replay.check_output(out)
-        recipe = PaintRecipe.of(told)
+        recipe = PaintRecipe.of(passport)
         recipe = replace(recipe, force=recipe.force or force, **where)
-        prior = load(recipe, told, picture, force, named=model is not None, voice=voice)
+        prior = load(recipe, passport, picture, force, named=model is not None, voice=voice)
         painting = paint(recipe.on(prior))
         with voice.steps(painting.name) as tell:
             made = painting(tell)
-        finish(made, painting.promise(), told, Again(picture, out, voice, as_json))
+        finish(made, painting.promise(), passport, Again(picture, out, voice, as_json))
         return
     recipe = replay.found(
-        recipe_of(told), told, picture, {"input": source, "mask": mask, "reference": reference}
+        recipe_of(passport), passport, picture, {"input": source, "mask": mask, "reference": reference}
     )
     image = reading.read(recipe.image)
     recipe = replace(
         recipe,
         image=image,
-        method=replay.named(told["method"], method),
-        given=replay.prepared(values.given(given or []), told["given"], picture),
+        method=replay.named(passport["method"], method),
+        given=replay.prepared(values.given(given or []), passport["given"], picture),
         force=recipe.force or force,
     )
     if out:
@@ -137,9 +137,9 @@ def command(
     if reading.read(picture).size != image.size:
         raise InputError(f"{picture}: its size is not the input's, so it was changed after it was made")
     recipe = replace(recipe, **where)
-    prior = load(recipe, told, picture, force, named=model is not None, voice=voice)
+    prior = load(recipe, passport, picture, force, named=model is not None, voice=voice)
     plan = prepare(voice, recipe.on(prior))
-    finish(perform(plan, voice), plan.promise(), told, Again(picture, out, voice, as_json))
+    finish(perform(plan, voice), plan.promise(), passport, Again(picture, out, voice, as_json))
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,14 @@ class Again:
     as_json: bool
 
 
-def finish(edit: Edit, promise: Passport, told: Passport, again: Again) -> None:
+def finish(edit: Edit, promise: Passport, passport: Passport, again: Again) -> None:
     """Save the new picture if asked to, and say how far the two differ."""
     from scumble.editing import replay
     from scumble.pictures import reading, writing
 
     assert edit.picture is not None
     if again.out:
-        writing.save(edit.picture, again.out, {**edit.provenance, "settings": told["settings"]})
+        writing.save(edit.picture, again.out, {**edit.provenance, "settings": passport["settings"]})
     before = reading.read(again.picture).rgb
     if before.size != edit.picture.size:
         raise InputError(
@@ -168,7 +168,7 @@ def finish(edit: Edit, promise: Passport, told: Passport, again: Again) -> None:
     report = replay.compare(before, replay.as_saved(edit.picture, again.picture)) | {
         "file": str(again.picture),
         "again": str(again.out) if again.out else None,
-        "not_as_it_was": differences(promise, told) + other_versions(promise, told),
+        "not_as_it_was": differences(promise, passport) + other_versions(promise, passport),
     }
     again.voice.say(words(report))
     if again.as_json:
@@ -177,7 +177,7 @@ def finish(edit: Edit, promise: Passport, told: Passport, again: Again) -> None:
         typer.echo(str(again.out))
 
 
-def load(recipe: Loading, told: Passport, picture: Path, force: bool, *, named: bool, voice: Voice) -> Prior:
+def load(recipe: Loading, passport: Passport, picture: Path, force: bool, *, named: bool, voice: Voice) -> Prior:
     """The model that the picture was made with. Raises InputError for another one unless `force`."""
     from scumble.editing import loading
     from scumble.editing.replay import check_model
@@ -189,11 +189,11 @@ def load(recipe: Loading, told: Passport, picture: Path, force: bool, *, named: 
         if named:
             raise
         raise InputError(
-            f"{error} {picture} was made with {told['model']['id']}; if it is on this machine, name it with --model"
+            f"{error} {picture} was made with {passport['model']['id']}; if it is on this machine, name it with --model"
         ) from error
     voice.say(f"model {prior.card.id}: {prior.card.domain}")
     if not force:
-        check_model(prior, told, picture)
+        check_model(prior, passport, picture)
     return prior
 
 

@@ -93,7 +93,7 @@ def dds(
     if listed is None:
         tasks, prompts = setup.drawn(experiments, cast(Any, split), prior.card.size)
     else:
-        skip = None if figure else lambda told: voice.say(f"left out: {told}")
+        skip = None if figure else lambda why: voice.say(f"left out: {why}")
         experiments, tasks, prompts = setup.allowed(experiments, listed, skip), listed, []
 
     material = Material.of(prior, tasks.all, seed=seed, guidance=w, batch=batch, prompts=prompts)
@@ -109,7 +109,7 @@ def dds(
 
 
 def perform(run: Run, experiments: Sequence[Experiment], voice: Voice) -> None:
-    """Make all figures, and after each the report; the verdicts and what was written are told on stdout."""
+    """Make all figures, and after each the report; the verdicts and the files written are printed to stdout."""
     try:
         run.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -122,26 +122,26 @@ def run(
         {"scumble": __version__, "sheet": [c.path.name for c in cells]},
     )
     for cell, mark in zip(made, marks, strict=True) if as_json else ():
-        typer.echo(json.dumps({**cell.told, "pareto": mark}))
+        typer.echo(json.dumps({**cell.record, "pareto": mark}))
     typer.echo(json.dumps({"file": str(sheet)}) if as_json else str(sheet))
 
 
 def make(
     cells: Sequence[Cell], passports: Sequence[Mapping[str, Any] | None], voice: Voice, as_json: bool
 ) -> list[Made]:
-    """All cells, each told as soon as it is finished. Raises InputError where not one can be made."""
+    """All cells, each reported when it is finished. Raises InputError where not one can be made."""
     made, ruler = list[Made](), Ruler()
     shared: Shared = {}
     for cell, passport in zip(cells, passports, strict=True):
         made_before = ", made before" if passport else ""
         voice.say(f"cell {len(made) + 1} of {len(cells)}: {cell.variant.label}{made_before}")
         made.append(cell.make(passport, lambda plan: perform(plan, voice, shared=shared), ruler))
-        if "error" in made[-1].told:
-            typer.echo(f"this cell failed: {made[-1].told['error']}", err=True)
+        if "error" in made[-1].record:
+            typer.echo(f"this cell failed: {made[-1].record['error']}", err=True)
         elif not as_json:
             typer.echo(str(cell.path))
-    if all("error" in cell.told for cell in made):
-        raise InputError(f"all cells failed; the last error: {made[-1].told['error']}")
+    if all("error" in cell.record for cell in made):
+        raise InputError(f"all cells failed; the last error: {made[-1].record['error']}")
     return made
 
 

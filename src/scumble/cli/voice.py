@@ -113,7 +113,7 @@ def prepare(voice: Voice, recipe: Recipe, placed: Placed | None = None) -> Plan:
 
 
 def perform(plan: Plan, voice: Voice, also: OnStep | None = None, shared: Shared | None = None) -> Edit:
-    """Make the edit and show its progress; `also` is told of every step, too. `shared`: see `Plan`."""
+    """Make the edit and show its progress; `also` is called at every step, too. `shared`: see `Plan`."""
     with voice.steps(plan.name) as tell:
 
         def on_step(step: Step) -> None:
@@ -124,11 +124,11 @@ def perform(plan: Plan, voice: Voice, also: OnStep | None = None, shared: Shared
         return plan(on_step, shared)
 
 
-def hand_over(paths: Sequence[Path], told: Mapping[str, Any] | None = None, *, as_json: bool) -> None:
+def hand_over(paths: Sequence[Path], record: Mapping[str, Any] | None = None, *, as_json: bool) -> None:
     """Prints results on stdout: the paths of their files, or full JSON records."""
     if as_json:
         file, *beside = map(str, paths)
-        typer.echo(json.dumps({"file": file, "beside": beside, **(told or {})}))
+        typer.echo(json.dumps({"file": file, "beside": beside, **(record or {})}))
     else:
         for path in paths:
             typer.echo(str(path))

@@ -20,12 +20,12 @@ def peak(device: str = "cpu") -> int:
     import psutil
 
     for name in ("max_memory_allocated", "driver_allocated_memory"):
-        if told := getattr(_module(device), name, None):
-            return int(told())
+        if read := getattr(_module(device), name, None):
+            return int(read())
     if most := getattr(psutil.Process().memory_info(), "peak_wset", None):  # Windows
         return int(most)
-    if told := re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text() if STATUS.exists() else ""):
-        return int(told[1]) * 1024  # Linux, whose ru_maxrss begins at what the parent process held
+    if peak := re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text() if STATUS.exists() else ""):
+        return int(peak[1]) * 1024  # Linux, whose ru_maxrss begins at what the parent process held
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -36,8 +36,8 @@ def free(device: str = "cpu") -> int:
     """Bytes that are left, on the accelerator or, on the CPU, in main memory."""
     import psutil
 
-    told = getattr(_module(device), "mem_get_info", None)
-    return int(told()[0]) if told else psutil.virtual_memory().available
+    free = getattr(_module(device), "mem_get_info", None)
+    return int(free()[0]) if free else psutil.virtual_memory().available
 
 
 def alive(process: int) -> bool:

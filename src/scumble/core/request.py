@@ -260,8 +260,10 @@ def param(
     `try_` is another valid value that changes the result, given the precondition `needs` (for the every-field
     test).
     """
-    told = {"min": ge, "above": gt, "max": le, "below": lt, "choices": choices, "try": try_, "needs": needs}
-    return field(default=default, metadata={"help": help, **{k: v for k, v in told.items() if v is not None}})
+    about = {"min": ge, "above": gt, "max": le, "below": lt, "choices": choices, "try": try_, "needs": needs}
+    return field(
+        default=default, metadata={"help": help, **{k: v for k, v in about.items() if v is not None}}
+    )
 
 
 def validate(settings: Any) -> None:

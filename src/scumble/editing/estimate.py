@@ -29,7 +29,7 @@ def estimate(plan: Plan, edits: int = 1) -> dict[str, Any]:
 
     try:
         done = plan(on_step)
-        clock, evaluations = [clock[0], time.perf_counter()], [0, done.evaluations]  # it told of no step
+        clock, evaluations = [clock[0], time.perf_counter()], [0, done.evaluations]  # it reported no step
     except Cancelled:
         pass
     left, device = steps - len(clock) + 1, str(plan.loaded.get("device") or "cpu")

@@ -80,10 +80,10 @@ class PaintRecipe(Loading):
         check_seed(self.seed)
 
     @classmethod
-    def of(cls, told: Passport) -> PaintRecipe:
+    def of(cls, passport: Passport) -> PaintRecipe:
         """The recipe of a checked passport of a painting."""
-        same = {name: told[name] for name in ("negative", "seed", "paper", "force")}
-        return cls(told["target"] or "", size=tuple(told["size"]), **same, **asked_of(told))
+        same = {name: passport[name] for name in ("negative", "seed", "paper", "force")}
+        return cls(passport["target"] or "", size=tuple(passport["size"]), **same, **asked_of(passport))
 
     def on(self, prior: Prior) -> PaintRecipe:
         """The same picture by a loaded model."""

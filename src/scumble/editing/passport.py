@@ -151,31 +151,31 @@ def passport_of(path: Path) -> dict[str, Any]:
         return {}
 
 
-def check(told: Passport, name: object) -> None:
+def check(passport: Passport, name: object) -> None:
     """Raises InputError for a passport that lacks something, or holds what no edit and no painting writes."""
-    for key, kind in (PAINTED if painted(told) else KINDS).items():
-        _check(told, key, kind, name)
+    for key, kind in (PAINTED if painted(passport) else KINDS).items():
+        _check(passport, key, kind, name)
     for part, kinds in PARTS.items():
-        for key, kind in kinds.items() if told.get(part) is not None else ():
-            _check(told[part], key, kind, name)
-    for key, value in told["settings"].items():
+        for key, kind in kinds.items() if passport.get(part) is not None else ():
+            _check(passport[part], key, kind, name)
+    for key, value in passport["settings"].items():
         _check({key: value}, key, dict, name)
         if "value" not in value:
             raise _damaged(name, key, value)
-    _check_also(told, name)
-    _check_model(told["model"], name)
+    _check_also(passport, name)
+    _check_model(passport["model"], name)
 
 
-def painted(told: Passport) -> bool:
+def painted(passport: Passport) -> bool:
     """Whether the picture was painted from noise: there is no picture that it was made of."""
-    return told.get("method") == PAINTING and "input" not in told
+    return passport.get("method") == PAINTING and "input" not in passport
 
 
-def _check_also(told: Passport, name: object) -> None:
-    _check({"also": [], **told}, "also", list, name)
-    for each in told.get("also", ()):
+def _check_also(passport: Passport, name: object) -> None:
+    _check({"also": [], **passport}, "also", list, name)
+    for each in passport.get("also", ()):
         if not (isinstance(each, list) and [type(part) for part in cast("list[Any]", each)] == [str, float]):
-            raise _damaged(name, "also", told["also"])
+            raise _damaged(name, "also", passport["also"])
 
 
 def _check_model(model: Passport, name: object) -> None:
@@ -193,9 +193,9 @@ def _check_model(model: Passport, name: object) -> None:
         _check({"memory": words}, "memory", str, name)
 
 
-def _check(told: Passport, key: str, kind: type | tuple[type, ...], name: object) -> None:
-    if key not in told or not isinstance(told[key], kind):
-        raise _damaged(name, key, told.get(key))
+def _check(passport: Passport, key: str, kind: type | tuple[type, ...], name: object) -> None:
+    if key not in passport or not isinstance(passport[key], kind):
+        raise _damaged(name, key, passport.get(key))
 
 
 def _damaged(name: object, key: str, value: object) -> InputError:
@@ -204,28 +204,28 @@ def _damaged(name: object, key: str, value: object) -> InputError:
     )
 
 
-def recipe_of(told: Passport) -> Recipe:
+def recipe_of(passport: Passport) -> Recipe:
     """The recipe of a checked passport: files are names without folders; given artifacts are left out."""
-    pictures = {name: told[name]["name"] for name in ("mask", "reference") if told.get(name)}
+    pictures = {name: passport[name]["name"] for name in ("mask", "reference") if passport.get(name)}
     return Recipe(
-        told["input"]["name"],
-        **{name: told[name] for name in SAME},
+        passport["input"]["name"],
+        **{name: passport[name] for name in SAME},
         **pictures,
-        **asked_of(told),
+        **asked_of(passport),
     )
 
 
-def asked_of(told: Passport) -> dict[str, Any]:
+def asked_of(passport: Passport) -> dict[str, Any]:
     """What edits and paintings have in common, of a checked passport: further prompts, settings, the model."""
-    retired = RETIRED.get(told["method"], {})
+    retired = RETIRED.get(passport["method"], {})
     settings = {
         k: tuple(v["value"]) if isinstance(v["value"], list) else v["value"]
-        for k, v in told["settings"].items()
+        for k, v in passport["settings"].items()
         if not (k in retired and v["value"] == retired[k])
     }
-    model = told["model"]
+    model = passport["model"]
     return {
-        "also": tuple((prompt, weight) for prompt, weight in told.get("also", ())),
+        "also": tuple((prompt, weight) for prompt, weight in passport.get("also", ())),
         "settings": settings,
         "model": model["name"],
         "dtype": model["dtype"] or "auto",

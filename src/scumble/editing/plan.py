@@ -130,9 +130,9 @@ def choose(
     """The method with its values and the origin of each: the user, else the card (unless `paper`), else the method."""
     if not isinstance(method, str):
         return method, {f.name: "user" for f in fields(kind)}
-    told: Mapping[str, Any] = {} if paper else card.recommended.get(method, {})
+    listed: Mapping[str, Any] = {} if paper else card.recommended.get(method, {})
     recommended: dict[str, Any] = {
-        k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in told.items()
+        k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in listed.items()
     }
     origins = {
         f.name: "user" if f.name in settings else "card" if f.name in recommended else "method"
@@ -197,11 +197,11 @@ class Plan:
 
     def _shares(self) -> dict[str, Hashable]:
         """What the method can share with other edits of this picture: name -> everything that decides it."""
-        told: Mapping[str, Sequence[str]] = self.method.shares
+        shares: Mapping[str, Sequence[str]] = self.method.shares
         return {
             name: (name, type(self.method), *(getattr(self.method, field) for field in fields),
                    self.request.source, self.request.seed)
-            for name, fields in told.items()
+            for name, fields in shares.items()
         }  # fmt: skip
 
     def _lut(self) -> LUT | None:

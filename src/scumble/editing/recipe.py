@@ -203,20 +203,20 @@ class Recipe(Loading):
         return {f.name: _json(f.name, getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Self:
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
         """A recipe from its fields; missing fields have their defaults.
 
         Raises InputError for a missing picture, a name that is no field, and values that no edit can have.
         """
         names = [f.name for f in fields(cls)]
-        if "image" not in told:
+        if "image" not in values:
             raise InputError("image: missing; a recipe names the picture to edit")
-        for name in told:
+        for name in values:
             if name not in names:
                 raise InputError(
                     f"recipe: there is no {name!r}{nearest(name, names)}; it has {', '.join(names)}"
                 )
-        return cls(**{name: _tuples(value) for name, value in told.items()})
+        return cls(**{name: _tuples(value) for name, value in values.items()})
 
 
 def _json(name: str, value: Any) -> Any:

@@ -28,49 +28,49 @@ def read(picture: Path, force: bool) -> Passport:
     from scumble import __version__
     from scumble.pictures import reading
 
-    told = reading.read_passport(picture)
-    if told is None:
+    passport = reading.read_passport(picture)
+    if passport is None:
         raise InputError(
             f"{picture}: it does not say how it was made; it is not a result of scumble, was made with "
             "--no-metadata, or another program has saved it"
         )
-    if "sheet" in told:
+    if "sheet" in passport:
         raise InputError(f"{picture}: a contact sheet is not made by one edit; name one of its cells")
-    version = str(told.get("scumble"))
+    version = str(passport.get("scumble"))
     if _numbers(version) > _numbers(__version__) and not force:
         raise InputError(
             f"{picture}: it was made by scumble {version}, and this is {__version__}; install that, or --force"
         )
-    check(told, picture)
-    return told
+    check(passport, picture)
+    return passport
 
 
 def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d{1,9}", version)[:3]]
 
 
-def found(recipe: Recipe, told: Passport, picture: Path, named: Mapping[str, Path | None]) -> Recipe:
+def found(recipe: Recipe, passport: Passport, picture: Path, named: Mapping[str, Path | None]) -> Recipe:
     """The recipe with its pictures where they are here: as `named`, or else by their names (see `find`).
 
     Raises InputError for one that is not here, or is another one than it was.
     """
     from scumble.pictures import reading
 
-    image = reading.read(find(told["input"], "input", picture, named["input"]))
-    same(image.sha256, told["input"], "input", image.name, picture)
+    image = reading.read(find(passport["input"], "input", picture, named["input"]))
+    same(image.sha256, passport["input"], "input", image.name, picture)
     others: dict[str, Path] = {}
     for what in ("mask", "reference"):
-        if not told.get(what):
+        if not passport.get(what):
             continue
-        path = others[what] = find(told[what], what, picture, named[what])
+        path = others[what] = find(passport[what], what, picture, named[what])
         read = reading.read_mask(path, image.size) if what == "mask" else reading.read(path)
-        same(read.sha256, told[what], what, path, picture)
+        same(read.sha256, passport[what], what, path, picture)
     return replace(recipe, image=image, **others)
 
 
-def loras(told: Passport, picture: Path) -> list[str]:
+def loras(passport: Passport, picture: Path) -> list[str]:
     """The LoRA files where they are here, each with its weight. Raises InputError for one that is not."""
-    return [f"{find(each, 'lora', picture)}:{each['weight']}" for each in told["model"]["lora"]]
+    return [f"{find(each, 'lora', picture)}:{each['weight']}" for each in passport["model"]["lora"]]
 
 
 def prepared(named: Mapping[str, str], then: Mapping[str, str | None], picture: Path) -> dict[str, object]:
@@ -83,12 +83,12 @@ def prepared(named: Mapping[str, str], then: Mapping[str, str | None], picture: 
     return here
 
 
-def find(told: Passport, what: str, picture: Path, given: Path | None = None) -> Path:
+def find(passport: Passport, what: str, picture: Path, given: Path | None = None) -> Path:
     """The file that a passport names: `given`, or beside the picture, in the folder above it, or in the current one.
 
     A name from a passport is never a path, for the file may come from anywhere. Raises InputError.
     """
-    name = Path(told["name"]).name
+    name = Path(passport["name"]).name
     folders = [picture.absolute().parent, picture.absolute().parent.parent, Path.cwd()]
     found = given or next((folder / name for folder in folders if (folder / name).is_file()), None)
     if found is None:
@@ -96,12 +96,12 @@ def find(told: Passport, what: str, picture: Path, given: Path | None = None) ->
     return found
 
 
-def added(told: Passport, picture: Path, vae: str | None, embedding: Sequence[str]) -> dict[str, Any]:
+def added(passport: Passport, picture: Path, vae: str | None, embedding: Sequence[str]) -> dict[str, Any]:
     """The codec and the embeddings that a picture was made with: those named, or found as its input is.
 
     Raises InputError for one that is not here.
     """
-    model = told["model"]
+    model = passport["model"]
     if not vae and "vae" in model:
         vae = str(find(model["vae"], "vae", picture))
     if not embedding:
@@ -109,12 +109,12 @@ def added(told: Passport, picture: Path, vae: str | None, embedding: Sequence[st
     return {"vae": vae, "embedding": tuple(embedding)}
 
 
-def same(sha256: str, told: Passport, what: str, name: object, picture: Path) -> None:
+def same(sha256: str, passport: Passport, what: str, name: object, picture: Path) -> None:
     """Raises InputError for another file than the one that the picture was made of."""
-    if sha256 != told["sha256"]:
+    if sha256 != passport["sha256"]:
         raise InputError(
             f"{name}: not the {what} that {picture} was made from (sha256 {sha256[:12]}... here, "
-            f"{told['sha256'][:12]}... there); name the right one with --{what}"
+            f"{passport['sha256'][:12]}... there); name the right one with --{what}"
         )
 
 
@@ -133,16 +133,16 @@ def check_given(here: Mapping[str, str | None], then: Mapping[str, str | None], 
             )
 
 
-def named(told: str, given: str | None) -> str:
+def named(recorded: str, given: str | None) -> str:
     """The method: a file of the user's own only where this command line names it. Raises InputError."""
-    own = ".py:" in told
+    own = ".py:" in recorded
     if own and given is None:
         raise InputError(
-            f"method {told}: a file runs only if you name it: --method FILE.py:{told.rpartition(':')[2]}"
+            f"method {recorded}: a file runs only if you name it: --method FILE.py:{recorded.rpartition(':')[2]}"
         )
     if given is not None and not own:
-        raise InputError(f"--method {given}: the picture was made by {told}; leave it out")
-    return given or told
+        raise InputError(f"--method {given}: the picture was made by {recorded}; leave it out")
+    return given or recorded
 
 
 def check_output(out: Path, image: Picture | None = None) -> None:
@@ -157,9 +157,9 @@ def check_output(out: Path, image: Picture | None = None) -> None:
     writing.check_output(out, alpha=alpha, size=size)
 
 
-def check_model(prior: Prior, told: Passport, picture: Path) -> None:
+def check_model(prior: Prior, passport: Passport, picture: Path) -> None:
     """Raises InputError for another model, or other LoRAs, than the picture was made with."""
-    model = told["model"]
+    model = passport["model"]
     added = [each["sha256"] for each in prior.loaded.get("lora", [])]
     for what, now, then in [
         ("model", prior.card.hash, model["hash"]),

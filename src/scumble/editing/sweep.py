@@ -39,8 +39,8 @@ class Variant:
     @property
     def label(self) -> str:
         """The values in words."""
-        told = {name: f'"{value}"' if name == "target" else value for name, value in self.values.items()}
-        return ", ".join(f"{name} {value}" for name, value in told.items())
+        shown = {name: f'"{value}"' if name == "target" else value for name, value in self.values.items()}
+        return ", ".join(f"{name} {value}" for name, value in shown.items())
 
     @property
     def file(self) -> str:
@@ -123,26 +123,26 @@ class Ruler:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A cell as it is told: what --json says of it, and its picture, small; none where it could not be made."""
+    """A cell as reported: what --json says of it, and its picture, small; none where it could not be made."""
 
     variant: Variant
-    told: Mapping[str, Any]
+    record: Mapping[str, Any]
     picture: Image.Image | None
 
     def drawn(self, framed: bool, like: Image.Image) -> sheets.Cell:
         """The cell on the sheet, of the size of `like` where it has no picture."""
         from PIL import Image
 
-        told = self.told
+        record = self.record
         if self.picture is None:
             grey = Image.new("RGB", sheets.panel(like, *PANEL).size, "#d4d4d8")
-            return sheets.Cell(grey, [self.variant.label, f"failed: {told['error']}"])
-        measures = f"distance {told['distance']:.1f}"
-        if told["direction"] is not None:
-            measures += f", direction {told['direction']:+.2g}"
+            return sheets.Cell(grey, [self.variant.label, f"failed: {record['error']}"])
+        measures = f"distance {record['distance']:.1f}"
+        if record["direction"] is not None:
+            measures += f", direction {record['direction']:+.2g}"
         lines = [
             self.variant.label,
-            f"{sheets.percent(told['changed'])} changed, {told['seconds']:.1f} s",
+            f"{sheets.percent(record['changed'])} changed, {record['seconds']:.1f} s",
             measures,
         ]
         return sheets.Cell(self.picture, lines, framed)
@@ -162,11 +162,11 @@ class Cell:
         """
         if not self.path.exists():
             return None
-        told = passport_of(self.path)
-        other = differences(self.plan.promise(), told)
+        found = passport_of(self.path)
+        other = differences(self.plan.promise(), found)
         if not other:
-            check(told, self.path)
-            return told
+            check(found, self.path)
+            return found
         if overwrite:
             return None
         raise InputError(
@@ -193,7 +193,7 @@ class Cell:
         if set(passport.get("measures") or ()) != {"distance", "direction"}:
             passport = {**passport, "measures": ruler.measure(self.plan, picture)}
             writing.save(picture, self.path, passport)
-        told = {
+        measured = {
             "file": str(self.path),
             "changed": passport["layer"]["changed"],
             "seconds": passport["seconds"],
@@ -201,10 +201,10 @@ class Cell:
             **passport["measures"],
             "passport": passport,
         }
-        return Made(self.variant, self._record(told), sheets.panel(picture, *PANEL))
+        return Made(self.variant, self._record(measured), sheets.panel(picture, *PANEL))
 
-    def _record(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        return {"values": dict(self.variant.values), "target": self.plan.request.target, **told}
+    def _record(self, measured: Mapping[str, Any]) -> dict[str, Any]:
+        return {"values": dict(self.variant.values), "target": self.plan.request.target, **measured}
 
 
 def framed(made: Sequence[Made]) -> list[bool]:
@@ -212,11 +212,11 @@ def framed(made: Sequence[Made]) -> list[bool]:
     from scumble.measuring.measures import pareto
 
     marks = [False] * len(made)
-    for target in {cell.told["target"] for cell in made}:
+    for target in {cell.record["target"] for cell in made}:
         rivals = [
-            (i, (cell.told["distance"], cell.told["direction"]))
+            (i, (cell.record["distance"], cell.record["direction"]))
             for i, cell in enumerate(made)
-            if cell.told["target"] == target and cell.told.get("direction") is not None
+            if cell.record["target"] == target and cell.record.get("direction") is not None
         ]
         for (i, _), mark in zip(rivals, pareto([edit for _, edit in rivals]), strict=True):
             marks[i] = mark

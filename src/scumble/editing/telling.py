@@ -36,27 +36,28 @@ def record(path: Path, edit: Edit, plan: Plan) -> dict[str, Any]:
     }
 
 
-def summary(told: Mapping[str, Any]) -> str:
+def summary(record: Mapping[str, Any]) -> str:
     """A one-line summary of an edit: its cost and how much changed."""
     from scumble.pictures.sheets import percent
 
     return (
-        f"{told['file']}: {told['seconds']:.1f} s, {told['evaluations']} evaluations of the network, peak memory "
-        f"{told['peak_memory'] / 1e9:.2f} GB, {percent(told['changed'])} of the picture changed, seed {told['seed']}"
+        f"{record['file']}: {record['seconds']:.1f} s, {record['evaluations']} evaluations of the network, "
+        f"peak memory {record['peak_memory'] / 1e9:.2f} GB, {percent(record['changed'])} of the picture changed, "
+        f"seed {record['seed']}"
     )
 
 
-def advice(told: Mapping[str, Any], plan: Plan) -> str | None:
+def advice(record: Mapping[str, Any], plan: Plan) -> str | None:
     """A line of advice if hardly anything changed, or nearly everything although the prompts do not ask for it."""
     recipe, mask, size = plan.recipe, plan.placed.mask, plan.placed.picture.size
     may = 1 - mask.values.histogram()[0] / (size[0] * size[1]) if mask else 1.0
-    if told["changed"] / may < LITTLE:
+    if record["changed"] / may < LITTLE:
         return (
             "hardly anything changed: describe the change, and the object that changes, in more detail in both "
             "prompts; then try more steps, guidance or strength"
         )
     wished = concerns_all(recipe.source or "", str(recipe.target))
-    if told["changed"] <= MUCH or recipe.form != "latent" or wished:
+    if record["changed"] <= MUCH or recipe.form != "latent" or wished:
         return None
     if recipe.keep == "none":
         return "nothing was kept of the input: without --keep none, everything that was not edited stays as it was"

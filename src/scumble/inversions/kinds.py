@@ -82,8 +82,8 @@ class DDIMInverter(_OnGrid):
         w = self.guidance
         denoise = guide(job.prior, text, null, w) if w else guide(job.prior, null, null, 1)  # half the cost
         states = chain(denoise, z, pairs, job, total, told=self.told, refine=self.refine)
-        told = asdict(self) | ({} if w == 1 else {"negative": [*job.negative]})
-        return described(job, kind="ddim", pairs=tuple(pairs), trajectory=states, settings=told)
+        settings = asdict(self) | ({} if w == 1 else {"negative": [*job.negative]})
+        return described(job, kind="ddim", pairs=tuple(pairs), trajectory=states, settings=settings)
 
 
 def chain(

@@ -1,6 +1,6 @@
 """How good an edit is, against exact ground truth: arithmetic on 8-bit pictures, and the reader of scenes.
 
-Nothing here knows how the edit was made. What cannot be told without a truth, a mask or a scene is None.
+Nothing here knows how the edit was made. What cannot be known without a truth, a mask or a scene is None.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
         whole = data[at : at + 12 + length]
         if len(whole) < 12 + length:
             return
-        kind, body, told = whole[4:8], whole[4:-4], struct.unpack(">I", whole[-4:])[0]
-        yield kind, whole, zlib.crc32(body) == told
+        kind, body, checksum = whole[4:8], whole[4:-4], struct.unpack(">I", whole[-4:])[0]
+        yield kind, whole, zlib.crc32(body) == checksum
         at += 12 + length
 
 

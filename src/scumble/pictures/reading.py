@@ -86,7 +86,7 @@ def read(source: PictureLike, name: str | None = None) -> Picture:
 
     Raises:
         InputError: missing, unreadable, truncated or animated file, a folder, not a PNG, JPEG or WebP
-            picture, zero size, more than 200 megapixels (told by the header, before anything is decoded).
+            picture, zero size, more than 200 megapixels (known from the header, before anything is decoded).
     """
     if isinstance(source, Picture):
         return source
@@ -283,7 +283,7 @@ def read_passport(path: Path) -> dict[str, Any] | None:
     """The passport that `save` put into a file, or None. Raises InputError for what is no picture."""
     image = _decode(_read_bytes(path, str(path)), str(path))
     try:
-        told = json.loads(image.info.get(PASSPORT) or image.getexif()[IMAGE_DESCRIPTION])
+        passport = json.loads(image.info.get(PASSPORT) or image.getexif()[IMAGE_DESCRIPTION])
     except Exception:  # as above: no EXIF, broken EXIF, no JSON
         return None
-    return cast("dict[str, Any]", told) if isinstance(told, dict) else None
+    return cast("dict[str, Any]", passport) if isinstance(passport, dict) else None

@@ -26,7 +26,7 @@ COLUMNS = 1.4  # a sheet's width over its height, where its columns are not give
 MANY = 100  # cells; more of them are drawn at half the size
 FILMS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
 REST, TICK = 1200, 80  # ms that a film stays on its first and last frame, and on any other
-# Differences 0 to 255 on a logarithmic scale. Zero alone is black: equal pixels are told from nearly equal ones.
+# Differences 0 to 255 on a logarithmic scale. Zero alone is black: equal pixels look unlike nearly equal ones.
 RAMP = (45, 10, 90), (137, 28, 110), (205, 62, 78), (247, 150, 40), (252, 255, 170)
 TICKS = 0, 1, 3, 7, 15, 31, 63, 255
 
@@ -64,14 +64,14 @@ def compare(before: Image.Image, after: Image.Image, source: str, target: str) -
     """
     steps = difference(before, after)
     share = float((steps > 0).mean())
-    told = (
+    caption = (
         f"{percent(share)} of the pixels differ, by {steps.max()} of 255 at most" if share else "none at all"
     )
     width, height = before.size
     cells = [
         Cell(_flat(panel(before, 512, 1024)), ["before", source]),
         Cell(_flat(panel(after, 512, 1024)), ["after", target]),
-        Cell(_heat(steps), ["difference in 8-bit steps; black: equal", told]),
+        Cell(_heat(steps), ["difference in 8-bit steps; black: equal", caption]),
     ]
     return _draw(cells, 1 if width > 2 * height else 3)
 
@@ -239,11 +239,11 @@ def _columns(cells: int, width: int, height: int) -> int:
 
 
 def _label(lines: Sequence[str], width: int) -> list[tuple[str, str]]:
-    """(line, colour) of all that stands beneath a picture."""
-    told: list[tuple[str, str]] = []
+    """(line, colour) of all lines under a picture."""
+    pieces: list[tuple[str, str]] = []
     for i, line in enumerate(lines):
-        told += [(piece, INK if i == 0 else FAINT) for piece in lettering.wrap(line, width, TEXT)]
-    return told
+        pieces += [(piece, INK if i == 0 else FAINT) for piece in lettering.wrap(line, width, TEXT)]
+    return pieces
 
 
 def _write(draw: Any, left: int, top: int, lines: Sequence[tuple[str, str]], size: int) -> None:

@@ -16,7 +16,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_
 
 from scumble.core.errors import MachineError
 from scumble.priors._folder import CONVERT, PARTS, PICKLES, STEMS, Folder
-from scumble.priors._told import told
+from scumble.priors._hub_errors import hub_errors
 
 logger = logging.getLogger("scumble")
 
@@ -113,7 +113,7 @@ def file_of(model: str, *, revision: str | None = None, offline: bool = False) -
     repository, _, name = model.partition(":")
     offline = offline or constants.HF_HUB_OFFLINE
     place = Path(constants.HF_HUB_CACHE)
-    with told(model, revision, offline):
+    with hub_errors(model, revision, offline):
         if offline:
             path = Path(hf_hub_download(repository, name, revision=revision, local_files_only=True))
             return path, Download(model, "not stated", place, {}, {})
@@ -134,7 +134,7 @@ def fetch_file(model: str, *, revision: str | None = None, offline: bool = False
     _check_space(download)
     logger.warning("downloading %s", download)
     repository, _, name = model.partition(":")
-    with told(model, revision):
+    with hub_errors(model, revision):
         return Path(hf_hub_download(repository, name, revision=revision))
 
 
@@ -143,7 +143,7 @@ def _names(model: str, revision: str | None) -> list[str]:
     from huggingface_hub import HfApi
 
     try:
-        with told(model, revision):
+        with hub_errors(model, revision):
             return HfApi().list_repo_files(model, revision=revision)
     except MachineError:
         return []
@@ -188,7 +188,7 @@ def _listing(model: str, patterns: list[str], revision: str | None, to: Path | N
     from huggingface_hub import errors, snapshot_download
 
     try:
-        with told(model, revision):
+        with hub_errors(model, revision):
             return snapshot_download(
                 model, revision=revision, allow_patterns=patterns, local_dir=to, dry_run=True
             )
@@ -208,7 +208,7 @@ def _snapshot(
 ) -> Path:
     from huggingface_hub import errors, snapshot_download
 
-    with told(model, revision, offline):
+    with hub_errors(model, revision, offline):
         try:
             path = snapshot_download(
                 model, revision=revision, allow_patterns=patterns, local_files_only=offline, local_dir=to

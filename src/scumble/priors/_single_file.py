@@ -52,8 +52,10 @@ class SingleFile(Folder):
             raise blank.error(wrong, "use the .safetensors version of the checkpoint")
         shapes, about = _header(blank)
         kind = _kind(blank, shapes)
-        told = _told(file, about, shapes)
-        return replace(blank, path=CONFIGS / kind, kind=kind, shapes=shapes, about=about, prediction=told)
+        prediction = _prediction(file, about, shapes)
+        return replace(
+            blank, path=CONFIGS / kind, kind=kind, shapes=shapes, about=about, prediction=prediction
+        )
 
     def family(self) -> Literal["latent", "pixel"]:
         return "latent"
@@ -112,7 +114,7 @@ def _kind(file: SingleFile, shapes: Mapping[str, tuple[int, ...]]) -> str:
     return kinds[0]
 
 
-def _told(file: Path, about: Mapping[str, str], shapes: Iterable[str]) -> str | None:
+def _prediction(file: Path, about: Mapping[str, str], shapes: Iterable[str]) -> str | None:
     """What the network predicts, by the header (ModelSpec), an empty tensor "v_pred" (a habit of ComfyUI) or the
     .yaml beside the file; None: nobody says.
     """
@@ -129,7 +131,7 @@ def _told(file: Path, about: Mapping[str, str], shapes: Iterable[str]) -> str | 
 
 
 def load_modules(file: SingleFile, device: Any, dtype: Any) -> tuple[dict[str, Any], SingleFile]:
-    """unet, vae and text_encoder in `dtype`, and the file with what loading told about it.
+    """unet, vae and text_encoder in `dtype`, and the file with what loading found out about it.
 
     Where the file does not say what its network predicts, the network is asked on the device, in float32: half
     precision is slow on a CPU and can overflow. Raises InputError for weights that are missing or have another
@@ -206,7 +208,7 @@ def _filled(
 
 
 def echo(unet: Any) -> float:
-    """How far a network told the last time, where all is noise, repeats what it is given: the correlation.
+    """How far the output of a network at the last time, where all is noise, repeats its input: the correlation.
 
     One that predicts eps does: near 1. v = alpha eps - sigma x0 there is close to -x0, which has nothing to do
     with the noise: near 0. NaN where the network overflows.

@@ -57,9 +57,9 @@ def kept(rows: Sequence[Row]) -> str:
 
 def heads(measured: Measured, shares: Sequence[float]) -> list[str]:
     """The heads of the columns of such strips."""
-    told = [str(k) for k in stops(max(row["iteration"] for row in measured.rows), shares)]
+    names = [str(k) for k in stops(max(row["iteration"] for row in measured.rows), shares)]
     columns = next(iter(measured.pictures.values())).shape[1]
-    return [*told, "true edit"][:columns]
+    return [*names, "true edit"][:columns]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,11 +35,11 @@ class Verdict:
     """Whether the claim holds here, and one sentence with the numbers that say so."""
 
     holds: bool
-    told: str
+    finding: str
 
     @property
     def sentence(self) -> str:
-        return f"{'Holds' if self.holds else 'Does not hold'}: {self.told}."
+        return f"{'Holds' if self.holds else 'Does not hold'}: {self.finding}."
 
 
 @dataclass(frozen=True, kw_only=True)

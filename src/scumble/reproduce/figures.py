@@ -47,6 +47,6 @@ def chosen(names: Sequence[str], **settings: Any) -> list[Experiment]:
     has = {kind: {f.name for f in fields(kind)} for kind in kinds}
     for key in given:
         if not any(key in own for own in has.values()):
-            told = ", ".join(kind.name for kind in kinds)
-            raise InputError(f"--{key}: {told} has none; leave it out")
+            names = ", ".join(kind.name for kind in kinds)
+            raise InputError(f"--{key}: {names} has none; leave it out")
     return [kind(**{key: value for key, value in given.items() if key in has[kind]}) for kind in kinds]

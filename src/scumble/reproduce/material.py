@@ -76,8 +76,8 @@ class Material:
         cases = [Case.of(task, prior) for task in tasks]
         canvases = sorted({case.placed.fit.canvas for case in cases})
         if len(canvases) > 1:
-            told = ", ".join(f"{w}x{h}" for w, h in canvases)
-            raise InputError(f"--data: canvases of {told} pixels; give pictures of one shape")
+            sizes = ", ".join(f"{w}x{h}" for w, h in canvases)
+            raise InputError(f"--data: canvases of {sizes} pixels; give pictures of one shape")
         return cls(prior=prior, cases=cases, **others)
 
     def __len__(self) -> int:
@@ -230,7 +230,7 @@ class Material:
         distance, outside: RMS difference to the codec's picture of the source, in the whole picture and outside the
         true mask, 8-bit steps. achieved: the share of the squared error to the true edit, inside its mask, that is
         gone. sharpness: 1 is as sharp as the codec's picture of the true edit, or else of the source. None where it
-        cannot be told.
+        is unknown.
         """
         found = zip(self.cases, self.shown(x), self.before, self.sharp, strict=True)
         return [
@@ -243,8 +243,8 @@ class Material:
         same of the picture that was edited.
         """
         after, before = self.images(x), self.images(self.z)
-        told = zip(after, before, self.source, self.target, strict=True)
-        return [margin(self.prior, a[None], s, t) - margin(self.prior, b[None], s, t) for a, b, s, t in told]
+        quads = zip(after, before, self.source, self.target, strict=True)
+        return [margin(self.prior, a[None], s, t) - margin(self.prior, b[None], s, t) for a, b, s, t in quads]
 
 
 def measured(case: Case, after: Pixels, before: Pixels, sharp: float) -> dict[str, float | None]:

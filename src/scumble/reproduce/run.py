@@ -1,4 +1,4 @@
-"""Making figures: measured once, drawn from what was measured, and told in a report."""
+"""Makes figures: measured once, drawn from the measurements, and described in a report."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Run:
         prior, material = self.material.prior, self.material
         loaded: Mapping[str, Any] = prior.loaded
         found = {name: version for name, version in versions().items() if name in VERSIONS}
-        told = {
+        about = {
             **{name: plain(value) for name, value in asdict(experiment).items()},
             **self.world,
             "guidance": material.guidance,
@@ -68,7 +68,7 @@ class Run:
             "scumble": scumble.__version__,
             **found,
         }
-        return json.loads(json.dumps(told))
+        return json.loads(json.dumps(about))
 
     def finished(self, experiment: Experiment) -> bool:
         """Whether it was measured with these settings. Raises InputError where it was with others."""
@@ -95,21 +95,21 @@ class Run:
         measured = tables.read(self.file(name, ".csv"), self.file(name, ".npz"))
         verdict = experiment.judge(measured.rows)
         if not self.file(name, ".png").exists():
-            told = {"figure": name, **self.settings(experiment), "versions": versions()}
-            passport = {**told, "verdict": verdict.sentence}
+            about = {"figure": name, **self.settings(experiment), "versions": versions()}
+            passport = {**about, "verdict": verdict.sentence}
             writing.save(drawing.render(experiment, measured), self.file(name, ".png"), passport)
         return verdict
 
     def _measure(self, experiment: Experiment) -> None:
         name, material = experiment.name, self.material.first(experiment.pictures)
         total = experiment.evaluations(material.guidance)
-        started = told = time.perf_counter()
+        started = reported = time.perf_counter()
 
         def tell(rows: int) -> None:
-            nonlocal told
+            nonlocal reported
             now = time.perf_counter()
-            if self.progress and now - told >= EVERY:
-                told = now
+            if self.progress and now - reported >= EVERY:
+                reported = now
                 self.progress(name, rows, total, (now - started) / rows * (total - rows))
 
         watched, prior = material.watched(tell)
@@ -153,7 +153,7 @@ class Run:
                 continue
             about = read(self.file(name, ".json"))
             measured = tables.read(self.file(name, ".csv"), self.file(name, ".npz"))
-            told = ", ".join(
+            settings = ", ".join(
                 f"{key} {value}" for key, value in about["settings"].items() if value is not None
             )
             parts += [
@@ -162,7 +162,7 @@ class Run:
                 f"**{kind().judge(measured.rows).sentence}**",
                 f"![{kind.title}]({name}.png)",
                 f"It counts as holding if {kind.criterion}. Numbers: [{name}.csv]({name}.csv).",
-                f"{about['evaluations']:,} evaluations of the network in {about['seconds']:.0f} s; {told}.",
+                f"{about['evaluations']:,} evaluations of the network in {about['seconds']:.0f} s; {settings}.",
             ]
         return parts
 

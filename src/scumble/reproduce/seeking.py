@@ -96,18 +96,18 @@ class ModeSeeking(Experiment):
         return np.concatenate(found)
 
     def judge(self, rows: Sequence[Row]) -> Verdict:
-        told, ratios = [], []
+        findings, ratios = [], []
         for prompt in levels(rows, "prompt"):
             sds, ddim = (
                 mean(some(rows, prompt=prompt, painter=name), "distance") for name in ("SDS", "DDIM")
             )
             ratios.append(sds / ddim if ddim else np.inf)
-            told.append(f'{sds:.0f} against {ddim:.0f} for "{prompt}"')
-        pairs = len(rows) // (2 * len(told))
+            findings.append(f'{sds:.0f} against {ddim:.0f} for "{prompt}"')
+        pairs = len(rows) // (2 * len(findings))
         return Verdict(
             max(ratios) <= 0.8,
             f"the mean distance between two results of SDS, against that of two samples, in 8-bit steps: "
-            f"{'; '.join(told)} ({pairs} pairs each)",
+            f"{'; '.join(findings)} ({pairs} pairs each)",
         )
 
     def draw(self, figure: Figure, measured: Measured) -> None:

@@ -33,15 +33,15 @@ def allowed(
 ) -> list[Experiment]:
     """The experiments for which enough is known of a user's pictures, each with no more pictures than there are.
 
-    skip: told in a sentence what is left out. Raises InputError instead where it is None.
+    skip: called with a sentence on what is left out. If it is None, InputError is raised instead.
     """
     fit: list[Experiment] = []
     for one in experiments:
         if need := lacking(one, tasks):
-            told = f"{one.name}: it needs a {need} for every edit of the list (docs/bench.md)"
+            why = f"{one.name}: it needs a {need} for every edit of the list (docs/bench.md)"
             if skip is None:
-                raise InputError(f"--figure {told}")
-            skip(told)
+                raise InputError(f"--figure {why}")
+            skip(why)
         else:
             fit.append(one.within(len(tasks.all)))
     return fit

@@ -17,7 +17,7 @@ from .tokenizer import LENGTH
 
 
 def prompt(scene: Scene, rng: np.random.Generator, *, unprompted: float, full: float) -> str:
-    """What the network is told of a scene: nothing, everything, or something in varied words."""
+    """The prompt for a scene: empty, the full caption, or part of it in varied words."""
     if rng.random() < unprompted:
         return ""
     if rng.random() < full:  # nothing unsaid: the clearest lesson in what belongs to which object

@@ -21,8 +21,8 @@ def main(words: Sequence[str]) -> None:
         print(f"{name}: there is no such study; known are {', '.join(names)}", file=sys.stderr)
         sys.exit(2)
     for each in names:
-        told = ast.get_docstring(ast.parse((FOLDER / f"{each}.py").read_text(encoding="utf-8"))) or ""
-        print(f"{each:16}{told.splitlines()[0]}")
+        docstring = ast.get_docstring(ast.parse((FOLDER / f"{each}.py").read_text(encoding="utf-8"))) or ""
+        print(f"{each:16}{docstring.splitlines()[0]}")
 
 
 if __name__ == "__main__":

@@ -161,11 +161,11 @@ def run(out: Path, labels: Sequence[str], n: int, dear: int) -> None:
             some = [(i, edit) for i, edit in batch if (label, i) not in done and edit.kind != "noop"]
             for few in (some[k : k + BATCH] for k in range(0, len(some), BATCH)):
                 try:
-                    told = list(make(prior, label, few, out))
+                    measured = list(make(prior, label, few, out))
                 except scumble.InputError:  # one picture of the batch has no mask: each alone
-                    told = [row for one in few for row in alone(prior, label, one, out)]
+                    measured = [row for one in few for row in alone(prior, label, one, out)]
                 with path.open("a") as file:
-                    file.writelines(json.dumps(row) + "\n" for row in told)
+                    file.writelines(json.dumps(row) + "\n" for row in measured)
 
 
 def alone(prior: Prior, label: str, one: tuple[int, SceneEdit], folder: Path) -> list[Row]:
@@ -223,15 +223,15 @@ def spread(found: Sequence[Row], kinds: Sequence[str]) -> str:
 
 def sheet(out: Path, found: Sequence[Row]) -> Image.Image:
     """A few edits: source, true edit, and what every row made of it."""
-    told = {(row["row"], row["i"]): row for row in found}
-    labels = [name for name in ROWS if name not in ("copy", "ceiling") and (name, SHEET[0]) in told]
+    by_row = {(row["row"], row["i"]): row for row in found}
+    labels = [name for name in ROWS if name not in ("copy", "ceiling") and (name, SHEET[0]) in by_row]
     drawn, cells = list(islice(edits("test", SEED), SHOWN)), list[sheets.Cell]()
     for i in SHEET:
         known = Known.of(drawn[i], 128)
         cells.append(sheets.Cell(Image.fromarray(known.source), [f"source ({drawn[i].kind})"]))
         cells.append(sheets.Cell(Image.fromarray(known.truths[0]), ["true edit"]))
         for name in labels:
-            row, path = told.get((name, i)), out / f"{name}-{i:04}.png"
+            row, path = by_row.get((name, i)), out / f"{name}-{i:04}.png"
             if row is None or not path.exists():
                 cells.append(sheets.blank())
                 continue
@@ -268,7 +268,7 @@ def main(words: Sequence[str]) -> None:
     labels = asked.rows.split(";") if asked.rows else list(ROWS)
     if asked.n:
         run(asked.out, labels, asked.n, asked.dear)
-    told = report(asked.out)
-    (asked.out / "report.md").write_text(told)
+    text = report(asked.out)
+    (asked.out / "report.md").write_text(text)
     sheet(asked.out, rows(asked.out / "rows.jsonl")).save(asked.out / "sheet.png")
-    print(told)
+    print(text)

@@ -109,10 +109,10 @@ def run(
         for few in (todo[k : k + BATCH] for k in range(0, len(todo), BATCH)):
             shown = [render(scenes[i].source, prior.card.size) for i in few]
             captions = [scenes[i].source_caption for i in few]
-            told = measure(prior, shown, captions, CONTESTANTS[kind](n, w), w)
+            measured = measure(prior, shown, captions, CONTESTANTS[kind](n, w), w)
             named = [
                 {"picture": i, "kind": kind, "steps": n, "guidance": w, **one}
-                for i, one in zip(few, told, strict=True)
+                for i, one in zip(few, measured, strict=True)
             ]
             with out.open("a") as file:
                 file.writelines(json.dumps(row) + "\n" for row in named)

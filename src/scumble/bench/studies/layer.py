@@ -188,8 +188,8 @@ def gains(rows: dict[str, list[Scored]]) -> None:
         done = [float(a.done) - float(b.done) for a, b in pairs]
         both = ((a.preserved, b.preserved) for a, b in pairs)
         preserved = [a - b for a, b in both if a is not None and b is not None]
-        told = (f"done {said(done, 100)} points", f"preserved {said(preserved)} dB")
-        print(f"{keep} less none: {'; '.join(told)}")
+        gains = (f"done {said(done, 100)} points", f"preserved {said(preserved)} dB")
+        print(f"{keep} less none: {'; '.join(gains)}")
 
 
 def said(values: Sequence[float], unit: float = 1) -> str:

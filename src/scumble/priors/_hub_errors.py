@@ -1,4 +1,4 @@
-"""What went wrong between us and the model hub, in one sentence each: what, why, what to do."""
+"""Errors of the model hub as one sentence each: what failed, why, what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KNOWN = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "CompVis/stable-diffusio
 
 
 @contextmanager
-def told(model: str, revision: str | None = None, offline: bool = False) -> Iterator[None]:
+def hub_errors(model: str, revision: str | None = None, offline: bool = False) -> Iterator[None]:
     """Raises InputError or MachineError for whatever the hub's client raises inside."""
     from huggingface_hub import errors
 
