@@ -15,7 +15,7 @@ from PIL import Image
 
 import scumble
 from scumble.core.pixels import to_images, to_pixels
-from scumble.forms.field import Field
+from scumble.forms.field import NeuralField
 from scumble.scenes.render import render
 from scumble.scenes.world import Scene, Thing
 
@@ -42,7 +42,7 @@ def main():
     scene = Scene(things=(Thing(shape="circle", colour="red", size="large"),), background="white")
     image = to_images([render(scene, size)])
 
-    field = Field(prior, image)
+    field = NeuralField(prior, image)
     theta = field.start(prior.encode(image))  # the weights of a network that paints the scene
     save(field.picture(theta), args.out / "source.png")
 

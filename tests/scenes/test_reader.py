@@ -9,7 +9,7 @@ import pytest
 
 from scumble.scenes import Scene, Thing, full_caption, read, render, scenes
 from scumble.scenes.reader import CLEAR, mistakes, read_picture
-from scumble.scenes.render import PALETTE, SHAPE, Field, Pixels
+from scumble.scenes.render import PALETTE, SHAPE, Floats, Pixels
 from scumble.scenes.world import BACKGROUNDS, LOOKS, SIZES
 
 
@@ -120,11 +120,11 @@ def test_touching_things_are_told_apart():
     assert mistakes(scene, read_picture(render(scene, 64)).scene) == ()
 
 
-def _half_disc(x: Field, y: Field, r: float) -> Field:
+def _half_disc(x: Floats, y: Floats, r: float) -> Floats:
     return np.maximum(np.hypot(x, y) - 1.2 * r, y)
 
 
-def _corner(x: Field, y: Field, r: float) -> Field:
+def _corner(x: Floats, y: Floats, r: float) -> Floats:
     upright = np.maximum(np.abs(x + 0.6 * r) - 0.35 * r, np.abs(y) - r)
     return np.minimum(upright, np.maximum(np.abs(x) - 0.95 * r, np.abs(y - 0.65 * r) - 0.35 * r))
 

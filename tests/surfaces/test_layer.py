@@ -79,7 +79,7 @@ def test_the_padding_does_not_count() -> None:
     assert whole.threshold == other.threshold
 
 
-def flat(height: int = 96, width: int = 128) -> layer.Field:
+def flat(height: int = 96, width: int = 128) -> layer.Floats:
     return np.zeros((height, width, 3), np.float32)
 
 

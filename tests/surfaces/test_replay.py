@@ -22,13 +22,13 @@ from scumble.pictures import reading, writing
 from tests.surfaces.test_cli import Refused, refused  # noqa: F401
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle", "--set", "steps=2"]
-Made = Callable[..., Path]
+Run = Callable[..., Path]
 
 pytestmark = pytest.mark.slow  # whole edits, each made twice
 
 
 @pytest.fixture
-def made(png: Path, loaded: list[str], capsys: pytest.CaptureFixture[str]) -> Made:
+def made(png: Path, loaded: list[str], capsys: pytest.CaptureFixture[str]) -> Run:
     """made(flags..., out="out.png"): an edit of the circle, saved beside it."""
 
     def make(*flags: str, out: str = "out.png") -> Path:
@@ -53,7 +53,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp"])
-def test_the_same_again(name: str, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_again(name: str, made: Run, capsys: pytest.CaptureFixture[str]) -> None:
     out = made("--seed", "3", "--guidance", "4", out=name)
     assert cli.run(["replay", str(out)]) == 0
     printed = capsys.readouterr()
@@ -71,7 +71,7 @@ def test_the_same_again(name: str, made: Made, capsys: pytest.CaptureFixture[str
     ],
     ids=" ".join,
 )
-def test_all_that_an_edit_was_asked(flags: list[str], made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_that_an_edit_was_asked(flags: list[str], made: Run, capsys: pytest.CaptureFixture[str]) -> None:
     out = made(*flags)
     assert cli.run(["replay", str(out), "--json", "--quiet"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -81,7 +81,7 @@ def test_all_that_an_edit_was_asked(flags: list[str], made: Made, capsys: pytest
 
 @pytest.mark.slow
 def test_masks_and_cells_of_a_sweep(
-    made: Made, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Run, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask = png.with_name("mask.png")
     drawn = Image.new("L", (96, 64))
@@ -104,7 +104,7 @@ def test_masks_and_cells_of_a_sweep(
 
 
 def test_the_new_picture_is_kept_where_asked_and_overwrites_nothing(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    made: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = made()
     again = out.with_name("again.png")
@@ -121,7 +121,7 @@ def test_the_new_picture_is_kept_where_asked_and_overwrites_nothing(
     assert again.read_bytes() == before
 
 
-def test_a_difference_is_measured_and_explained(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_difference_is_measured_and_explained(made: Run, capsys: pytest.CaptureFixture[str]) -> None:
     out = made()
     recorded = reading.read_passport(out)
     assert recorded is not None
@@ -146,7 +146,7 @@ def test_a_difference_is_measured_and_explained(made: Made, capsys: pytest.Captu
 # Refusals ------------------------------------------------------------------------------------------------
 
 
-def test_another_input(made: Made, png: Path, circle: Image.Image, tmp_path: Path, refused: Refused) -> None:  # noqa: F811
+def test_another_input(made: Run, png: Path, circle: Image.Image, tmp_path: Path, refused: Refused) -> None:  # noqa: F811
     out = made()
     circle.rotate(180).save(tmp_path / "other.png")
     message = refused("replay", out, "--input", tmp_path / "other.png")
@@ -159,7 +159,7 @@ def test_another_input(made: Made, png: Path, circle: Image.Image, tmp_path: Pat
 
 
 def test_another_model(
-    made: Made, model: scumble.Prior, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    made: Run, model: scumble.Prior, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = made()
     card = model.card
@@ -172,7 +172,7 @@ def test_another_model(
 
 
 def test_a_model_that_is_not_there(
-    made: Made,
+    made: Run,
     monkeypatch: pytest.MonkeyPatch,
     refused: Refused,  # noqa: F811
 ) -> None:
@@ -186,19 +186,19 @@ def test_a_model_that_is_not_there(
     assert "--model" not in refused("replay", out, "--model", "other")
 
 
-def test_no_passport(made: Made, png: Path, tmp_path: Path, refused: Refused) -> None:  # noqa: F811
+def test_no_passport(made: Run, png: Path, tmp_path: Path, refused: Refused) -> None:  # noqa: F811
     assert "it does not say how it was made" in refused("replay", made("--no-metadata"))
     assert "it does not say how it was made" in refused("replay", png)
     assert "no such file" in refused("replay", tmp_path / "none.png")
 
 
-def test_a_later_version(made: Made, refused: Refused) -> None:  # noqa: F811
+def test_a_later_version(made: Run, refused: Refused) -> None:  # noqa: F811
     out = rewritten(made(), scumble="99.0.1")
     assert "made by scumble 99.0.1, and this is" in refused("replay", out)
     assert cli.run(["replay", str(out), "--force"]) == 0
 
 
-def test_a_changed_result(made: Made, refused: Refused) -> None:  # noqa: F811
+def test_a_changed_result(made: Run, refused: Refused) -> None:  # noqa: F811
     out = made()
     recorded = reading.read_passport(out)
     writing.save(Image.open(out).resize((48, 32)), out, recorded)
@@ -215,7 +215,7 @@ def test_a_changed_result(made: Made, refused: Refused) -> None:  # noqa: F811
     ],
     ids=str,
 )  # fmt: skip
-def test_damaged_passports(changes: dict[str, Any], made: Made, refused: Refused) -> None:  # noqa: F811
+def test_damaged_passports(changes: dict[str, Any], made: Run, refused: Refused) -> None:  # noqa: F811
     assert "its passport is damaged" in refused("replay", rewritten(made(), **changes))
 
 
@@ -237,13 +237,13 @@ def test_damaged_passports(changes: dict[str, Any], made: Made, refused: Refused
 def test_passports_that_ask_what_cannot_be(
     changes: dict[str, Any],
     message: str,
-    made: Made,
+    made: Run,
     refused: Refused,  # noqa: F811
 ) -> None:
     assert message in refused("replay", rewritten(made(), **changes))
 
 
-def test_a_file_runs_only_if_it_is_named(made: Made, tmp_path: Path, refused: Refused) -> None:  # noqa: F811
+def test_a_file_runs_only_if_it_is_named(made: Run, tmp_path: Path, refused: Refused) -> None:  # noqa: F811
     code = tmp_path / "mine.py"
     code.write_text("from scumble import DDS\n\nclass Mine(DDS):\n    pass\n")
     out = made("--method", f"{code}:Mine")
@@ -252,7 +252,7 @@ def test_a_file_runs_only_if_it_is_named(made: Made, tmp_path: Path, refused: Re
     assert "leave it out" in refused("replay", made(out="plain.png"), "--method", f"{code}:Mine")
 
 
-def test_what_was_prepared_before(made: Made, png: Path, refused: Refused) -> None:  # noqa: F811
+def test_what_was_prepared_before(made: Run, png: Path, refused: Refused) -> None:  # noqa: F811
     inversions = [png.with_name("a.inv"), png.with_name("b.inv")]
     for path, steps in zip(inversions, "23", strict=True):
         line = ["invert", str(png), "--source", "a red circle", "--method", "ddim_inversion", "-o", str(path)]
@@ -274,14 +274,14 @@ def test_names_in_passports_are_no_paths(tmp_path: Path) -> None:
     assert replay.find({"name": "../secret.png"}, "input", tmp_path / "a/out.png") == tmp_path / "secret.png"
 
 
-def test_an_edits_own_passport_passes_the_check(made: Made) -> None:
+def test_an_edits_own_passport_passes_the_check(made: Run) -> None:
     recorded = reading.read_passport(made())
     assert recorded is not None
     passport.check(recorded, "out.png")
     assert not passport.differences(recorded, recorded)
 
 
-def test_a_field_that_is_gone_replays_where_it_did_nothing(made: Made, refused: Refused) -> None:  # noqa: F811
+def test_a_field_that_is_gone_replays_where_it_did_nothing(made: Run, refused: Refused) -> None:  # noqa: F811
     out = made("--method", "dds_fast")
     recorded = reading.read_passport(out)
     assert recorded is not None
@@ -293,8 +293,23 @@ def test_a_field_that_is_gone_replays_where_it_did_nothing(made: Made, refused: 
     assert "dds_fast has no parameter 'norm'" in refused("replay", out)
 
 
+def test_a_field_that_was_renamed_replays_from_its_old_name(
+    made: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = made("--method", "dds_fast", "--set", "cross_trajectory=2")
+    recorded = reading.read_passport(out)
+    assert recorded is not None
+    settings = {{"cross_trajectory": "trajectory"}.get(k, k): v for k, v in recorded["settings"].items()}
+    rewritten(out, settings=settings)
+    assert passport.recipe_of({**recorded, "settings": settings}).settings["cross_trajectory"] == 2
+    assert not passport.differences(recorded, {**recorded, "settings": settings})
+    capsys.readouterr()
+    assert cli.run(["replay", str(out)]) == 0
+    assert "identical in every pixel" in capsys.readouterr().err
+
+
 @pytest.mark.slow
-def test_the_examples_of_the_help(png: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_help(png: Path, made: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(png.parent)
     made()
     shutil.copy(png, "in.png")

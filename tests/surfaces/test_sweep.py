@@ -17,7 +17,7 @@ from scumble.core.errors import InputError, MachineError
 from scumble.editing import plan as planning
 from scumble.editing.plan import Plan
 from scumble.editing.recipe import Recipe
-from scumble.editing.sweep import Made, Variant, framed, variants
+from scumble.editing.sweep import CellResult, Variant, framed, variants
 from scumble.pictures import reading
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle"]
@@ -310,12 +310,12 @@ def test_masks_and_models_without_words(sweep: Sweep, png: Path, tmp_path: Path)
 
 
 def test_only_cells_of_one_target_compete() -> None:
-    def made(target: str, distance: float, direction: float | None) -> Made:
+    def made(target: str, distance: float, direction: float | None) -> CellResult:
         record = {"target": target, "distance": distance, "direction": direction}
-        return Made(Variant({}, EDIT), record, None)
+        return CellResult(Variant({}, EDIT), record, None)
 
     cells = [made("a", 5, 0.1), made("a", 4, 0.2), made("b", 9, 0.05), made("b", 1, None), made("a", 0, 0)]
-    failed = Made(Variant({}, EDIT), {"target": "a", "error": "no"}, None)
+    failed = CellResult(Variant({}, EDIT), {"target": "a", "error": "no"}, None)
     assert framed([*cells, failed]) == [False, True, True, False, False, False]
 
 

@@ -66,7 +66,7 @@ def test_equal_prompts_leave_what_the_pictures_differ_by() -> None:
     z = picture(1, 4, 4)
     x = z + 0.3 * normal(1, 3, 4, 4)
     many, few = (
-        scores(finite(), z, source="red", target="red", guidance=w, trajectory=v)[0]
+        scores(finite(), z, source="red", target="red", guidance=w, cross_trajectory=v)[0]
         for w, v in ((9.0, 2.0), (1.0, 1.0))
     )
     torch.testing.assert_close(at(many, z), torch.zeros_like(z))
@@ -85,7 +85,7 @@ def test_fading_asks_how_much_is_left() -> None:
     z = picture(2)
     x = z + torch.tensor([0.0, 0.75]).reshape(2, 1, 1, 1) * (mean("tiger") - mean("cat"))  # of the way
     faded, plain = (
-        scores(gaussian(), z, 2, guidance=w, trajectory=v, fade=fade)[0]
+        scores(gaussian(), z, 2, guidance=w, cross_trajectory=v, fade=fade)[0]
         for w, v, fade in ((3.0, 1.5, True), (1.0, 1.0, False))
     )
     torch.testing.assert_close(at(faded, x, b=2), 3 * at(plain, x, b=2))
@@ -104,25 +104,27 @@ def test_an_edit_that_has_arrived_is_driven_no_further() -> None:
 
 
 @pytest.mark.parametrize("name", ["linear", "flow"])
-@pytest.mark.parametrize(("guidance", "trajectory"), [(3.0, 1.0), (3.0, 2.0), (1.0, 0.5)])
-def test_a_descent_ends_where_its_weights_say(name: str, guidance: float, trajectory: float) -> None:
+@pytest.mark.parametrize(("guidance", "cross_trajectory"), [(3.0, 1.0), (3.0, 2.0), (1.0, 0.5)])
+def test_a_descent_ends_where_its_weights_say(name: str, guidance: float, cross_trajectory: float) -> None:
     """d' = (w delta - v d) r / (s^2 + r^2) down from r: d = w / v delta (1 - (s^2 / (s^2 + r^2))^(v / 2))."""
     prior, z = gaussian(SCHEDULES[name], STD), picture()
-    method = DDSFast(steps=200, strength=0.6, guidance=guidance, trajectory=trajectory, fade=False, focus=0.0)
+    method = DDSFast(
+        steps=200, strength=0.6, guidance=guidance, cross_trajectory=cross_trajectory, fade=False, focus=0.0
+    )
     edit = method(prior, EditRequest(image=z, source="cat", target="tiger"))
     top = method.plan(prior.schedule).pairs[0][0]
     alpha, sigma = (float(c) for c in prior.schedule.at(top))
-    left = (STD**2 / (STD**2 + (sigma / alpha) ** 2)) ** (trajectory / 2)
-    travelled = guidance / trajectory * (1 - left) * (mean("tiger") - mean("cat"))
+    left = (STD**2 / (STD**2 + (sigma / alpha) ** 2)) ** (cross_trajectory / 2)
+    travelled = guidance / cross_trajectory * (1 - left) * (mean("tiger") - mean("cat"))
     torch.testing.assert_close(edit.latent - z, travelled.expand_as(z), rtol=0.02, atol=0.005)
 
 
 @pytest.mark.parametrize("name", ["linear", "flow"])
-@pytest.mark.parametrize("trajectory", [1.0, 2.0])
-def test_faded_guidance_only_sets_the_pace(name: str, trajectory: float) -> None:
+@pytest.mark.parametrize("cross_trajectory", [1.0, 2.0])
+def test_faded_guidance_only_sets_the_pace(name: str, cross_trajectory: float) -> None:
     """The law at v = w: whatever the second weight, no descent goes beyond the target."""
     prior, z = gaussian(SCHEDULES[name], STD), picture()
-    method = DDSFast(steps=200, strength=0.6, guidance=3.0, trajectory=trajectory, focus=0.0)
+    method = DDSFast(steps=200, strength=0.6, guidance=3.0, cross_trajectory=cross_trajectory, focus=0.0)
     edit = method(prior, EditRequest(image=z, source="cat", target="tiger"))
     alpha, sigma = (float(c) for c in prior.schedule.at(method.plan(prior.schedule).pairs[0][0]))
     left = (STD**2 / (STD**2 + (sigma / alpha) ** 2)) ** (3.0 / 2)
@@ -132,8 +134,8 @@ def test_faded_guidance_only_sets_the_pace(name: str, trajectory: float) -> None
 
 def test_it_is_the_descent_along_its_score() -> None:
     prior, z = finite(), picture(1, 4, 4)
-    method = DDSFast(steps=7, guidance=2.0, trajectory=1.5, strength=0.7, focus=0.0)
-    score, _ = scores(prior, z, source="red", target="blue", guidance=2.0, trajectory=1.5, fade=True)
+    method = DDSFast(steps=7, guidance=2.0, cross_trajectory=1.5, strength=0.7, focus=0.0)
+    score, _ = scores(prior, z, source="red", target="blue", guidance=2.0, cross_trajectory=1.5, fade=True)
     alone = descend(score, z, method.plan(prior.schedule), Noise(4))
     edit = method(prior, EditRequest(image=z, source="red", target="blue", seed=4))
     torch.testing.assert_close(edit.latent, alone)

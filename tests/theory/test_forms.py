@@ -8,8 +8,8 @@ from scumble.core.noise import Noise
 from scumble.core.request import EditRequest
 from scumble.core.types import Latent
 from scumble.forms.composite import Composite
-from scumble.forms.field import Field
-from scumble.forms.pixels import Pixels
+from scumble.forms.field import NeuralField
+from scumble.forms.pixels import EncodedPixels
 from scumble.loops.descend import descend
 from scumble.methods.dds import DDS
 from scumble.priors.exact import GaussianPrior
@@ -38,7 +38,7 @@ def test_pixels_move_as_the_latent_does(b: int) -> None:
     prior, image = Coded(MEANS, 0.5), picture(b, 4, 6)
     method = DDS(steps=12, guidance=2.0)
     free = method(prior, EditRequest(image=image, source="cat", target="tiger"))
-    edit = method(prior, request(image, Pixels(prior, image)))
+    edit = method(prior, request(image, EncodedPixels(prior, image)))
     torch.testing.assert_close(edit.latent, free.latent)
     torch.testing.assert_close(prior.encode(edit.raw), edit.latent)
     assert float((edit.raw - image).abs().max()) > 0.1
@@ -48,7 +48,7 @@ def test_pixels_move_as_the_latent_does(b: int) -> None:
 def test_equal_prompts_leave_the_pixels_to_the_last_bits() -> None:
     prior, image = Coded(MEANS, 0.5), picture(1, 4, 6)
     same = EditRequest(
-        image=image, source="cat", target="cat", given={"parametrization": Pixels(prior, image)}
+        image=image, source="cat", target="cat", given={"parametrization": EncodedPixels(prior, image)}
     )
     torch.testing.assert_close(DDS(steps=5)(prior, same).raw, image, atol=1e-15, rtol=0)
 
@@ -62,7 +62,7 @@ def smooth(height: int = 12, width: int = 16) -> Tensor:
 @pytest.mark.slow
 def test_a_field_paints_its_picture_at_any_size() -> None:
     image, prior = smooth(), gaussian()
-    g = Field(prior, image, hidden=32, octaves=3, fit=600)
+    g = NeuralField(prior, image, hidden=32, octaves=3, fit=600)
     theta = g.start(prior.encode(image))
     assert theta.shape == (1, 14 * 32 + 32 + 32 * 32 + 32 + 32 * 3 + 3)
     assert float((g.picture(theta) - image).abs().mean()) < 0.02
@@ -70,7 +70,7 @@ def test_a_field_paints_its_picture_at_any_size() -> None:
     assert large.shape == (1, 3, 36, 48)
     middles = large[..., 1::3, 1::3]  # the middles of the pixels of the small one
     torch.testing.assert_close(middles, g.picture(theta))
-    again = Field(prior, image, hidden=32, octaves=3, fit=600).start(prior.encode(image))
+    again = NeuralField(prior, image, hidden=32, octaves=3, fit=600).start(prior.encode(image))
     assert torch.equal(theta, again)
 
 
@@ -78,7 +78,7 @@ def test_a_field_paints_its_picture_at_any_size() -> None:
 def test_a_field_is_edited() -> None:
     """It ends where DDS does, but for what the network cannot paint; each row has its own weights."""
     prior, image = gaussian(), smooth()
-    g = Field(prior, image, hidden=32, octaves=3, fit=600)
+    g = NeuralField(prior, image, hidden=32, octaves=3, fit=600)
     method = DDS(steps=150, rate=3e-3, guidance=1.0, optimizer="adam")
     many = EditRequest(
         image=image,
@@ -132,12 +132,16 @@ def test_a_composite_opens_where_the_steps_agree() -> None:
     assert float(opacity[..., 3:].max()) < 0.25
 
 
-@pytest.mark.parametrize("form", [Pixels, Field])
+@pytest.mark.parametrize("form", [EncodedPixels, NeuralField])
 def test_a_mask_keeps_the_outside_of_a_painted_picture(form) -> None:
     prior, image = gaussian(), smooth()
     mask = torch.zeros(1, 1, 12, 16)
     mask[..., 4:9, 3:11] = 1
-    g = form(prior, image) if form is Pixels else Field(prior, image, hidden=16, octaves=2, fit=20)
+    g = (
+        form(prior, image)
+        if form is EncodedPixels
+        else NeuralField(prior, image, hidden=16, octaves=2, fit=20)
+    )
     edit = DDS(steps=3)(prior, request(image, g, mask=mask))
     outside = (mask == 0).expand_as(image)
     assert torch.equal(edit.image[outside], image[outside])

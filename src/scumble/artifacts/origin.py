@@ -14,7 +14,7 @@ from scumble.core.types import Image
 
 
 @runtime_checkable
-class Made(Protocol):
+class PictureArtifact(Protocol):
     """What was made once of pictures, with a prior, and says so."""
 
     name: ClassVar[str]
@@ -31,7 +31,7 @@ class Made(Protocol):
     def prompts(self) -> tuple[str, ...]: ...
 
 
-def check_origin(made: Made, card: Card, image: Image, prompts: Sequence[str], again: str) -> None:
+def check_origin(made: PictureArtifact, card: Card, image: Image, prompts: Sequence[str], again: str) -> None:
     """Raises InputError unless it was made with this prior, at this size, of these pictures and source prompts.
 
     `again`: what to do then.

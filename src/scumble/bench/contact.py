@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from scumble.bench.contestants import Contestant
-from scumble.bench.rows import Row, read_rows
+from scumble.bench.rows import TableRow, read_rows
 from scumble.bench.run import Bench
 from scumble.core.pixels import Pixels
 from scumble.measuring.tasks import Tasks
@@ -59,7 +59,7 @@ def tiles(bench: Bench, contestants: Sequence[Contestant], tasks: Tasks, count: 
     return rows
 
 
-def verdict(row: Row) -> str:
+def verdict(row: TableRow) -> str:
     """The scores of a row in words: "found, 12 % left, kept 31.2 dB"."""
     if row["refused"]:
         return "refused"

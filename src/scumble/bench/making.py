@@ -24,7 +24,7 @@ from scumble.pictures.placed import Placed
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Made:
+class Completed:
     """An edit that was made; its evaluations and times are its share of the batch's.
 
     result, codec: of the picture's own size; the codec's own picture of the source. back: PSNR to the source of the
@@ -70,7 +70,7 @@ def batches(todo: Iterator[tuple[int, Task]], prior: Prior, size: int) -> Iterat
 
 def attempt(
     ready: Ready, prior: Prior, some: Sequence[Case], *, seed: int, back: bool = False
-) -> list[Made | Refused]:
+) -> list[Completed | Refused]:
     """What comes of every edit of a batch: where the method refuses one, each is tried alone."""
     try:
         return [*make(ready, prior, some, seed=seed, back=back)]
@@ -81,7 +81,9 @@ def attempt(
     return [outcome for (outcome,) in alone]
 
 
-def make(ready: Ready, prior: Prior, some: Sequence[Case], *, seed: int, back: bool = False) -> list[Made]:
+def make(
+    ready: Ready, prior: Prior, some: Sequence[Case], *, seed: int, back: bool = False
+) -> list[Completed]:
     """Edit i of the batch draws from seed + i, as it would alone.
 
     Raises:
@@ -97,7 +99,7 @@ def make(ready: Ready, prior: Prior, some: Sequence[Case], *, seed: int, back: b
     codecs, results = _shown(ready, prior, request, edit, places)
     came_back, refused_back = _returned(ready, prior, request, some, results, back)
     return [
-        Made(
+        Completed(
             result=result,
             codec=codec,
             back=returned,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scumble.bench.rows import TESTS, Row, read_rows
+from scumble.bench.rows import TESTS, TableRow, read_rows
 from scumble.bench.statistics import by_edit, difference, estimate
 from scumble.bench.tables import FORMATS, Column, Table
 from scumble.core.errors import InputError
@@ -52,9 +52,9 @@ def report(paths: Sequence[Path], form: str = "md", against: str | None = None) 
     return FORMATS[form]([table for table in tables if table.rows], notes(methods, paths))
 
 
-def gather(paths: Sequence[Path]) -> dict[str, list[Row]]:
+def gather(paths: Sequence[Path]) -> dict[str, list[TableRow]]:
     """The rows of every method; one that comes with other settings in another file is named after the file, too."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[TableRow]] = {}
     for path in paths:
         if path.name == TESTS and len(paths) > 1:  # as in FOLDER/*.jsonl
             continue
@@ -67,7 +67,7 @@ def gather(paths: Sequence[Path]) -> dict[str, list[Row]]:
     return found
 
 
-def value(row: Row, key: str) -> float | None:
+def value(row: TableRow, key: str) -> float | None:
     """A score of a row; None where it does not apply."""
     if key in ("evaluations", "seconds"):
         return row[key]
@@ -76,20 +76,20 @@ def value(row: Row, key: str) -> float | None:
     return row["scores"].get(key)
 
 
-def values(rows: Iterable[Row], column: Column) -> Values:
+def values(rows: Iterable[TableRow], column: Column) -> Values:
     """A score by edit, no-ops apart, but for what a no-op is measured by."""
     everywhere = column in (NOOP, *COST)
     some = (row for row in rows if everywhere or row["kind"] != "noop")
     return by_edit((row["id"], value(row, column.key)) for row in some)
 
 
-def overall(methods: Mapping[str, Sequence[Row]]) -> Table:
+def overall(methods: Mapping[str, Sequence[TableRow]]) -> Table:
     """All scores of every method."""
     rows = [(m, [estimate(values(rows, column)) for column in COLUMNS]) for m, rows in methods.items()]
     return Table("Overall, no-ops apart", COLUMNS, rows)
 
 
-def by_kind(methods: Mapping[str, Sequence[Row]]) -> list[Table]:
+def by_kind(methods: Mapping[str, Sequence[TableRow]]) -> list[Table]:
     """Joint score, success and preservation of every kind of edit."""
     kinds = list(dict.fromkeys(row["kind"] for rows in methods.values() for row in rows))
     if len(kinds) < 2:
@@ -106,11 +106,11 @@ def by_kind(methods: Mapping[str, Sequence[Row]]) -> list[Table]:
     return [table(JOINT, edits), table(SUCCESS, edits), table(PRESERVED, kinds)]
 
 
-def _of_kind(rows: Iterable[Row], kind: str, key: str) -> Values:
+def _of_kind(rows: Iterable[TableRow], kind: str, key: str) -> Values:
     return by_edit((row["id"], value(row, key)) for row in rows if row["kind"] == kind)
 
 
-def differences(methods: Mapping[str, Sequence[Row]], against: str | None) -> list[Table]:
+def differences(methods: Mapping[str, Sequence[TableRow]], against: str | None) -> list[Table]:
     """Every method minus one, on the edits that both made."""
     if against is None:
         return []
@@ -119,18 +119,18 @@ def differences(methods: Mapping[str, Sequence[Row]], against: str | None) -> li
     return [Table(f"Paired differences to {against}", COMPARED, [row for row in found if any(row[1])])]
 
 
-def prior_part(methods: Mapping[str, Sequence[Row]]) -> list[Table]:
+def prior_part(methods: Mapping[str, Sequence[TableRow]]) -> list[Table]:
     """The exact score minus the network, same method and edits: what better weights could still gain."""
     pairs = [(m, m.replace("+exact", "+reduced")) for m in methods if "+exact" in m]
     found = [(m, _minus(methods[m], methods[other])) for m, other in pairs if other in methods]
     return [Table("The prior's part: exact score minus network, same edits", COMPARED, found)]
 
 
-def _minus(a: Sequence[Row], b: Sequence[Row]) -> list:
+def _minus(a: Sequence[TableRow], b: Sequence[TableRow]) -> list:
     return [difference(values(a, column), values(b, column)) for column in COMPARED]
 
 
-def notes(methods: Mapping[str, Sequence[Row]], paths: Sequence[Path]) -> list[str]:
+def notes(methods: Mapping[str, Sequence[TableRow]], paths: Sequence[Path]) -> list[str]:
     """What the figures rest on: sets, models, versions, seeds, refusals, the sentinels, and looks at the test split."""
     lines = ["mean [95 % interval]; an edit counts once, its seeds are averaged; n: edits, at most"]
     settings: dict[str, list[str]] = {}
@@ -146,7 +146,7 @@ def notes(methods: Mapping[str, Sequence[Row]], paths: Sequence[Path]) -> list[s
     return [*lines, f"the test split was measured on {looks} times ({TESTS})"] if looks else lines
 
 
-def refusals(method: str, rows: Sequence[Row]) -> list[str]:
+def refusals(method: str, rows: Sequence[TableRow]) -> list[str]:
     """How many edits a method refused, with any seed, and in which words the first of them."""
     lines: list[str] = []
     for key, what in (("refused", "refused, which is no success"), ("refused_back", "not edited back")):
@@ -156,7 +156,7 @@ def refusals(method: str, rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def sentinels(methods: Mapping[str, Sequence[Row]]) -> str:
+def sentinels(methods: Mapping[str, Sequence[TableRow]]) -> str:
     """Whether the rows that cannot be good rank below all others of their set on the joint score."""
     joint = {m: found.mean for m, rows in methods.items() if (found := estimate(values(rows, JOINT)))}
     pairs = [

@@ -9,7 +9,7 @@ from typing import Any
 
 from scumble.core.errors import InputError
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 SETTINGS = ("method", "parameters", "bench")
 """What all rows of a file share."""
 
@@ -20,7 +20,7 @@ KEYS = ("id", "kind", "seed", "repeat", "scores", *SETTINGS)
 OLDER = {"refused": None, "refused_back": None}  # what rows did not say when a refusal still ended the bench
 
 
-def resume(path: Path, settings: Mapping[str, object]) -> list[Row]:
+def resume(path: Path, settings: Mapping[str, object]) -> list[TableRow]:
     """The rows that an earlier run left; a last one that it did not finish is cut off.
 
     settings: what every row of this run will carry under `SETTINGS`.
@@ -48,13 +48,13 @@ def resume(path: Path, settings: Mapping[str, object]) -> list[Row]:
     return rows
 
 
-def append(path: Path, rows: Sequence[Row]) -> None:
+def append(path: Path, rows: Sequence[TableRow]) -> None:
     """Adds rows to a file."""
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[TableRow]:
     """All rows of a file. Raises InputError where it is missing, empty or no file of the bench."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; `scumble bench scenes` and `drawings` write one per method")
@@ -65,8 +65,8 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _parse(data: bytes, path: Path) -> list[Row]:
-    rows: list[Row] = []
+def _parse(data: bytes, path: Path) -> list[TableRow]:
+    rows: list[TableRow] = []
     for i, line in enumerate(data.splitlines(), 1):
         try:
             row = json.loads(line)

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from scumble.bench.contestants import Contestant, Ready
-from scumble.bench.making import Made, Refused, attempt, batches
-from scumble.bench.rows import TESTS, Row, append, resume
+from scumble.bench.making import Completed, Refused, attempt, batches
+from scumble.bench.rows import TESTS, TableRow, append, resume
 from scumble.bench.scoring import scores, unmade
 from scumble.bench.stages import Stage
 from scumble.core.errors import InputError
@@ -87,7 +87,7 @@ class Bench:
                 tell(contestant.label, total - len(todo) + made, total, refused, left)
         return path
 
-    def _rows(self, ready: Ready, stage: Stage, repeat: int, some: Sequence[Case]) -> list[Row]:
+    def _rows(self, ready: Ready, stage: Stage, repeat: int, some: Sequence[Case]) -> list[TableRow]:
         seed = repeat * MOST + some[0].task.index
         back = self.back and repeat == 0 and not ready.contestant.frames
         with limits(str(stage.loaded.get("device", "cpu"))):
@@ -105,7 +105,9 @@ class Bench:
             for i, (case, outcome) in enumerate(zip(some, outcomes, strict=True))
         ]
 
-    def _came(self, contestant: Contestant, case: Case, repeat: int, outcome: Made | Refused) -> Row:
+    def _came(
+        self, contestant: Contestant, case: Case, repeat: int, outcome: Completed | Refused
+    ) -> TableRow:
         """What came of an edit; its picture is saved."""
         task = case.task
         known = case.known.first if "mask" in contestant.extras else case.known
@@ -135,13 +137,13 @@ class Bench:
             append(self.out / TESTS, [{"time": now, "edits": edits, **settings}])
 
 
-def trusted(batches: Iterable[list[Row]], proven: bool, label: str) -> Iterator[list[Row]]:
+def trusted(batches: Iterable[list[TableRow]], proven: bool, label: str) -> Iterator[list[TableRow]]:
     """The rows of all batches, held back until a method is proven to make an edit that asks for a change.
 
     Raises:
         InputError: it made none of the first `PATIENCE`, or none at all. Its settings are at fault, not the edits.
     """
-    held: list[Row] = []
+    held: list[TableRow] = []
     for rows in batches:
         held += rows
         changes = [row for row in held if row["kind"] != "noop"]

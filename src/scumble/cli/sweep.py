@@ -18,7 +18,7 @@ from scumble.core.errors import InputError, MachineError
 from scumble.editing.passport import passport_of
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import check_folder, make_folder
-from scumble.editing.sweep import EDITS, Cell, Made, Ruler, Variant, framed, variants
+from scumble.editing.sweep import EDITS, Cell, CellResult, Ruler, Variant, framed, variants
 from scumble.pictures import sheets
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ def run(
 
 def make(
     cells: Sequence[Cell], passports: Sequence[Mapping[str, Any] | None], voice: Voice, as_json: bool
-) -> list[Made]:
+) -> list[CellResult]:
     """All cells, each reported when it is finished. Raises InputError where not one can be made."""
-    made, ruler = list[Made](), Ruler()
+    made, ruler = list[CellResult](), Ruler()
     shared: Shared = {}
     for cell, passport in zip(cells, passports, strict=True):
         made_before = ", made before" if passport else ""
@@ -146,7 +146,7 @@ def make(
 
 
 def draw(
-    made: Sequence[Made], marks: Sequence[bool], picture: Image.Image, columns: int | None, plan: Plan
+    made: Sequence[CellResult], marks: Sequence[bool], picture: Image.Image, columns: int | None, plan: Plan
 ) -> Image.Image:
     """The contact sheet: the input in front, or where the axes give columns, above."""
     recipe = plan.recipe

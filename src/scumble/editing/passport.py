@@ -24,6 +24,8 @@ SAME = "method", "source", "target", "negative", "seed", "keep", "crop", "form",
 """What a passport holds as the recipe does."""
 RETIRED: Mapping[str, Mapping[str, object]] = {"dds_fast": {"norm": 0.0}}
 """Fields that methods had once -> the value that did nothing, which an older passport may hold."""
+RENAMED: Mapping[str, Mapping[str, str]] = {"dds_fast": {"trajectory": "cross_trajectory"}}
+"""Fields of methods that an older passport holds under another name -> their name today."""
 MEASURED = "layer", "evaluations", "seconds", "measures"  # what is known only afterwards
 WORD = str, type(None)
 KINDS: Mapping[str, type | tuple[type, ...]] = {
@@ -220,7 +222,7 @@ def asked_of(passport: Passport) -> dict[str, Any]:
     retired = RETIRED.get(passport["method"], {})
     settings = {
         k: tuple(v["value"]) if isinstance(v["value"], list) else v["value"]
-        for k, v in passport["settings"].items()
+        for k, v in _renamed(passport).items()
         if not (k in retired and v["value"] == retired[k])
     }
     model = passport["model"]
@@ -238,6 +240,12 @@ def asked_of(passport: Passport) -> dict[str, Any]:
     }
 
 
+def _renamed(passport: Passport) -> dict[str, Any]:
+    """The settings of a passport under the names that they have today."""
+    names = RENAMED.get(str(passport.get("method")), {})
+    return {names.get(name, name): value for name, value in passport["settings"].items()}
+
+
 def differences(here: Passport, there: Passport) -> list[str]:
     """The differences between two passports that affect the result, in words."""
     return list(_differences(_decisive(here), _decisive(there)))
@@ -252,7 +260,7 @@ def _decisive(passport: Passport) -> Any:
     """A passport as JSON has it, without versions, origins of values and what was measured."""
     left = {key: value for key, value in passport.items() if key not in ("versions", *MEASURED)}
     if isinstance(left.get("settings"), dict):
-        of = left["settings"].items()
+        of = _renamed(passport).items()
         left["settings"] = {k: cast(Passport, v).get("value") for k, v in of if isinstance(v, dict)}
     return json.loads(json.dumps(left))
 

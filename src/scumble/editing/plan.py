@@ -102,7 +102,7 @@ def opened(recipe: Recipe) -> Recipe:
         recipe,
         image=picture,
         mask=mask
-        if mask is None or isinstance(mask, reading.Mask)
+        if mask is None or isinstance(mask, reading.PictureMask)
         else reading.read_mask(mask, picture.size),
         reference=None if reference is None else reading.read(reference),
         given=given.read(recipe.given),

@@ -16,7 +16,7 @@ from scumble.core.errors import InputError, nearest
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
     from scumble.core.request import Method
-    from scumble.pictures.reading import Mask, PictureLike
+    from scumble.pictures.reading import PictureLike, PictureMask
 
 FORMS = "latent", "lut"
 SIZES = 16, 8192  # pixels of a canvas's long side
@@ -111,7 +111,7 @@ class Recipe(Loading):
         "`scumble methods` lists them; ./file.py:Class runs your own.  \\[default: the model card's choice "
         "(for scenes: dds_fast), else dds]"
     )
-    mask: PictureLike | Mask | None = _about(
+    mask: PictureLike | PictureMask | None = _about(
         "A picture of the same size: white may change, black stays exactly."
     )
     reference: PictureLike | None = _about("A reference picture, for methods that take one.")

@@ -122,7 +122,7 @@ class Ruler:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class CellResult:
     """A cell as reported: what --json says of it, and its picture, small; none where it could not be made."""
 
     variant: Variant
@@ -174,7 +174,9 @@ class Cell:
             "or --overwrite"
         )
 
-    def make(self, passport: Mapping[str, Any] | None, perform: Callable[[Plan], Edit], ruler: Ruler) -> Made:
+    def make(
+        self, passport: Mapping[str, Any] | None, perform: Callable[[Plan], Edit], ruler: Ruler
+    ) -> CellResult:
         """Make and save the cell unless `passport` says that it is made, and measure it unless it is measured."""
         from PIL import Image
 
@@ -184,7 +186,7 @@ class Cell:
             try:
                 edit = perform(self.plan)
             except InputError as error:
-                return Made(self.variant, self._record({"error": str(error)}), None)
+                return CellResult(self.variant, self._record({"error": str(error)}), None)
             assert edit.picture is not None
             picture, passport = edit.picture, edit.provenance
             writing.save(picture, self.path, passport)
@@ -201,13 +203,13 @@ class Cell:
             **passport["measures"],
             "passport": passport,
         }
-        return Made(self.variant, self._record(measured), sheets.panel(picture, *PANEL))
+        return CellResult(self.variant, self._record(measured), sheets.panel(picture, *PANEL))
 
     def _record(self, measured: Mapping[str, Any]) -> dict[str, Any]:
         return {"values": dict(self.variant.values), "target": self.plan.request.target, **measured}
 
 
-def framed(made: Sequence[Made]) -> list[bool]:
+def framed(made: Sequence[CellResult]) -> list[bool]:
     """The cells that no other cell of the same target beats."""
     from scumble.measuring.measures import pareto
 

@@ -16,7 +16,7 @@ RATE = 0.03  # of the fit's first step; it falls to 0
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class NeuralField:
     """theta (b, p) holds the weights of one small network per picture; it sees a place's sines and cosines and
     says its colour.
 

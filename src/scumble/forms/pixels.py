@@ -11,7 +11,7 @@ from scumble.forms.pace import pace
 
 
 @dataclass(frozen=True, eq=False)
-class Pixels:
+class EncodedPixels:
     """theta (b, 3, H, W) is the picture, in units that keep the rates of methods what they are for the latent.
 
     `image` (b or 1, 3, H, W) is where it starts. An encoder hears fine patterns that no eye sees: expect some.

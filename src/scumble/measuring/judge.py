@@ -23,7 +23,7 @@ MARGIN = 6.0
 BEST_CODEC = 40.0
 """dB: a codec that copies better counts as this; nobody sees the rest, and some copy exactly."""
 
-Mask = NDArray[np.bool_]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,7 +36,7 @@ class Known:
 
     source: Pixels
     truths: tuple[Pixels, ...] = ()
-    masks: tuple[Mask, ...] = ()
+    masks: tuple[Bools, ...] = ()
     scenes: tuple[Scene, ...] = ()
 
     @classmethod
@@ -114,17 +114,17 @@ def _found(result: Pixels, scenes: Sequence[Scene]) -> bool | None:
     return any(not mistakes(scene, seen) for scene in scenes)
 
 
-def _left(source: Pixels, result: Pixels, truth: Pixels, mask: Mask) -> float | None:
+def _left(source: Pixels, result: Pixels, truth: Pixels, mask: Bools) -> float | None:
     goal = truth[mask].astype(np.float64)
     asked = float(np.square(source[mask] - goal).sum())
     return float(np.square(result[mask] - goal).sum()) / asked if asked else None
 
 
-def _kept(source: Pixels, result: Pixels, mask: Mask | None) -> float | None:
+def _kept(source: Pixels, result: Pixels, mask: Bools | None) -> float | None:
     return None if mask is None or mask.all() else psnr(source[~mask], result[~mask])
 
 
-def _leaked(source: Pixels, result: Pixels, mask: Mask | None) -> float | None:
+def _leaked(source: Pixels, result: Pixels, mask: Bools | None) -> float | None:
     if mask is None or mask.all() or not mask.any():
         return None
     change = np.square(source.astype(np.float64) - result).sum(-1)

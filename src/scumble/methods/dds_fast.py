@@ -3,7 +3,7 @@
     x <- x - (sigma_t / alpha_t - sigma_s / alpha_s) m (w (T - S) + v (S - Z))    for t falling to s
     T = eps(x_t, target),  S = eps(x_t, source),  Z = eps(z_t, source)
 
-w is `guidance`, v `trajectory`, m the soft mask of `focus`; the terms in w and v are `scores.split.SplitScore`.
+w is `guidance`, v `cross_trajectory`, m the soft mask of `focus`; the terms in w and v are `scores.split.SplitScore`.
 """
 
 from collections.abc import Mapping
@@ -72,10 +72,10 @@ class DDSFast(Method):
         0.9, gt=0, le=1, try_=0.5, help="the noise level to start at, as a share of all times"
     )
     guidance: float = param(2.5, ge=0, try_=2.0, help="weight of the difference between the prompts")
-    trajectory: float = param(
+    cross_trajectory: float = param(
         1.5, ge=0, try_=2.0, help="weight of the difference between the pictures, which holds the edit back"
     )
-    fade: bool = param(True, try_=False, help="let guidance fall to trajectory as the edit arrives")
+    fade: bool = param(True, try_=False, help="let guidance fall to cross_trajectory as the edit arrives")
     n_avg: int = param(1, ge=1, try_=2, help="draws of noise averaged in every step")
     antithetic: bool = param(
         False, try_=True, needs="n_avg=2", help="every second draw is the one before it, negated"
@@ -113,7 +113,7 @@ class DDSFast(Method):
             source=texts["source"],
             target=texts["target"],
             guidance=self.guidance,
-            trajectory=self.trajectory,
+            cross_trajectory=self.cross_trajectory,
             fade=self.fade,
             focus=self.focus,
             bank=bank.at,

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Keep = Literal["auto"] | float
-Field = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating[Any]]
 """(h, w) or (h, w, 3), on the picture's part of the canvas."""
-Region = NDArray[np.bool_]
+Bools = NDArray[np.bool_]
 
 # Differences are in [-1, 1] units. Lengths are in pixels of a canvas of 128 and grow with it.
 NOISE = 3.0  # "auto": the threshold in units of the median difference,
@@ -98,7 +98,7 @@ def lift(before: Tensor, after: Tensor, picture: Picture, fit: Fit, keep: Keep =
     return Layer(_colour(d0, d1, picture.rgb, fit, shown.getbbox()), shown, threshold)
 
 
-def opacity(delta: Field, keep: Keep = "auto") -> tuple[Field, float]:
+def opacity(delta: Floats, keep: Keep = "auto") -> tuple[Floats, float]:
     """How opaque the layer is, (h, w) in [0, 1], over the difference D1 - D0; and the threshold used.
 
     The opacity grows with the smoothed difference, from 0 at the threshold to 1 at twice the threshold: where
@@ -118,7 +118,7 @@ def opacity(delta: Field, keep: Keep = "auto") -> tuple[Field, float]:
     return _mean(_widest(closed, 2 * EDGE), EDGE), threshold
 
 
-def _auto(d: Field, delta: Field) -> float:
+def _auto(d: Floats, delta: Floats) -> float:
     """The threshold of a picture: well above its noise floor, if some change stands out from that.
 
     The floor is the median, as most of the picture is not edited; a median above MOST says that it is, and so does
@@ -129,7 +129,7 @@ def _auto(d: Field, delta: Field) -> float:
     return threshold if floor < MOST and shift < LEAST and d.max() > 2 * threshold else LEAST
 
 
-def _colour(d0: Field, d1: Field, picture: Image.Image, fit: Fit, box: Box | None) -> Image.Image:
+def _colour(d0: Floats, d1: Floats, picture: Image.Image, fit: Fit, box: Box | None) -> Image.Image:
     """D1 at the picture's size, inside `box`, with the input's detail wherever D1 has kept its structure.
 
     The detail is what first the canvas's size and then the codec lost of the input: input - C and C - D0,
@@ -158,7 +158,7 @@ def _colour(d0: Field, d1: Field, picture: Image.Image, fit: Fit, box: Box | Non
     return colour
 
 
-def _gain(d0: Field, d1: Field) -> Field:
+def _gain(d0: Floats, d1: Floats) -> Floats:
     """How much of the input's detail belongs into D1 around each pixel, (h, w) in [0, 1].
 
     The slope of D1 over D0 among the pixels and channels around, where the two are correlated: 1 where D1
@@ -171,27 +171,27 @@ def _gain(d0: Field, d1: Field) -> Field:
     return np.clip(alike, 0, 1) * np.clip(both / v0, 0, 1)
 
 
-def _inner(image: Tensor, fit: Fit) -> Field:
+def _inner(image: Tensor, fit: Fit) -> Floats:
     """The picture's part of the canvas, (h, w, 3): the padding does not count."""
     (left, top), (w, h) = fit.offset, fit.inner
     inner = image.detach()[0, :, top : top + h, left : left + w].float().clamp(-1, 1)
     return inner.permute(1, 2, 0).cpu().numpy()
 
 
-def _to8bit(values: Field) -> Image.Image:
+def _to8bit(values: Floats) -> Image.Image:
     return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
 
 
-def _pixels(length: float, field: Field) -> int:
+def _pixels(length: float, field: Floats) -> int:
     return max(1, round(length * max(field.shape[:2]) / 128))
 
 
-def _smooth(field: Field) -> Field:
+def _smooth(field: Floats) -> Floats:
     """A mean weighted by a bell some pixels wide: three plain means."""
     return _mean(_mean(_mean(field, 1), 1), 1)
 
 
-def _mean(field: Field, radius: float) -> Field:
+def _mean(field: Floats, radius: float) -> Floats:
     """The mean within a square around each pixel; beyond the border lies the nearest pixel."""
     r = _pixels(radius, field)
     for axis in (0, 1):
@@ -201,7 +201,7 @@ def _mean(field: Field, radius: float) -> Field:
     return field
 
 
-def _widest(field: Field, radius: float) -> Field:
+def _widest(field: Floats, radius: float) -> Floats:
     """The largest value within a square around each pixel."""
     r = _pixels(radius, field)
     for axis in (0, 1):
@@ -211,12 +211,12 @@ def _widest(field: Field, radius: float) -> Field:
     return field
 
 
-def _padded(field: Field, axis: int, before: int, after: int) -> Field:
+def _padded(field: Floats, axis: int, before: int, after: int) -> Floats:
     sides = [(before, after) if i == axis else (0, 0) for i in range(field.ndim)]
     return np.pad(field, sides, mode="edge")
 
 
-def _connected(allowed: Region, seeds: Region) -> Region:
+def _connected(allowed: Bools, seeds: Bools) -> Bools:
     """The 4-connected parts of `allowed` that hold a seed."""
     found = seeds & allowed
     while True:
@@ -226,7 +226,7 @@ def _connected(allowed: Region, seeds: Region) -> Region:
         found = grown
 
 
-def _along_rows(found: Region, allowed: Region) -> Region:
+def _along_rows(found: Bools, allowed: Bools) -> Bools:
     """`found`, spread through the runs of allowed pixels in each row."""
     run = np.cumsum(~np.pad(allowed, ((0, 0), (0, 1)))).reshape(len(allowed), -1)[:, :-1]
     hit = np.zeros(run.max() + 1, bool)

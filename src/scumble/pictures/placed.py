@@ -24,7 +24,7 @@ from scumble.pictures.canvas import (
     upright,
 )
 from scumble.pictures.layer import Keep, Layer, lift, opaque
-from scumble.pictures.reading import Mask, Picture
+from scumble.pictures.reading import Picture, PictureMask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ class Placed:
 
     prior: Prior
     picture: Picture
-    mask: Mask | None
+    mask: PictureMask | None
     box: Box | None
     fit: Fit
 
@@ -52,7 +52,7 @@ class Placed:
         picture: Picture,
         prior: Prior,
         *,
-        mask: Mask | None = None,
+        mask: PictureMask | None = None,
         size: int | None = None,
         crop: str = "none",
     ) -> Placed:
@@ -149,5 +149,5 @@ class Placed:
         """A canvas image (1, 3, H, W) without padding, RGB of the part's own size."""
         return upright(image, self.fit)
 
-    def _mask(self, mask: Mask) -> Image.Image:
+    def _mask(self, mask: PictureMask) -> Image.Image:
         return mask.values.crop(self.box) if self.box else mask.values

@@ -72,7 +72,7 @@ PictureLike: TypeAlias = (
 
 
 @dataclass(frozen=True)
-class Mask:
+class PictureMask:
     """8-bit grey, of the picture's size: 255 may change, 0 stays."""
 
     values: Image.Image
@@ -106,7 +106,7 @@ def read(source: PictureLike, name: str | None = None) -> Picture:
     )
 
 
-def read_mask(source: PictureLike, size: tuple[int, int]) -> Mask:
+def read_mask(source: PictureLike, size: tuple[int, int]) -> PictureMask:
     """Read a mask (white may change, black stays, grey is soft) of exactly `size` = (width, height).
 
     Masks of other kinds that are unmistakable are taken, and a warning says how (`masks.mask_values`).
@@ -124,7 +124,9 @@ def read_mask(source: PictureLike, size: tuple[int, int]) -> Mask:
     values = mask_values(picture.hidden or picture.rgb, picture.alpha, name)
     if values.getextrema()[1] == 0:
         raise InputError(f"{name}: all black, so nothing may change; paint white what may change")
-    return Mask(values, picture.sha256, str(source) if isinstance(source, str | os.PathLike) else "mask")
+    return PictureMask(
+        values, picture.sha256, str(source) if isinstance(source, str | os.PathLike) else "mask"
+    )
 
 
 def _from_bytes(data: bytes, name: str, path: Path | None = None) -> Picture:

@@ -18,7 +18,7 @@ from scumble.reproduce.experiment import (
     Experiment,
     Floats,
     Measured,
-    Row,
+    TableRow,
     Verdict,
     curve,
     levels,
@@ -62,7 +62,7 @@ class Guidance(Experiment):
         return self.n * rows
 
     def measure(self, material: Material) -> Measured:
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         ends: list[np.ndarray] = []
         for w in self.scales:
             (x,) = material.path(lambda m, w=w: m.dds(guidance=w), [self.steps])
@@ -72,7 +72,7 @@ class Guidance(Experiment):
         before = material.drawn(material.z[:SHOWN])
         return Measured(rows, {"pictures": np.stack([before, *ends], axis=1)})
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         scales = sorted(levels(rows, "guidance"))
         low, high = (some(rows, guidance=w) for w in (scales[0], scales[-1]))
         gained = {w: mean(some(rows, guidance=w), "direction") for w in scales}
@@ -117,7 +117,7 @@ class Regularised(Experiment):
         return self.n * (descents + 2 * MARGIN * (len(self.weights) + 1))
 
     def measure(self, material: Material) -> Measured:
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         ends: list[np.ndarray] = []
         for weight in (*self.weights, None):
             (x,) = material.path(
@@ -131,7 +131,7 @@ class Regularised(Experiment):
         before = material.drawn(material.z[:SHOWN])
         return Measured(rows, {"pictures": np.stack([before, *ends], axis=1)})
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         dds = some(rows, score="DDS")
         goal = mean(dds, "sharpness"), mean(dds, "direction")
         found = {w: some(rows, score="SDS", weight=w) for w in levels(some(rows, score="SDS"), "weight")}
@@ -191,7 +191,7 @@ class Optimizers(Experiment):
         size = float(norm(material.gradients(lambda m: m.dds(), material.z, draws).flatten(0, 1)).mean())
         rates = {"sgd": 1.0, "momentum": 0.1}  # the sum of a momentum of 0.9 is ten gradients
         at, shown = stops(self.steps), stops(self.steps, (0.25, 1))
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         pictures: dict[str, np.ndarray] = {}
         for name, optimizer in OPTIMIZERS.items():
             rate = DDS.rate * rates.get(name, size)
@@ -200,7 +200,7 @@ class Optimizers(Experiment):
             pictures[name] = strip(material, states, at, shown)
         return Measured(rows, pictures)
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         found = {name: _trade(some(rows, optimizer=name)) for name in ("sgd", "adam")}
         goal = 0.9 * min(achieved.max() for _, achieved in found.values())
         price = {name: _price(*path, goal) for name, path in found.items()}
@@ -226,7 +226,7 @@ class Optimizers(Experiment):
         drawing.strips(right, measured.pictures, [*map(str, at), "true edit"][:columns])
 
 
-def _trade(rows: Sequence[Row]) -> tuple[Floats, Floats]:
+def _trade(rows: Sequence[TableRow]) -> tuple[Floats, Floats]:
     """What a path changed outside the mask and achieved inside it, means over the pictures at every stop."""
     return curve(rows, "iteration", "outside")[1], curve(rows, "iteration", "achieved")[1]
 

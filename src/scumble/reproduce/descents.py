@@ -15,7 +15,7 @@ from scumble.reproduce.experiment import (
     MOST_OF,
     Experiment,
     Measured,
-    Row,
+    TableRow,
     Verdict,
     mean,
     percent,
@@ -35,7 +35,7 @@ WHERE = {"outside": "what lies outside the mask", "distance": "the picture"}
 SHARES, LONG_SHARES = (0, 0.25, 0.5, 1), (0, 0.1, 0.5, 1)  # of the steps, after which they are shown
 
 
-def table(material: Material, states: Latent, at: Sequence[int], **name: object) -> list[Row]:
+def table(material: Material, states: Latent, at: Sequence[int], **name: object) -> list[TableRow]:
     """The rows of a path: states (len(at), n, c, h, w) after `at` steps."""
     return [
         {**name, "iteration": k, **row} for k, x in zip(at, states, strict=True) for row in material.seen(x)
@@ -50,7 +50,7 @@ def strip(material: Material, states: Latent, at: Sequence[int], shown: Sequence
     return np.stack(columns if answers is None else [*columns, answers], axis=1)
 
 
-def kept(rows: Sequence[Row]) -> str:
+def kept(rows: Sequence[TableRow]) -> str:
     """The column that tells how much of what had to stay was changed: all of it where no mask is known."""
     return "outside" if len(values(rows, "outside")) else "distance"
 
@@ -83,7 +83,7 @@ class SDSAgainstDDS(Experiment):
 
     def measure(self, material: Material) -> Measured:
         at, shown = stops(self.steps), stops(self.steps, SHARES)
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         pictures: dict[str, np.ndarray] = {}
         for name in ("SDS", "DDS"):
             states = material.path(lambda m, name=name: m.sds(m.target) if name == "SDS" else m.dds(), at)
@@ -91,7 +91,7 @@ class SDSAgainstDDS(Experiment):
             pictures[name] = strip(material, states, at, shown)
         return Measured(rows, pictures)
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         last = max(row["iteration"] for row in rows)
         sds, dds = (some(rows, score=name, iteration=last) for name in ("SDS", "DDS"))
         where = kept(rows)
@@ -130,7 +130,7 @@ class Identity(Experiment):
 
     def measure(self, material: Material) -> Measured:
         at, shown, still = stops(self.steps), stops(self.steps, SHARES), material.still()
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         pictures: dict[str, np.ndarray] = {}
         for name in ("SDS", "DDS"):
             states = still.path(lambda m, name=name: m.sds(m.target) if name == "SDS" else m.dds(), at)
@@ -140,7 +140,7 @@ class Identity(Experiment):
             pictures[name] = strip(still, states, at, shown)
         return Measured(rows, pictures)
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         last = max(row["iteration"] for row in rows)
         sds = some(rows, score="SDS", iteration=last)
         moved = values(some(rows, score="DDS"), "moved").max()
@@ -201,7 +201,7 @@ class Long(Experiment):
         grads = material.gradients(lambda m: m.dds(), x, draws)
         return grads.double().square().mean(dim=(0, 2, 3, 4)).cpu().numpy()
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         at = sorted({row["iteration"] for row in rows})
         tenth = min(at, key=lambda k: abs(k - at[-1] / 10))
         first, early, last = (some(rows, iteration=k) for k in (at[0], tenth, at[-1]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scumble.core.errors import InputError
-from scumble.reproduce.experiment import Experiment, Measured, Row, curve, levels, some, values
+from scumble.reproduce.experiment import Experiment, Measured, TableRow, curve, levels, some, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def colour(name: object, i: int = 0) -> str:
 
 
 def paths(
-    figure: Any, rows: Sequence[Row], by: str, columns: Sequence[str], x: str = "iteration"
+    figure: Any, rows: Sequence[TableRow], by: str, columns: Sequence[str], x: str = "iteration"
 ) -> list[Axes]:
     """An axis for every column that is known: its mean over x with the standard error, a line for every level
     of `by`.
@@ -116,7 +116,7 @@ def paths(
     return list(axes)
 
 
-def line(axis: Any, rows: Sequence[Row], x: str, y: str, label: str, i: int = 0) -> None:
+def line(axis: Any, rows: Sequence[TableRow], x: str, y: str, label: str, i: int = 0) -> None:
     """A mean over pictures, shaded by its standard error."""
     at, mean, error = curve(rows, x, y)
     shade = colour(label, i)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from scumble.reproduce.material import Material
 
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 Floats = NDArray[np.float64]
 MOST_OF = 0.75
 """The share of pictures in which a difference must show, besides in the mean, to be taken for one."""
@@ -26,7 +26,7 @@ MOST_OF = 0.75
 class Measured:
     """The table of all that is drawn as numbers, a row per picture and setting, and the pictures that are drawn."""
 
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     pictures: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
 
 
@@ -79,7 +79,7 @@ class Experiment:
         """All that is drawn."""
         raise NotImplementedError
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         """The verdict on a table, as measured here or read from its file."""
         raise NotImplementedError
 
@@ -88,23 +88,23 @@ class Experiment:
         raise NotImplementedError
 
 
-def some(rows: Iterable[Row], **where: object) -> list[Row]:
+def some(rows: Iterable[TableRow], **where: object) -> list[TableRow]:
     """The rows that have these values."""
     return [row for row in rows if all(row[key] == value for key, value in where.items())]
 
 
-def values(rows: Iterable[Row], column: str) -> Floats:
+def values(rows: Iterable[TableRow], column: str) -> Floats:
     """A column's values; what is unknown is left out."""
     return np.array([row[column] for row in rows if row[column] is not None], dtype=np.float64)
 
 
-def mean(rows: Iterable[Row], column: str) -> float:
+def mean(rows: Iterable[TableRow], column: str) -> float:
     """A column's mean over the rows in which it is known; NaN where it never is."""
     found = values(rows, column)
     return float(found.mean()) if len(found) else np.nan
 
 
-def levels(rows: Iterable[Row], column: str) -> list[Any]:
+def levels(rows: Iterable[TableRow], column: str) -> list[Any]:
     """The different values of a column, in the order in which they come."""
     return list(dict.fromkeys(row[column] for row in rows))
 
@@ -119,7 +119,7 @@ def percent(part: float) -> str:
     return f"{100 * part:.0f} %"
 
 
-def curve(rows: Sequence[Row], x: str, y: str) -> tuple[Floats, Floats, Floats]:
+def curve(rows: Sequence[TableRow], x: str, y: str) -> tuple[Floats, Floats, Floats]:
     """(x, mean of y, its standard error over the pictures), one of each for every level of x."""
     found = [(level, values(some(rows, **{x: level}), y)) for level in levels(rows, x)]
     found = [(level, v) for level, v in found if len(v)]

@@ -15,7 +15,7 @@ from scumble.reproduce.experiment import (
     MOST_OF,
     Experiment,
     Measured,
-    Row,
+    TableRow,
     Verdict,
     levels,
     mean,
@@ -61,7 +61,7 @@ class GradientMaps(Experiment):
     def measure(self, material: Material) -> Measured:
         draws = [(t, material.seed + k) for k, t in enumerate(times(self.draws))]
         scores = (lambda m: m.sds(m.target), lambda m: m.sds(m.source), lambda m: m.dds())
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         maps: list[torch.Tensor] = []
         for name, score in zip(MAPS, scores, strict=True):
             each = torch.stack([energy(g) for g in material.gradients(score, material.z, draws)])
@@ -80,7 +80,7 @@ class GradientMaps(Experiment):
         }
         return Measured(rows, pictures)
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         sds, dds = (some(rows, score=name) for name in (MAPS[0], MAPS[2]))
         more = share(values(dds, "inside") > values(sds, "inside"))
         return Verdict(
@@ -146,7 +146,7 @@ class Bias(Experiment):
         after = material.gradients(lambda m: m.sds(m.target), material.truth, same)
         anew = material.gradients(lambda m: m.sds(m.target), material.truth, other)
         pairs = zip(PAIRS, (after, after.roll(1, 1), anew), strict=True)
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         for name, partner in pairs:
             found = torch.stack([cosine(a, b) for a, b in zip(before, partner, strict=True)])
             found = found.reshape(self.levels, self.draws, -1).mean(1)
@@ -157,7 +157,7 @@ class Bias(Experiment):
             ]
         return Measured(rows)
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         matched, random, other = (mean(some(rows, pair=name), "cosine") for name in PAIRS)
         n = len(levels(rows, "picture"))
         return Verdict(
@@ -202,7 +202,7 @@ class Norms(Experiment):
         at = [t for t in times(self.levels) for _ in range(self.draws)]
         draws = [(t, material.seed + k) for k, t in enumerate(at)]
         others = dict(zip(material.source, [*material.source[1:], material.source[0]], strict=True))
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         for name in PROMPTS:
             grads = material.gradients(
                 lambda m, name=name: m.sds(m.source if name == PROMPTS[0] else [others[s] for s in m.source]),
@@ -217,7 +217,7 @@ class Norms(Experiment):
             ]
         return Measured(rows)
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         own, other = (
             np.array([mean(some(rows, prompt=name, picture=p), "norm") for p in levels(rows, "picture")])
             for name in PROMPTS

@@ -17,7 +17,7 @@ from scumble.reproduce import drawing
 from scumble.reproduce.experiment import (
     Experiment,
     Measured,
-    Row,
+    TableRow,
     Verdict,
     levels,
     mean,
@@ -65,7 +65,7 @@ class ModeSeeking(Experiment):
 
     def measure(self, material: Material) -> Measured:
         prompts = list(dict.fromkeys(material.prompts or material.target))[: self.prompts]
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         pictures: dict[str, np.ndarray] = {}
         for k, prompt in enumerate(prompts):
             for name in PAINTERS:
@@ -95,7 +95,7 @@ class ModeSeeking(Experiment):
             found.append(one.drawn(x))
         return np.concatenate(found)
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def judge(self, rows: Sequence[TableRow]) -> Verdict:
         findings, ratios = [], []
         for prompt in levels(rows, "prompt"):
             sds, ddim = (

@@ -13,7 +13,7 @@ import numpy as np
 
 from scumble.core.atomic import atomic
 from scumble.core.errors import InputError
-from scumble.reproduce.experiment import Measured, Row
+from scumble.reproduce.experiment import Measured, TableRow
 
 
 def write(measured: Measured, table: Path, pictures: Path) -> None:
@@ -40,7 +40,7 @@ def read(table: Path, pictures: Path) -> Measured:
         ) from error
 
 
-def rows(table: Path) -> list[Row]:
+def rows(table: Path) -> list[TableRow]:
     """The table alone: numbers as numbers, nothing as None."""
     with table.open(encoding="utf-8", newline="") as file:
         return [{key: _read(value) for key, value in row.items()} for row in csv.DictReader(file)]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._parts import Labels, grown
-from .render import SHAPE, Field, coverage, textured
+from .render import SHAPE, Floats, coverage, textured
 from .wide import KNOWN_AS
 from .world import COLOURS, RGB, SHAPES, TEXTURES, Thing
 
@@ -37,10 +37,10 @@ CLEARLY = 0.5
 class View(NamedTuple):
     """A picture less its look's lift, and what it is made of under that look: linear in the colours."""
 
-    pixels: Field  # (h, w, 3)
-    ground: Field  # (h, w, 3)
-    inks: Field  # (n, 3), in the order of INKS
-    white: Field  # (3,)
+    pixels: Floats  # (h, w, 3)
+    ground: Floats  # (h, w, 3)
+    inks: Floats  # (n, 3), in the order of INKS
+    white: Floats  # (3,)
 
 
 class Pose(NamedTuple):
@@ -60,10 +60,10 @@ class Guess(NamedTuple):
 class _Patch(NamedTuple):
     """The window around one part: everything else has been taken out of it."""
 
-    pixels: Field  # (h, w, 3), less the background
-    ground: Field
-    inks: Field
-    white: Field
+    pixels: Floats  # (h, w, 3), less the background
+    ground: Floats
+    inks: Floats
+    white: Floats
     left: int
     top: int
     unit: int  # shorter side of the whole picture
@@ -120,7 +120,7 @@ def _proportions() -> dict[str, tuple[float, float]]:
     return table
 
 
-def _distance(patch: _Patch, shape: str, pose: Pose) -> tuple[Field, Field, Field]:
+def _distance(patch: _Patch, shape: str, pose: Pose) -> tuple[Floats, Floats, Floats]:
     height, width = patch.pixels.shape[:2]
     x = (np.arange(width, dtype=np.float32) + np.float32(patch.left + 0.5 - pose.x))[None, :]
     y = (np.arange(height, dtype=np.float32) + np.float32(patch.top + 0.5 - pose.y))[:, None]
@@ -128,8 +128,14 @@ def _distance(patch: _Patch, shape: str, pose: Pose) -> tuple[Field, Field, Fiel
 
 
 def _painted(
-    patch: _Patch, cover: Field, distance: Field, x: Field, y: Field, texture: str, grain: float | None = None
-) -> tuple[Field, Field]:
+    patch: _Patch,
+    cover: Floats,
+    distance: Floats,
+    x: Floats,
+    y: Floats,
+    texture: str,
+    grain: float | None = None,
+) -> tuple[Floats, Floats]:
     """(w, base) such that w * ink + base is what the object adds to the background: (h, w), (h, w, 3)."""
     base = -cover[..., None] * patch.ground
     if texture == "plain":
@@ -137,8 +143,8 @@ def _painted(
     # painted in an ink whose channels are 0 and 1, a texture shows what it takes of ink and of white
     thing = Thing(shape="circle", colour="red", texture=texture, grain=grain)
     probe = textured(thing, distance, x, y, patch.unit, {"red": (0.0, 1.0, 0.0)})
-    ink: Field = probe[..., 1] - probe[..., 0]
-    white: Field = probe[..., 0] / 255
+    ink: Floats = probe[..., 1] - probe[..., 0]
+    white: Floats = probe[..., 0] / 255
     if texture == "dotted":
         base += (cover * white)[..., None] * patch.white
     return cover * ink, base
@@ -208,7 +214,7 @@ def _refined(patch: _Patch, guess: Guess, steps: int = 4) -> Guess:
     return best
 
 
-def _blurred(field: Field) -> Field:
+def _blurred(field: Floats) -> Floats:
     """Weights 1 2 1 along both sides."""
     soft = field
     for axis in (0, 1):

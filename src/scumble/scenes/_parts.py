@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
+Bools = NDArray[np.bool_]
 Labels = NDArray[np.int32]
 
 LEAST = 0.006
 """Parts of less area than this (in squares of the shorter side) are no objects."""
 
 
-def parts_of(mask: Mask, least: float = LEAST) -> Labels:
+def parts_of(mask: Bools, least: float = LEAST) -> Labels:
     """The connected parts of a mask, holes filled, 1 .. n; those of less area than `least` are 0."""
     free = _connected(~mask)
     outside = np.unique(np.concatenate([free[[0, -1]].ravel(), free[:, [0, -1]].ravel()]))
@@ -23,7 +23,7 @@ def parts_of(mask: Mask, least: float = LEAST) -> Labels:
     return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
 
 
-def _connected(mask: Mask) -> Labels:
+def _connected(mask: Bools) -> Labels:
     """Labels 1 .. n of the 4-connected parts, 0 elsewhere: runs of pixels joined to those of the row above."""
     height, width = mask.shape
     padded = np.zeros((height, width + 2), np.int8)
@@ -62,7 +62,7 @@ def pieces_of(labels: Labels, part: int) -> Labels:
     return pieces
 
 
-def grown(mask: Mask) -> Mask:
+def grown(mask: Bools) -> Bools:
     """A mask and its neighbours above, below, left and right."""
     grown = mask.copy()
     grown[1:] |= mask[:-1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .grammar import LOOK_PHRASE, PLACE_PHRASE, describe, full_caption
-from .render import Field, Pixels, mask_of, render
+from .render import Floats, Pixels, mask_of, render
 from .world import (
     BACKGROUNDS,
     COLOURS,
@@ -53,7 +53,7 @@ class SceneEdit:
         differs = (render(self.source, size) != render(self.targets[target], size)).any(-1)
         return differs | (self.soft_mask(size, target) > 0) if self.kind != "noop" else differs
 
-    def soft_mask(self, size: Size = 128, target: int = 0) -> Field:
+    def soft_mask(self, size: Size = 128, target: int = 0) -> Floats:
         """float32 (height, width) in [0, 1]: how much of each pixel belongs to what the edit is about."""
         height, width = (size, size) if isinstance(size, int) else size
         after = self.targets[target]
@@ -65,7 +65,7 @@ class SceneEdit:
         return _cover(tuple(changed), (height, width))
 
 
-def _cover(things: Sequence[Thing], size: Size) -> Field:
+def _cover(things: Sequence[Thing], size: Size) -> Floats:
     blank = np.zeros(size if isinstance(size, tuple) else (size, size), np.float32)
     return np.maximum.reduce([blank, *(mask_of(t, size) for t in things)])
 

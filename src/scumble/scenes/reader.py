@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ._fit import INKS, Guess, View, best_fit
-from ._parts import Labels, Mask, parts_of, pieces_of
+from ._parts import Bools, Labels, parts_of, pieces_of
 from .grammar import ATTRIBUTES
-from .render import NIGHT_GAIN, NIGHT_LIFT, PALETTE, Field, Pixels, paint_background, render
+from .render import NIGHT_GAIN, NIGHT_LIFT, PALETTE, Floats, Pixels, paint_background, render
 from .wide import KNOWN_AS
 from .world import BACKGROUNDS, COLOURS, GROUNDS, LOOKS, PLACES, RGB, SIZES, Point, Scene, Thing
 
@@ -122,7 +122,7 @@ def mistakes(truth: Scene, seen: Scene) -> tuple[str, ...]:
     return (*wrong, *min(differ, key=len))
 
 
-def _shrink(pixels: Pixels, factor: int) -> Field:
+def _shrink(pixels: Pixels, factor: int) -> Floats:
     """Means over squares of factor x factor pixels."""
     height, width = (side // factor for side in pixels.shape[:2])
     picture = pixels[: height * factor, : width * factor].astype(np.float32)
@@ -135,17 +135,17 @@ _SETTINGS = [(b, k) for b in GROUNDS for k in LOOKS if b in BACKGROUNDS or k == 
 
 
 @lru_cache(maxsize=8)
-def _empty(height: int, width: int) -> Field:
+def _empty(height: int, width: int) -> Floats:
     """All backgrounds under all their looks, every other pixel: (n, height / 2, width / 2, 3)."""
     views = [_lit(paint_background(b, height, width)[::2, ::2], k) for b, k in _SETTINGS]
     return np.stack(views)
 
 
-def _lit(picture: Field, look: str) -> Field:
+def _lit(picture: Floats, look: str) -> Floats:
     return picture * NIGHT_GAIN + NIGHT_LIFT if look == "night" else picture
 
 
-def _setting(picture: Field) -> tuple[str, str, RGB | None]:
+def _setting(picture: Floats) -> tuple[str, str, RGB | None]:
     """The background and look that most pixels agree with: no pixel counts more than a difference of 30.
 
     Where none agrees, the third is the colour of the picture's border, and the background the nearest named one.
@@ -167,7 +167,7 @@ def _setting(picture: Field) -> tuple[str, str, RGB | None]:
     return ("grey" if background == "brick" else background), "day", (r, g, b)  # one tone is no pattern
 
 
-def _view(picture: Field, background: str, look: str, tone: RGB | None) -> View:
+def _view(picture: Floats, background: str, look: str, tone: RGB | None) -> View:
     gain, lift = np.ones(3, np.float32), np.zeros(3, np.float32)
     if look == "night":
         gain, lift = NIGHT_GAIN, NIGHT_LIFT
@@ -181,7 +181,7 @@ def _view(picture: Field, background: str, look: str, tone: RGB | None) -> View:
     return View(picture - lift, ground + np.clip(shift, -20, 20).astype(np.float32), inks * gain, 255 * gain)
 
 
-def _foreground(view: View, background: str) -> Mask:
+def _foreground(view: View, background: str) -> Bools:
     """The pixels that are clearly not background and well on the way to a paint."""
     apart = view.pixels - view.ground
     gain = view.white / 255

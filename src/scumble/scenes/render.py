@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .world import COLOURS, Scene, Thing
 
-Field = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
 Palette = Mapping[str, Sequence[float]]
 
@@ -63,14 +63,14 @@ def render(scene: Scene, size: int | tuple[int, int] = 128, *, palette: Palette 
     return finish(picture, scene.look)
 
 
-def finish(picture: Field, look: str) -> Pixels:
+def finish(picture: Floats, look: str) -> Pixels:
     """Apply the global look and round to 8 bits."""
     if look == "night":
         picture = picture * NIGHT_GAIN + NIGHT_LIFT
     return np.rint(picture).astype(np.uint8)
 
 
-def mask_of(thing: Thing, size: int | tuple[int, int] = 128) -> Field:
+def mask_of(thing: Thing, size: int | tuple[int, int] = 128) -> Floats:
     """How much of each pixel a thing covers: float32 (height, width) in [0, 1]."""
     height, width = (size, size) if isinstance(size, int) else size
     mask = np.zeros((height, width), np.float32)
@@ -79,7 +79,7 @@ def mask_of(thing: Thing, size: int | tuple[int, int] = 128) -> Field:
     return mask
 
 
-def paint_background(name: str, height: int, width: int, palette: Palette = PALETTE) -> Field:
+def paint_background(name: str, height: int, width: int, palette: Palette = PALETTE) -> Floats:
     """The empty picture by day: float32 (height, width, 3) in 0..255."""
     unit = min(height, width)
     if name == "sky":
@@ -98,7 +98,7 @@ def paint_background(name: str, height: int, width: int, palette: Palette = PALE
     return picture
 
 
-def _paint(picture: Field, thing: Thing, palette: Palette, hard: bool) -> None:
+def _paint(picture: Floats, thing: Thing, palette: Palette, hard: bool) -> None:
     height, width = picture.shape[:2]
     rows, columns, x, y, radius, unit = _window(thing, height, width)
     distance = SHAPE[thing.shape](x, y, radius)
@@ -109,7 +109,7 @@ def _paint(picture: Field, thing: Thing, palette: Palette, hard: bool) -> None:
     picture[rows, columns] += cover[..., None] * (paint - picture[rows, columns])
 
 
-def textured(thing: Thing, distance: Field, x: Field, y: Field, unit: int, palette: Palette) -> Field:
+def textured(thing: Thing, distance: Floats, x: Floats, y: Floats, unit: int, palette: Palette) -> Floats:
     """The paint of each pixel: stripes and dots stay inside a plain rim, so that the outline is always the colour's."""
     colour = _rgb(palette, thing.colour) if thing.paint is None else np.asarray(thing.paint, np.float32)
     paint = _marked(thing, colour, distance, x, y, unit)
@@ -119,7 +119,7 @@ def textured(thing: Thing, distance: Field, x: Field, y: Field, unit: int, palet
     return paint + line * (OUTLINE * colour - paint)
 
 
-def _marked(thing: Thing, colour: Field, distance: Field, x: Field, y: Field, unit: int) -> Field:
+def _marked(thing: Thing, colour: Floats, distance: Floats, x: Floats, y: Floats, unit: int) -> Floats:
     """Stripes and dots on an object's colour."""
     if thing.texture == "plain":
         return colour
@@ -134,7 +134,7 @@ def _marked(thing: Thing, colour: Field, distance: Field, x: Field, y: Field, un
     return colour + coverage(np.maximum(mark, distance + RIM * unit))[..., None] * (other - colour)
 
 
-def _window(thing: Thing, height: int, width: int) -> tuple[slice, slice, Field, Field, float, int]:
+def _window(thing: Thing, height: int, width: int) -> tuple[slice, slice, Floats, Floats, float, int]:
     """The part of the picture a thing can touch, and pixel coordinates around its centre."""
     unit = min(height, width)
     cx, cy = (c * unit for c in thing.centre(width / height))
@@ -149,39 +149,39 @@ def _window(thing: Thing, height: int, width: int) -> tuple[slice, slice, Field,
     return rows, columns, x, y, thing.extent * unit, unit
 
 
-def _to_line(u: Field, period: float) -> Field:
+def _to_line(u: Floats, period: float) -> Floats:
     """Distance to the nearest multiple of `period`."""
     return np.abs(u - period * np.rint(u / period))
 
 
-def coverage(distance: Field) -> Field:
+def coverage(distance: Floats) -> Floats:
     """Share of each pixel inside the shape: distances are in pixels."""
     return np.clip(0.5 - distance, 0, 1)
 
 
-def _rgb(palette: Palette, name: str) -> Field:
+def _rgb(palette: Palette, name: str) -> Floats:
     return np.asarray(palette[name], np.float32)
 
 
-def _circle(x: Field, y: Field, r: float) -> Field:
+def _circle(x: Floats, y: Floats, r: float) -> Floats:
     return np.hypot(x, y) - r
 
 
-def _square(x: Field, y: Field, r: float) -> Field:
+def _square(x: Floats, y: Floats, r: float) -> Floats:
     return np.maximum(np.abs(x), np.abs(y)) - 0.89 * r
 
 
-def _diamond(x: Field, y: Field, r: float) -> Field:
+def _diamond(x: Floats, y: Floats, r: float) -> Floats:
     return (np.abs(x) + np.abs(y) - 1.25 * r) * math.sqrt(0.5)
 
 
-def _triangle(x: Field, y: Field, r: float) -> Field:
+def _triangle(x: Floats, y: Floats, r: float) -> Floats:
     # equilateral, circumradius 1.25 r, upright: the slanted side's normal is (cos 30, -sin 30)
     slant = math.cos(math.pi / 6) * np.abs(x) - 0.5 * y
     return np.maximum(slant, y) - 0.625 * r
 
 
-def _star(x: Field, y: Field, r: float) -> Field:
+def _star(x: Floats, y: Floats, r: float) -> Floats:
     outer, inner, wedge = 1.25 * r, 0.55 * r, math.pi / 5
     angle = np.abs((np.arctan2(x, -y) + wedge) % (2 * wedge) - wedge)  # five tips folded onto the upper one
     radius = np.hypot(x, y)
@@ -191,7 +191,7 @@ def _star(x: Field, y: Field, r: float) -> Field:
     return (px * -ey + (py - outer) * ex) / length
 
 
-def _heart(x: Field, y: Field, r: float) -> Field:
+def _heart(x: Floats, y: Floats, r: float) -> Floats:
     # a square on its corner and a half disc on each of its upper sides
     side = 1.12 * r
     x, y = np.abs(x), y - 0.05 * r
@@ -201,13 +201,13 @@ def _heart(x: Field, y: Field, r: float) -> Field:
     return np.minimum(body, lobe)
 
 
-def _cross(x: Field, y: Field, r: float) -> Field:
+def _cross(x: Floats, y: Floats, r: float) -> Floats:
     x, y = np.abs(x), np.abs(y)
     long, short = 1.1 * r, 0.38 * r
     return np.minimum(np.maximum(x - long, y - short), np.maximum(x - short, y - long))
 
 
-def _ring(x: Field, y: Field, r: float) -> Field:
+def _ring(x: Floats, y: Floats, r: float) -> Floats:
     return np.abs(np.hypot(x, y) - 0.8 * r) - 0.28 * r
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from PIL import Image
 
 import scumble
 from scumble.bench.contestants import Contestant, make_ready
+from scumble.bench.rows import TableRow
 from scumble.bench.statistics import Estimate, interval
 from scumble.bench.tables import Column, Table, markdown
 from scumble.core.pixels import Pixels, to_images, to_pixels
@@ -73,8 +73,6 @@ COLUMNS = (
     Column("seconds", "seconds", 1, 2),
 )
 
-Row = dict[str, Any]
-
 
 def batches(label: str, found: Sequence[SceneEdit]) -> Iterator[list[tuple[int, SceneEdit]]]:
     """Edits that one request can hold, with their numbers: for a blend those whose words are the same."""
@@ -99,7 +97,7 @@ def words(edit: SceneEdit) -> str:
     return "" if others & {old, new} else f"{old} | {new}"
 
 
-def make(prior: Prior, label: str, some: Sequence[tuple[int, SceneEdit]], folder: Path) -> Iterator[Row]:
+def make(prior: Prior, label: str, some: Sequence[tuple[int, SceneEdit]], folder: Path) -> Iterator[TableRow]:
     """Edits a batch, and scores every edit of it."""
     name, settings = ROWS[label]
     if label.endswith("blend"):
@@ -168,7 +166,7 @@ def run(out: Path, labels: Sequence[str], n: int, dear: int) -> None:
                     file.writelines(json.dumps(row) + "\n" for row in measured)
 
 
-def alone(prior: Prior, label: str, one: tuple[int, SceneEdit], folder: Path) -> list[Row]:
+def alone(prior: Prior, label: str, one: tuple[int, SceneEdit], folder: Path) -> list[TableRow]:
     """One edit, or a row that says why it was refused."""
     try:
         return list(make(prior, label, [one], folder))
@@ -176,24 +174,28 @@ def alone(prior: Prior, label: str, one: tuple[int, SceneEdit], folder: Path) ->
         return [{"row": label, "i": one[0], "kind": one[1].kind, "refused": str(error)}]
 
 
-def rows(path: Path) -> list[Row]:
+def rows(path: Path) -> list[TableRow]:
     """What has been made before."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def mean(some: Sequence[Row], key: str) -> Estimate | None:
+def mean(some: Sequence[TableRow], key: str) -> Estimate | None:
     values = np.array([row[key] for row in some if row.get(key) is not None], float)
     return interval(values) if len(values) else None
 
 
-def table(title: str, found: Sequence[Row], labels: Iterable[str], kinds: Sequence[str] = KINDS) -> Table:
+def table(
+    title: str, found: Sequence[TableRow], labels: Iterable[str], kinds: Sequence[str] = KINDS
+) -> Table:
     """The means of every row over the edits of some kinds."""
     chosen = {name: [r for r in found if r["row"] == name and r["kind"] in kinds] for name in labels}
     lines = [(name, [mean(some, c.key) for c in COLUMNS]) for name, some in chosen.items() if some]
     return Table(title, COLUMNS, lines)
 
 
-def paired(title: str, found: Sequence[Row], one: str, other: str, kinds: Sequence[str] = KINDS) -> Table:
+def paired(
+    title: str, found: Sequence[TableRow], one: str, other: str, kinds: Sequence[str] = KINDS
+) -> Table:
     """Two rows on the edits that both have, and their difference edit by edit."""
     a, b = ({r["i"]: r for r in found if r["row"] == name and r["kind"] in kinds} for name in (one, other))
     both = sorted(a.keys() & b.keys())
@@ -206,7 +208,7 @@ def paired(title: str, found: Sequence[Row], one: str, other: str, kinds: Sequen
     return Table(title, COLUMNS, lines if both else [])
 
 
-def spread(found: Sequence[Row], kinds: Sequence[str]) -> str:
+def spread(found: Sequence[TableRow], kinds: Sequence[str]) -> str:
     """How the overlaps of DiffEdit's masks are spread, in words."""
     some = [r for r in found if r["row"] == "diffedit" and r["kind"] in kinds and "iou" in r]
     if len(some) < 2:
@@ -221,7 +223,7 @@ def spread(found: Sequence[Row], kinds: Sequence[str]) -> str:
     )
 
 
-def sheet(out: Path, found: Sequence[Row]) -> Image.Image:
+def sheet(out: Path, found: Sequence[TableRow]) -> Image.Image:
     """A few edits: source, true edit, and what every row made of it."""
     by_row = {(row["row"], row["i"]): row for row in found}
     labels = [name for name in ROWS if name not in ("copy", "ceiling") and (name, SHEET[0]) in by_row]

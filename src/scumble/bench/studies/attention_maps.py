@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 import scumble
 from scumble.attention.maps import Maps, resized
+from scumble.bench.rows import TableRow
 from scumble.bench.statistics import interval
 from scumble.core.noise import Noise
 from scumble.core.pixels import to_images
@@ -34,8 +34,6 @@ LEVELS = 10  # of noise, as `scumble attention` takes them
 BATCH = 32
 NAMES = ("colour", "shape")
 
-Row = dict[str, Any]
-
 
 def looked(prior: Prior, some: Sequence[Scene], first: int) -> Maps:
     """The maps of all words of the scenes' full captions."""
@@ -46,7 +44,7 @@ def looked(prior: Prior, some: Sequence[Scene], first: int) -> Maps:
     return observe(prior, z, text, times, Noise(first, len(some)))
 
 
-def rows(maps: Maps, some: Sequence[Scene], first: int) -> Iterator[Row]:
+def rows(maps: Maps, some: Sequence[Scene], first: int) -> Iterator[TableRow]:
     """One for every object, word and stride; stride 0 is the mean of all, which `Maps` shows."""
     for k, scene in enumerate(some):
         words = [getattr(thing, name) for thing in scene.things for name in NAMES]
@@ -63,7 +61,7 @@ def rows(maps: Maps, some: Sequence[Scene], first: int) -> Iterator[Row]:
                     yield {**about, "word": name, "stride": stride, **scores(heat, mask)}
 
 
-def scores(heat: torch.Tensor, mask: NDArray[np.float32]) -> Row:
+def scores(heat: torch.Tensor, mask: NDArray[np.float32]) -> TableRow:
     """Of a map (h, w), spread over the mask's pixels."""
     large = resized(heat[None, None], mask.shape)[0, 0].numpy().astype(np.float64)
     share, area = (large * mask).sum() / large.sum(), mask.mean()
@@ -75,9 +73,9 @@ def scores(heat: torch.Tensor, mask: NDArray[np.float32]) -> Row:
     return {"share": float(share), "area": float(area), "on": on, "auc": float(auc)}
 
 
-def table(found: Sequence[Row]) -> str:
+def table(found: Sequence[TableRow]) -> str:
     """Means with 95 % intervals by number of objects, word and stride, in Markdown."""
-    groups: dict[tuple[int, str, int], list[Row]] = defaultdict(list)
+    groups: dict[tuple[int, str, int], list[TableRow]] = defaultdict(list)
     for row in found:
         groups[row["things"], row["word"], row["stride"]].append(row)
     lines = [

@@ -15,7 +15,7 @@ import numpy as np
 
 from scumble.core.errors import InputError, nearest
 from scumble.core.pixels import Pixels
-from scumble.measuring.judge import Known, Mask
+from scumble.measuring.judge import Bools, Known
 from scumble.measuring.tasks import DATA, Task, Tasks
 from scumble.pictures import reading
 
@@ -114,7 +114,7 @@ def _known(home: Path, entry: Mapping[str, Any]) -> Known:
     return Known(source=source, truths=tuple(t for t, _ in answers), masks=tuple(m for _, m in answers))
 
 
-def _moved(source: Pixels, truth: Pixels, mask: Mask, move: Move) -> tuple[Pixels, Mask]:
+def _moved(source: Pixels, truth: Pixels, mask: Bools, move: Move) -> tuple[Pixels, Bools]:
     """The true edit with what lies in the mask moved: an added object may stand at any free place."""
     (dx, dy), (y, x) = move, np.nonzero(mask)
     picture, there = source.copy(), np.zeros_like(mask)
