@@ -177,7 +177,9 @@ def finish(edit: Edit, promise: Passport, passport: Passport, again: Again) -> N
         typer.echo(str(again.out))
 
 
-def load(recipe: Loading, passport: Passport, picture: Path, force: bool, *, named: bool, voice: Voice) -> Prior:
+def load(
+    recipe: Loading, passport: Passport, picture: Path, force: bool, *, named: bool, voice: Voice
+) -> Prior:
     """The model that the picture was made with. Raises InputError for another one unless `force`."""
     from scumble.editing import loading
     from scumble.editing.replay import check_model
