@@ -1,6 +1,5 @@
 """DDS, SDS and SDEdit: the methods, against the authors' code and the img2img pipeline."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from scumble.scores.dds import DDSScore
 from scumble.scores.sds import SDSScore
 
 from .case import Case, same
-from .models import From, listen, tiny_ddpm, tiny_sd
+from .models import From, listen, tiny_ddpm, tiny_sd, unpasted
 
 
 def _picture(pixels: Tensor) -> Tensor:
@@ -160,19 +159,6 @@ def _img2img(case: Case) -> None:
     case.close("image_edit", edit.raw)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Watched(SDEdit):
-    """Keeps what each step returned before the kept region was put back."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "steps_out", [])
-
-    def _keep(self, *args: Any) -> Tensor:
-        self.steps_out.append(args[-4])
-        return super()._keep(*args)
-
-
 @torch.no_grad()
 def _strokes(case: Case) -> None:
     """The authors' loop over every level below t, `sample_step` times; masked or with an all-open mask."""
@@ -182,20 +168,19 @@ def _strokes(case: Case) -> None:
     keep = keep if keep.ndim == 4 else keep[None]
     assert torch.equal(keep, keep[:, :1].expand_as(keep)), "the channels' masks differ"
     variance = {"fixedsmall": "fixed_small", "fixedlarge": "fixed_large"}[hyper["var_type"]]
-    method = Watched(
-        strength=t / hyper["T"], steps=hyper["T"], repeats=K, variance=variance, compat="authors"
-    )
+    method = SDEdit(strength=t / hyper["T"], steps=hyper["T"], repeats=K, variance=variance, compat="authors")
     # A draw at the lowest level is recorded and unused: ours makes none there.
     e, z = case["noise_e"], case["noise_z"]
     noise = Tape(draw for k in range(K) for draw in [e[k], *z[k, : t - 1]])
     calls = listen(prior)
     mask = (keep[:, :1] != 1).float()
-    edit = method(prior, EditRequest(image=image, mask=mask, noise=noise, keep=("trajectory",)))
+    with unpasted() as steps_out:
+        edit = method(prior, EditRequest(image=image, mask=mask, noise=noise, keep=("trajectory",)))
 
     def recorded(every_step: list[Tensor]) -> Tensor:
         return torch.stack(every_step).unflatten(0, (K, t))[:, ::every]
 
     case.close("x_in", recorded([x for x, _ in calls]))
-    case.close("y_out", recorded(method.steps_out))
+    case.close("y_out", recorded(steps_out))
     case.close("samples", torch.stack(edit.kept["trajectory"]).unflatten(0, (K, t))[:, -1])
     case.close("final", edit.latent)

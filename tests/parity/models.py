@@ -2,10 +2,13 @@
 
 import copy
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +17,7 @@ from scumble.core.grids import respace
 from scumble.core.prediction import Prediction
 from scumble.core.schedule import Schedule
 from scumble.loops.descend import Itself
+from scumble.loops.paste import Paste
 from scumble.priors.pixel import Network, PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
@@ -93,6 +97,19 @@ def listen(prior: Any) -> list[tuple[Tensor, Tensor]]:
 
     prior.predict = recording
     return calls
+
+
+@contextmanager
+def unpasted() -> Iterator[list[Tensor]]:
+    """The states of a masked loop before what stays is put back."""
+    states, at = list[Tensor](), Paste.at
+
+    def recording(self: Paste, x: Tensor, level: float) -> Tensor:
+        states.append(x)
+        return at(self, x, level)
+
+    with patch.object(Paste, "at", recording):
+        yield states
 
 
 def pixel_schedule(case: Case) -> Schedule:

@@ -14,14 +14,13 @@ import torch
 from scumble.core.grids import portion
 from scumble.core.host import isolated
 from scumble.core.job import Job
-from scumble.core.masks import blend
-from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param, validate
 from scumble.core.schedule import Schedule, Variance
 from scumble.core.types import Latent, Mask, Pair
 from scumble.loops.ddim import ddim
 from scumble.loops.ddpm import ddpm
+from scumble.loops.paste import Paste
 from scumble.methods._guided import Guided
 
 
@@ -86,14 +85,14 @@ class SDEdit(Guided):
         loop = partial(ddpm, kind=kind) if self.eta == 1 else partial(ddim, eta=self.eta)
         for i in range(self.repeats if pairs else 0):
             eps = job.noise.like(z)
-            each = None if mask is None else partial(self._keep, z, eps, mask, schedule, pairs[-1])
+            paste = self._paste(schedule, z, mask, eps, pairs[-1][1])
             x = loop(
                 denoise,
                 schedule.mix(z, eps, pairs[0][0]),
                 pairs,
                 schedule,
                 noise=job.noise,
-                each=each,
+                each=paste,
                 on_step=job.watch(i * len(pairs), self.repeats * len(pairs)),
             )
             z = torch.where(mask > 0, x, z) if mask is not None and self.compat == "authors" else x
@@ -105,20 +104,8 @@ class SDEdit(Guided):
         taken = portion(self.steps, self.strength, truncated=self.compat == "img2img")
         return grid[len(grid) - taken :]
 
-    def _keep(
-        self,
-        z: Latent,
-        eps: Latent,
-        mask: Mask,
-        schedule: Schedule,
-        last: Pair,
-        x_s: Latent,
-        p: Prediction,
-        t: float,
-        s: float,
-    ) -> Latent:
-        """The kept region of z, noised by the same eps to the level that x is at, in place of x."""
+    def _paste(self, schedule: Schedule, z: Latent, mask: Mask | None, eps: Latent, end: float) -> Paste:
+        """What stays of z, noised by the same eps as what changes."""
         if self.compat == "authors":
-            return torch.where(mask > 0, x_s, schedule.mix(z, eps, t))
-        kept = z if (t, s) == last else schedule.mix(z, eps, s)
-        return blend(kept, x_s, mask)
+            return Paste(schedule, z, None if mask is None else (mask > 0).to(z), eps, level="current")
+        return Paste(schedule, z, mask, eps, end=end)
