@@ -65,6 +65,9 @@ class Counted:
     def parameters(self, part: str = "all") -> Mapping[str, Tensor]:
         return self._prior.parameters(part)
 
+    def tuning(self) -> AbstractContextManager[None]:
+        return self._prior.tuning()
+
 
 class Texts(TypedDict):
     """The texts of an edit's branches: the source's rows, the target's rows, and one null row per target."""

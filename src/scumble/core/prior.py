@@ -101,6 +101,13 @@ class Prior(Protocol):
         """The weights by name; `part` names a component ("all": every one)."""
         ...
 
+    def tuning(self) -> AbstractContextManager[None]:
+        """Inside, the weights may be other than they were (`tuning.weights`): no other thread uses the network.
+
+        Raises InputError where they cannot be: quantised, or moved to the device and away again.
+        """
+        ...
+
 
 Denoiser = Callable[[Latent, Time, Time | None], Prediction]
 """(x_t, t, at) -> Prediction: the time the network is told, and the level x_t really stands at (None: t)."""

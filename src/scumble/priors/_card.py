@@ -60,7 +60,7 @@ def pixel_card(unet: Config) -> dict[str, Any]:
         "domain": "Pictures like those it was trained on.",
         "size": _side(unet),
         "multiple": 2 ** (len(unet["block_out_channels"]) - 1),
-        "capabilities": frozenset({"gradient"}),
+        "capabilities": frozenset({"gradient", "control"}),
     }
 
 
@@ -77,6 +77,15 @@ def differentiable(network: Any) -> bool:
         for weight in network.parameters()
     )
     return not quantised and not any(getattr(hook, "offload", False) for hook in hooks)
+
+
+def refuse_tuning(id: str, network: Any, memory: Sequence[str]) -> None:
+    """Raises InputError for weights that cannot change: quantised, or moved to the device and away again."""
+    if not differentiable(network) or "offload" in memory:
+        raise InputError(
+            f"tuning: the weights of '{id}' are quantised or offloaded; load it unquantised, and without "
+            "--memory offload or sequential"
+        )
 
 
 def digest(modules: Iterator[nn.Module]) -> str:

@@ -29,3 +29,7 @@ class IdentityCodec:
     def control(self, control: AttentionControl) -> Generator[None]:
         raise InputError("control: this prior has no attention sites; use one with attention")
         yield
+
+    @contextmanager
+    def tuning(self) -> Generator[None]:
+        yield

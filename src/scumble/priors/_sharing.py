@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -35,6 +36,16 @@ class Shared:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         return other
+
+    @contextmanager
+    def tuning(self) -> Iterator[None]:
+        """The network's lock: `_refuse_tuning` says first whether its weights can change at all."""
+        self._refuse_tuning()
+        with self._lock:
+            yield
+
+    def _refuse_tuning(self) -> None:
+        """Raises InputError for weights that cannot change."""
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise InputError(

@@ -1,21 +1,25 @@
 """Unconditional pixel models (DDPM, ADM): a UNet2DModel folder, the identity codec, and one null text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from scumble.core.control import AttentionControl, Now, Site
 from scumble.core.errors import InputError
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Card, Text
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Time
+from scumble.priors._attention import Bridge, installed, sites
 from scumble.priors._card import read_card
 from scumble.priors._folder import Folder
 from scumble.priors._identity import IdentityCodec
 from scumble.priors._schedule import from_scheduler
-from scumble.priors._sharing import Shared
+from scumble.priors._sharing import Shared, alone, lock_of
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(x_t (b, c, h, w), the time told (b,)) -> (b, c, h, w), or (b, 2c, h, w) with variance channels behind."""
@@ -25,14 +29,21 @@ class PixelPrior(Shared, IdentityCodec):
     """A network on pictures themselves, without text.
 
     `network` may output c channels (fixed variance) or 2c, the latter half being the learned-range variance
-    in [-1, 1] (Nichol & Dhariwal 2021). `weights` are its parameters by name.
+    in [-1, 1] (Nichol & Dhariwal 2021). `weights` are its parameters by name; `module` is the U-Net inside it, where a
+    control reaches it.
     """
 
     def __init__(
-        self, network: Network, schedule: Schedule, card: Card, weights: Mapping[str, Tensor] | None = None
+        self,
+        network: Network,
+        schedule: Schedule,
+        card: Card,
+        weights: Mapping[str, Tensor] | None = None,
+        module: nn.Module | None = None,
     ):
         self.schedule, self.card = schedule, card
-        self._network, self._weights = network, dict(weights or {})
+        self._network, self._weights, self._module = network, dict(weights or {}), module
+        self._lock, self._bridge = lock_of(network if module is None else module), cast(Bridge | None, None)
 
     @classmethod
     def from_pretrained(
@@ -65,12 +76,38 @@ class PixelPrior(Shared, IdentityCodec):
             return unet(x_t, t).sample
 
         return cls(
-            network, schedule or from_scheduler(folder.config("scheduler")), read_card(folder), weights
+            network,
+            schedule or from_scheduler(folder.config("scheduler")),
+            read_card(folder),
+            weights,
+            unet,
         )
 
     @property
     def network(self) -> Network:
         return self._network
+
+    def sites(self) -> frozenset[Site]:
+        """The places that a control can reach."""
+        return frozenset() if self._module is None else frozenset(sites(self._module))
+
+    @contextmanager
+    def control(self, control: AttentionControl) -> Iterator[None]:
+        """Installs a control for the calls inside; afterwards processors and hooks are as before, always.
+
+        Raises InputError if the control wants no site of this network, if another control is installed, and
+        at the first call if a wanted site was not reached.
+        """
+        if self._module is None:
+            raise InputError("control: this prior has no attention sites; use one with attention")
+        with self._lock:
+            if self._bridge is not None:
+                raise InputError("control: this prior is under a control already; compose the two into one")
+            with installed(self._module, control) as self._bridge:
+                try:
+                    yield
+                finally:
+                    self._bridge = None
 
     def parameters(self, part: str = "all") -> Mapping[str, Tensor]:
         return self._weights
@@ -81,9 +118,16 @@ class PixelPrior(Shared, IdentityCodec):
             raise InputError(f"prompts: {self.card.id} takes no text; leave source and target out")
         return Text(tokens=torch.zeros(len(prompts), 1, 1, dtype=torch.float32), prompts=tuple(prompts))
 
+    @alone
     def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
         told = self.schedule.told(t).to(x_t.device)
-        out, var = self._network(x_t, told), None
+        if self._bridge is None:
+            out, var = self._network(x_t, told), None
+        else:
+            roles = text.roles or (None,) * len(x_t)
+            now = Now(t, t if at is None else at, roles, (x_t.shape[-2], x_t.shape[-1]))
+            with self._bridge.call(now):
+                out, var = self._network(x_t, told), None
         if out.shape[1] == 2 * x_t.shape[1]:
             out, var = out.chunk(2, dim=1)
         ends = {self.schedule.prediction: out}

@@ -24,7 +24,7 @@ from scumble.core.types import Image, Latent, Time
 from scumble.priors._addons import Addons
 from scumble.priors._advice import advise
 from scumble.priors._attention import Bridge, installed, sites
-from scumble.priors._card import differentiable, digest, latent_card, read_card
+from scumble.priors._card import differentiable, digest, latent_card, read_card, refuse_tuning
 from scumble.priors._find import find
 from scumble.priors._folder import SCOPE, Folder, refuse_unet
 from scumble.priors._memory import Desk, explained
@@ -272,6 +272,9 @@ class StableDiffusionPrior(Shared):
                     yield
                 finally:
                     self._bridge = None
+
+    def _refuse_tuning(self) -> None:
+        refuse_tuning(self.card.id, self._unet, self._desk.memory)
 
     def parameters(self, part: str = "all") -> Mapping[str, Tensor]:
         """The weights by name. `part`: "denoiser", "codec", "text" or "all".

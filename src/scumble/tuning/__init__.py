@@ -1,4 +1,4 @@
-"""What is optimised for one picture before it is edited: null embeddings today, weights later.
+"""What is optimised before an edit: null embeddings, and weights of the model, reversibly.
 
 Not here: training of models that ship (`train`), and the methods that use the result (`methods`).
 """
