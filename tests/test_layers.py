@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src/scumble"
 # room -> the rooms it may import besides itself
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
-    "scenes": set(),
+    "scenes": {"core"},
     "attention": {"core"},
     "artifacts": {"core"},
     "pictures": {"core"},
@@ -69,6 +69,7 @@ ALSO = {"core/request.py": {"PIL"}, "core/machine.py": {"psutil"}}
 KNOW_NETWORK_LIBRARIES = {"priors", "networks", "train", "testing"}
 STAMPS_THEIR_VERSIONS = {"bench/stages.py"}
 WORDS = ["diffusers", "transformers", ".unet", ".vae", "0.18215", "cuda"]
+PLAIN_NUMPY = {"scumble.core.connected"}  # all that the scenes world may share with the rest
 HAS_A_GENERATOR_OF_ITS_OWN = {"scenes", "train", "testing", "bench"}  # the bench resamples its figures
 RANDOM = {
     "rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "multinomial",
@@ -168,6 +169,16 @@ def test_third_parties_stay_in_their_rooms(path: Path) -> None:
         assert used <= THIRD_PARTY[here] | ALSO.get(name(path), set())
     elif here not in {"priors", "train"}:
         assert not used & {"diffusers", "transformers"}
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) == "scenes"], ids=name)
+def test_the_scenes_world_is_numpy_only(path: Path) -> None:
+    assert {other for other in wanted(path) if not other.startswith("scumble.scenes")} <= PLAIN_NUMPY
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if module(p) in PLAIN_NUMPY], ids=name)
+def test_what_the_scenes_world_shares_is_plain_numpy(path: Path) -> None:
+    assert {full.split(".")[0] for full, _ in imports(path)} - set(sys.stdlib_module_names) == {"numpy"}
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if room(p) == "methods"], ids=name)

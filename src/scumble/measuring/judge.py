@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from scumble.core.connected import Bools
 from scumble.core.pixels import Pixels, psnr, rms
 from scumble.scenes import Scene, SceneEdit, mistakes, read_picture
 
@@ -22,8 +22,6 @@ MARGIN = 6.0
 
 BEST_CODEC = 40.0
 """dB: a codec that copies better counts as this; nobody sees the rest, and some copy exactly."""
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ImageChops
 
+from scumble.core.control import SOURCE, TARGET
 from scumble.core.host import isolated
 from scumble.core.noise import Noise
-from scumble.core.prior import Panel, Prior, Row
+from scumble.core.prior import Panel, Prior
 from scumble.core.types import Image, Latent
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 DRAWS = 8  # (time, noise) pairs of a margin: half a per cent of what a DDS edit of 200 steps asks
-
-_SOURCE: Row = ("source", "text")
-_TARGET: Row = ("target", "text")
 
 
 def distance(before: Picture, after: Picture) -> float:
@@ -46,7 +44,7 @@ def margin(
     """
     height, width = image.shape[-2:]
     texts = [prior.embed([prompt], size=(height, width)) for prompt in (source, target)]
-    panel = Panel({_SOURCE: texts[0], _TARGET: texts[1]})
+    panel = Panel({SOURCE: texts[0], TARGET: texts[1]})
     x = prior.encode(image) if latent is None else latent
     schedule, noise = prior.schedule, Noise(0)
 
@@ -54,8 +52,8 @@ def margin(
         t = schedule.time(schedule.T * (2 * k + 1) // (2 * draws), 1)
         eps = noise.like(x)
         x_t = schedule.mix(x, eps, t)
-        p = panel.ask(prior, {_SOURCE: x_t, _TARGET: x_t}, t)
-        return _error(p[_SOURCE].eps, eps) - _error(p[_TARGET].eps, eps)
+        p = panel.ask(prior, {SOURCE: x_t, TARGET: x_t}, t)
+        return _error(p[SOURCE].eps, eps) - _error(p[TARGET].eps, eps)
 
     return sum(gain(k) for k in range(draws)) / draws
 

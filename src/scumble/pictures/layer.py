@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from scumble.core.connected import flooded
 from scumble.pictures.canvas import Box, Fit, upright
 from scumble.pictures.reading import Picture
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Keep = Literal["auto"] | float
 Floats = NDArray[np.floating[Any]]
 """(h, w) or (h, w, 3), on the picture's part of the canvas."""
-Bools = NDArray[np.bool_]
 
 # Differences are in [-1, 1] units. Lengths are in pixels of a canvas of 128 and grow with it.
 NOISE = 3.0  # "auto": the threshold in units of the median difference,
@@ -110,8 +110,8 @@ def opacity(delta: Floats, keep: Keep = "auto") -> tuple[Floats, float]:
     threshold = _auto(d, delta) if keep == "auto" else float(keep)
     ramp = np.clip(d / max(threshold, 1e-6) - 1, 0, 1)
     soft = ramp * ramp * (3 - 2 * ramp)
-    soft[~_connected(soft > 0, soft == 1)] = 0
-    soft[~_connected(soft < 1, soft == 0)] = 1
+    soft[~flooded(soft > 0, soft == 1)] = 0
+    soft[~flooded(soft < 1, soft == 0)] = 1
     if keep == "auto" and (soft > 0).mean() > WHOLE:
         return np.ones_like(soft), threshold
     closed = -_widest(-_widest(soft, GAP), GAP)
@@ -214,21 +214,3 @@ def _widest(field: Floats, radius: float) -> Floats:
 def _padded(field: Floats, axis: int, before: int, after: int) -> Floats:
     sides = [(before, after) if i == axis else (0, 0) for i in range(field.ndim)]
     return np.pad(field, sides, mode="edge")
-
-
-def _connected(allowed: Bools, seeds: Bools) -> Bools:
-    """The 4-connected parts of `allowed` that hold a seed."""
-    found = seeds & allowed
-    while True:
-        grown = _along_rows(_along_rows(found, allowed).T, allowed.T).T
-        if (grown == found).all():
-            return found
-        found = grown
-
-
-def _along_rows(found: Bools, allowed: Bools) -> Bools:
-    """`found`, spread through the runs of allowed pixels in each row."""
-    run = np.cumsum(~np.pad(allowed, ((0, 0), (0, 1)))).reshape(len(allowed), -1)[:, :-1]
-    hit = np.zeros(run.max() + 1, bool)
-    hit[run[found]] = True
-    return hit[run] & allowed

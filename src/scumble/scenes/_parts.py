@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Bools = NDArray[np.bool_]
-Labels = NDArray[np.int32]
+from scumble.core.connected import Bools, Labels, connected
 
 LEAST = 0.006
 """Parts of less area than this (in squares of the shorter side) are no objects."""
@@ -14,38 +12,13 @@ LEAST = 0.006
 
 def parts_of(mask: Bools, least: float = LEAST) -> Labels:
     """The connected parts of a mask, holes filled, 1 .. n; those of less area than `least` are 0."""
-    free = _connected(~mask)
+    free = connected(~mask)
     outside = np.unique(np.concatenate([free[[0, -1]].ravel(), free[:, [0, -1]].ravel()]))
-    labels = _connected(mask | ~np.isin(free, outside[outside > 0]))
+    labels = connected(mask | ~np.isin(free, outside[outside > 0]))
     sizes = np.bincount(labels.ravel())
     keep = sizes >= least * min(mask.shape) ** 2
     keep[0] = False
     return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
-
-
-def _connected(mask: Bools) -> Labels:
-    """Labels 1 .. n of the 4-connected parts, 0 elsewhere: runs of pixels joined to those of the row above."""
-    height, width = mask.shape
-    padded = np.zeros((height, width + 2), np.int8)
-    padded[:, 1:-1] = mask
-    edges = np.diff(padded.ravel())
-    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    first = np.searchsorted(ends, starts - width - 2, side="right")
-    last = np.searchsorted(starts, ends - width - 2, side="left")
-    parent = list(range(len(starts)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        for j in range(a, b):
-            parent[root(j)] = root(i)
-    _, names = np.unique([root(i) for i in range(len(parent))], return_inverse=True)
-    labels = np.zeros(mask.shape, np.int32)
-    labels[mask] = np.repeat(names + 1, ends - starts)
-    return labels
 
 
 def pieces_of(labels: Labels, part: int) -> Labels:

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scumble.core.connected import Bools, Labels
+
 from ._fit import INKS, Guess, View, best_fit
-from ._parts import Bools, Labels, parts_of, pieces_of
+from ._parts import parts_of, pieces_of
 from .grammar import ATTRIBUTES
 from .render import NIGHT_GAIN, NIGHT_LIFT, PALETTE, Floats, Pixels, paint_background, render
 from .wide import KNOWN_AS

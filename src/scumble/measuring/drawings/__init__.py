@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from scumble.core.connected import Bools
 from scumble.core.errors import InputError, nearest
 from scumble.core.pixels import Pixels
-from scumble.measuring.judge import Bools, Known
+from scumble.measuring.judge import Known
 from scumble.measuring.tasks import DATA, Task, Tasks
 from scumble.pictures import reading
 
