@@ -6,11 +6,12 @@ from collections.abc import Callable
 from inspect import Parameter, cleandoc, signature
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from scumble.core.loading import Loading
 from scumble.editing import loading
 from scumble.editing import paint as painting
 from scumble.editing import plan as planning
 from scumble.editing.paint import PaintRecipe
-from scumble.editing.recipe import Loading, Recipe
+from scumble.editing.recipe import Recipe
 
 if TYPE_CHECKING:
     from dataclasses import KW_ONLY, dataclass

@@ -17,6 +17,7 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from safetensors.torch import load_file, save_file
 
 from scumble.core.errors import InputError
+from scumble.core.loading import Loading
 from scumble.priors import _find
 from scumble.priors import load as load_module
 from scumble.priors._advice import advise
@@ -53,6 +54,14 @@ def test_a_folder(folder: Path):
 def test_a_folder_without_a_separator_in_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(folder.parent)
     assert load_prior("tiny", device="cpu").card.id == "tiny"
+
+
+def test_a_loading_as_one_value(folder: Path):
+    listed = load_prior(str(folder), device="cpu", dtype="bfloat16", memory=["slicing"]).loaded
+    asked = Loading(str(folder), device="cpu", memory=["slicing"])
+    assert load_prior(asked, dtype="bfloat16").loaded == listed
+    with pytest.raises(TypeError, match="precision"):
+        load_prior(str(folder), precision="bfloat16")
 
 
 def test_what_was_loaded(folder: Path):

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import scumble
+from scumble.core.loading import Loading
 from scumble.editing import loading
-from scumble.editing.recipe import Loading
 from tests.priors.conftest import pristine  # noqa: F401
 
 

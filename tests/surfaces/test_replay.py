@@ -16,8 +16,8 @@ import scumble
 from scumble import cli
 from scumble.cli.replay import EXAMPLES
 from scumble.core.errors import InputError
+from scumble.core.loading import Loading
 from scumble.editing import loading, passport, replay
-from scumble.editing.recipe import Loading
 from scumble.pictures import reading, writing
 from tests.surfaces.test_cli import Refused, refused  # noqa: F401
 

@@ -13,7 +13,7 @@ import typer
 from scumble.cli import flags, options, values
 from scumble.cli.voice import Voice
 from scumble.core.errors import InputError
-from scumble.editing.recipe import Loading
+from scumble.core.loading import Loading
 
 if TYPE_CHECKING:
     from scumble.bench.contestants import Contestant

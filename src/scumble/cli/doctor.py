@@ -10,7 +10,7 @@ import typer
 
 from scumble.cli import flags, options
 from scumble.cli.voice import Voice, perform
-from scumble.editing.recipe import Loading
+from scumble.core.loading import Loading
 
 EXAMPLES = ("scumble doctor", "scumble doctor --model ./my-checkpoint -o doctor.png")
 

@@ -13,7 +13,8 @@ import typer
 from typer.models import OptionInfo
 
 from scumble.cli import values
-from scumble.editing.recipe import Loading, Recipe
+from scumble.core.loading import Loading
+from scumble.editing.recipe import Recipe
 
 NAMES = {
     "settings": "--set",

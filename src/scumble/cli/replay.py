@@ -13,8 +13,8 @@ import typer
 from scumble.cli import flags, options, values
 from scumble.cli.voice import Voice, perform, prepare
 from scumble.core.errors import InputError
+from scumble.core.loading import Loading
 from scumble.editing.passport import Passport, differences, other_versions, painted, recipe_of
-from scumble.editing.recipe import Loading
 from scumble.pictures.sheets import percent
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import typer
 from scumble.cli import flags, options
 from scumble.cli.voice import Voice
 from scumble.core.errors import InputError
-from scumble.editing.recipe import Loading
+from scumble.core.loading import Loading
 
 if TYPE_CHECKING:
     from scumble.reproduce.experiment import Experiment, Verdict

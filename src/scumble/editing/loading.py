@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scumble.core.errors import InputError
-from scumble.editing.recipe import Loading
+from scumble.core.loading import Loading
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
@@ -23,7 +23,7 @@ def load(asked: Loading) -> Prior:
     if isinstance(asked.model, str | Path):
         from scumble.priors.load import load_prior
 
-        return load_prior(str(asked.model), **asked.options)
+        return load_prior(asked)
     if not hasattr(asked.model, "predict"):
         raise InputError(
             f"model: {asked.model!r} is none; give a name, a path, or what scumble.load returned"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex, cast
 
 from scumble.core.errors import InputError, nearest
+from scumble.core.loading import Loading, described
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
@@ -20,49 +21,6 @@ if TYPE_CHECKING:
 
 FORMS = "latent", "lut"
 SIZES = 16, 8192  # pixels of a canvas's long side
-
-
-def _about(help: str, default: Any = None, *, values: str | None = None) -> Any:
-    """A field with its help text. `values`: how a value is written on a command line."""
-    return field(default=default, metadata={"help": help, "values": values})
-
-
-@dataclass(frozen=True)
-class Loading:
-    """The model of an edit, and how it is loaded. The arguments of `scumble.load`.
-
-    model: "scenes" (built in), a checkpoint folder or file, the id of one on the model hub, or a prior.
-    device: "cpu", an accelerator's name, or "auto" for the best available.
-    dtype: precision of the network calls: "float32", "float16", "bfloat16", or "auto" for what the device does best.
-    revision: a branch, tag or commit of the hub.
-    offline: use only local files; download nothing.
-    lora: LoRA files; ":0.8" after the name sets the weight (default 1).
-    vae: a codec file (.safetensors) that replaces the model's own.
-    embedding: files of textual inversions; each adds a word, named by its tensor or by the file.
-    clip_skip: how many of the last layers of the text encoder to leave out; 1 is what A1111 calls 2.
-    memory: settings that trade time for memory: any of "slicing", "tiling", "offload", "sequential".
-    """
-
-    model: str | Path | Prior = _about(
-        '"scenes" (built in), a checkpoint folder or file, or the id of one on the hub.', "scenes"
-    )
-    _: KW_ONLY
-    device: str = _about("The device: cpu, an accelerator, or auto for the best available.", "auto")
-    dtype: str = _about("Precision of the network calls: auto, float32, float16, bfloat16.", "auto")
-    revision: str | None = _about("A branch, tag or commit of a model on the hub.")
-    offline: bool = _about("Download nothing.", False)
-    lora: Sequence[str] = _about("LoRA files for the model; repeats.", (), values="FILE[:WEIGHT]")
-    vae: str | None = _about("A codec that replaces the model's own.", values="FILE")
-    embedding: Sequence[str] = _about("Textual inversions for the model; repeats.", (), values="FILE")
-    clip_skip: int = _about("Last layers of the text encoder to leave out (A1111's Clip skip, less one).", 0)
-    memory: Sequence[str] = _about(
-        "Use less memory and more time: slicing, tiling, offload, sequential; repeats.", (), values="NAME"
-    )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """How the model is loaded: everything except its name."""
-        return {f.name: getattr(self, f.name) for f in fields(Loading) if f.name != "model"}
 
 
 @dataclass(frozen=True)
@@ -105,21 +63,21 @@ class Recipe(Loading):
     )
     image: PictureLike = field(metadata={"help": "A PNG, JPEG or WebP picture of any size."})
     __: KW_ONLY
-    source: str | None = _about("What the picture shows now.")
-    target: str | None = _about("What the picture should show.")
-    method: str | Method | None = _about(
+    source: str | None = described("What the picture shows now.")
+    target: str | None = described("What the picture should show.")
+    method: str | Method | None = described(
         "`scumble methods` lists them; ./file.py:Class runs your own.  \\[default: the model card's choice "
         "(for scenes: dds_fast), else dds]"
     )
-    mask: PictureLike | PictureMask | None = _about(
+    mask: PictureLike | PictureMask | None = described(
         "A picture of the same size: white may change, black stays exactly."
     )
-    reference: PictureLike | None = _about("A reference picture, for methods that take one.")
-    negative: str = _about("What the picture should not show.", "")
-    also: Sequence[str | tuple[str, float]] = _about(
+    reference: PictureLike | None = described("A reference picture, for methods that take one.")
+    negative: str = described("What the picture should not show.", "")
+    also: Sequence[str | tuple[str, float]] = described(
         "A further prompt to follow, for methods that sample; repeats.", (), values="PROMPT[:WEIGHT]"
     )
-    seed: int = _about("The same seed gives the same edit.", 0)
+    seed: int = described("The same seed gives the same edit.", 0)
     settings: Mapping[str, object] = field(
         default_factory=dict[str, object],
         metadata={
@@ -135,22 +93,24 @@ class Recipe(Loading):
             "values": "NAME=FILE",
         },
     )
-    paper: bool = _about("Use the values of the method's paper, not those that the model recommends.", False)
-    keep: str | float = _about(
+    paper: bool = described(
+        "Use the values of the method's paper, not those that the model recommends.", False
+    )
+    keep: str | float = described(
         "Pixels that changed less than this stay exactly the input's; none: the model's picture everywhere.",
         "auto",
         values="auto|none|0.1",
     )
-    crop: str = _about(
+    crop: str = described(
         "Edit only the part around a small mask, enlarged; the prompts then describe that part.",
         "auto",
         values="auto|none",
     )
-    form: str = _about(
+    form: str = described(
         "lut: change only colours, through one table; nothing can move.", "latent", values="latent|lut"
     )
-    size: int | None = _about("Long side of the model's canvas in pixels; default: the model's own.")
-    force: bool = _about("Allow words that the model does not know.", False)
+    size: int | None = described("Long side of the model's canvas in pixels; default: the model's own.")
+    force: bool = described("Allow words that the model does not know.", False)
 
     def __post_init__(self) -> None:
         self._plain()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from scumble.core.errors import InputError, MachineError
+from scumble.core.loading import Loading
 from scumble.core.places import home
 from scumble.core.prior import Card, Prior
 from scumble.priors._find import BUILTIN, builtin, find, is_file_of_hub, is_id
@@ -16,26 +19,12 @@ from scumble.priors._hub import Download, fetch, file_of, survey
 from scumble.priors._single_file import SingleFile
 
 
-def load_prior(
-    model: str,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    revision: str | None = None,
-    offline: bool = False,
-    lora: Sequence[str] = (),
-    vae: str | None = None,
-    embedding: Sequence[str] = (),
-    clip_skip: int = 0,
-    memory: Sequence[str] = (),
-) -> Prior:
-    """The prior called `model`: "scenes", a diffusers folder, a .safetensors file, or a hub id ("owner/name").
+def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
+    """The prior that `model` names, loaded as `Loading` says.
 
-    `device` auto: cuda, else mps, else cpu. `dtype` auto: float16 on cuda, else float32. `revision` and
-    `offline` concern the hub. `lora`: files, each with a weight if not 1 ("style.safetensors:0.8"). `vae`: a
-    codec file in the place of the model's own. `embedding`: textual inversions, each used by its word. `clip_skip`: how
-    many of the text encoder's last layers are left out, as in diffusers. `memory`:
-    names of MEMORY, which save memory and cost time. What was chosen stands in the prior's `loaded`.
+    `load_prior("scenes", dtype="float32")` is short for `load_prior(Loading("scenes", dtype="float32"))`. Its model is
+    a name here: "scenes", a diffusers folder, a .safetensors file, or a hub id ("owner/name"). dtype "auto" is float16
+    on cuda, else float32. What was chosen stands in the prior's `loaded`.
 
     Raises:
         InputError: in one sentence, anything that cannot be loaded.
@@ -46,17 +35,18 @@ def load_prior(
     from scumble.priors._memory import check_memory, explained
     from scumble.priors._parts import resolve_device, resolve_dtype
 
-    memory = check_memory(memory)
-    addons = Addons.parse(lora, vae, embedding, clip_skip)
-    where = resolve_device(device)
-    precision = resolve_dtype(dtype, where)
-    folder = find(model, revision=revision, offline=offline)
+    asked = replace(model, **options) if isinstance(model, Loading) else Loading(model, **options)
+    name, memory = str(asked.model), check_memory(asked.memory)
+    addons = Addons.parse(asked.lora, asked.vae, asked.embedding, asked.clip_skip)
+    where = resolve_device(asked.device)
+    precision = resolve_dtype(asked.dtype, where)
+    folder = find(name, revision=asked.revision, offline=asked.offline)
     with isolated(), readable(folder), explained(where, memory):
         if folder.family() == "pixel":
             from scumble.priors.pixel import PixelPrior
 
-            if str(dtype) not in ("auto", "float32"):
-                raise folder.error(f"it runs in float32, not in {dtype}", "leave dtype out")
+            if str(asked.dtype) not in ("auto", "float32"):
+                raise folder.error(f"it runs in float32, not in {asked.dtype}", "leave dtype out")
             if addons or memory:
                 raise folder.error(
                     "a pixel model takes neither LoRAs nor memory settings",
@@ -73,7 +63,7 @@ def load_prior(
                 folder, device=where, dtype=precision, addons=addons, memory=memory
             )
     prior.loaded = {
-        "name": model,
+        "name": name,
         "dtype": str(precision).removeprefix("torch."),
         "device": where.type,
         "revision": folder.revision,
