@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scumble.core.errors import InputError
-from scumble.core.grids import pairs, respace, spaced, upward
+from scumble.core.grids import SPACINGS, Jump, jumps, ordered, pairs, respace, spaced, upward
 from scumble.core.schedule import Schedule
 
 from .common import CHAINS, SCHEDULES, normal
@@ -150,6 +150,71 @@ def test_grids_of_any_length_stay_on_the_table(spacing: str, offset: int) -> Non
         assert all(a < b for a, b in pairwise(times))
         assert min(times) >= 0
         assert max(times) < 1000
+
+
+def test_the_seven_kinds_of_grids() -> None:
+    """At 10 of 1000, where they all exist: what each is known by."""
+    grid = {kind: spaced(1000, 10, kind, 1) for kind in SPACINGS}
+    assert grid["leading"] == [1, 101, 201, 301, 401, 501, 601, 701, 801, 901]
+    assert grid["trailing"] == [99, 199, 299, 399, 499, 599, 699, 799, 899, 999]
+    assert grid["linspace"] == [0, 111, 222, 333, 444, 555, 666, 777, 888, 999] == respace(1000, "10")
+    assert grid["ddim"] == grid["uniform"] == [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]
+    assert grid["ldm"] == [t + 1 for t in grid["uniform"]]
+    assert grid["quad"] == [0, 9, 39, 88, 158, 246, 355, 483, 632, 800]
+    assert spaced(1000, 25, "linspace")[1] == 42
+    assert spaced(1000, 25, "floor")[1] == 41
+    assert spaced(1000, 40, "floor", top=500)[-1] == 500
+    ends = {kind: Schedule.scaled_linear(offset=1, last=0).grid(10, spacing=kind)[-1][1] for kind in SPACINGS}
+    assert {kind for kind, end in ends.items() if end == -1} == {"floor", "ddim", "uniform", "quad"}
+
+
+def test_slack_keeps_products_that_rounding_left_below_a_whole_number() -> None:
+    assert spaced(1000, 50, "floor", top=98)[:2] == [0, 1]  # 1 / 49 * 98 is 1.9999999999999998
+    assert spaced(1000, 50, "floor", top=98, slack=1e-6) == list(range(0, 99, 2))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "steps", "message"),
+    [
+        (
+            "uniform",
+            30,
+            "spacing: 'uniform' cannot cut 1000 levels into 30; take a number of steps that divides 1000",
+        ),
+        ("ldm", 30, "spacing: 'ldm' cannot cut 1000 levels into 30"),
+        ("ldm", 1000, "and fewer of them"),
+        ("ddim", 600, "respacing: no integer stride cuts 1000 levels into 600"),
+        ("quad", 500, "spacing: 'quad' with 500 steps falls on one level twice; take fewer steps"),
+    ],
+)
+def test_grids_that_do_not_exist_are_refused(spacing: str, steps: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Schedule.linear().grid(steps, spacing=spacing)
+
+
+def test_jumps_pass_every_stretch_so_often_as_asked() -> None:
+    order = jumps(12, Jump(3, 4))
+    moves = list(pairwise(order))
+    downward = [a for a, b in moves if b < a]
+    assert all(abs(a - b) == 1 for a, b in moves)
+    assert [downward.count(k) for k in range(12)] == [1, *[4] * 9, 1, 1]
+    assert jumps(12) == list(range(11, -2, -1))
+    assert jumps(12, Jump(3, 4), start=0) == jumps(12)
+
+
+def test_ordered_moves_lead_from_one_to_the_next() -> None:
+    grid = Schedule.linear().grid(6)
+    moves = ordered(grid, jumps(6, Jump(2, 2)))
+    assert [t for t, _ in moves[1:]] == [s for _, s in moves[:-1]]
+    assert {pair for pair in moves if pair[1] < pair[0]} == set(grid)
+    assert {pair for pair in moves if pair[1] > pair[0]} <= set(upward(grid))
+    assert ordered(grid, jumps(6)) == grid
+
+
+@pytest.mark.parametrize("length", [12, 13])
+def test_jumps_longer_than_the_grid_are_refused(length: int) -> None:
+    with pytest.raises(InputError, match=f"jump_length: {length} levels, but the grid has 12"):
+        jumps(12, Jump(length, 2))
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001, "0,2000", "ddim600", "three", "5,"])

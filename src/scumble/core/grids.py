@@ -1,15 +1,17 @@
-"""Time grids: which levels a loop visits. Seven are in use in published code, and they are not
-interchangeable.
+"""Time grids: which levels a loop visits. Seven kinds are in use in published code, and they are not interchangeable
+(`spaced`). A grid goes down once; `jumps` goes up again on the way.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise, repeat
-from typing import Literal
+from typing import Literal, get_args
 
 from scumble.core.errors import InputError
 from scumble.core.types import Pair
 
-Spacing = Literal["leading", "trailing", "linspace"]
+Spacing = Literal["leading", "trailing", "linspace", "floor", "ddim", "uniform", "quad", "ldm"]
+SPACINGS: tuple[Spacing, ...] = get_args(Spacing)
 
 
 def pairs(times: Sequence[float], end: float) -> list[Pair]:
@@ -29,20 +31,63 @@ def portion(steps: int, share: float, *, truncated: bool = False) -> int:
     return int(steps * share + (0 if truncated else 1e-9))
 
 
-def spaced(T: int, steps: int, spacing: Spacing, offset: int = 0) -> list[int]:
-    """`steps` times out of 0..T-1, ascending. An offset that would leave the table is cut to fit."""
+def spaced(
+    T: int, steps: int, spacing: Spacing, offset: int = 0, *, top: int | None = None, slack: float = 0.0
+) -> list[int]:
+    """`steps` times out of 0..T-1, ascending.
+
+    | spacing | times of k = 0..steps-1 | in use by |
+    |---|---|---|
+    | "leading" | k (T // steps) + offset, cut to fit the table | pipelines |
+    | "trailing" | round(T - (steps - 1 - k) T / steps) - 1 | pipelines |
+    | "linspace" | round(k top / (steps - 1)) | pipelines; ADM's "N" (`respace`), but for halves |
+    | "floor" | floor(k / (steps - 1) top + slack) | DiffusionCLIP (slack 0), Asyrp (slack 1e-6) |
+    | "ddim" | k i, i the smallest stride that gives exactly `steps` | ADM's "ddimN" |
+    | "uniform" | k (T // steps) | Song et al. 2021 |
+    | "quad" | floor((k sqrt(0.8 T) / (steps - 1))^2) | Song et al. 2021 |
+    | "ldm" | k (T // steps) + 1; its last step goes to level 0 | Rombach et al. 2022; Blended Latent Diffusion |
+
+    `top` (default: T - 1) is the highest time of "linspace" and "floor". Raises InputError for a grid that does not
+    exist: the published code of "uniform" and "ldm" makes more times than asked for where `steps` does not
+    divide T, and "quad" falls on one level twice where there are many.
+    """
     if not 1 <= steps <= T:
         raise InputError(f"steps: {steps}; this model has levels for 1 to {T} steps")
+    top, stride, gaps = T - 1 if top is None else top, T // steps, max(steps - 1, 1)
     match spacing:
         case "leading":
-            stride = T // steps
             return [k * stride + min(offset, T - 1 - (steps - 1) * stride) for k in range(steps)]
         case "trailing":
             return [round(T - k * T / steps) - 1 for k in reversed(range(steps))]
         case "linspace":
-            return [round(k * (T - 1) / max(steps - 1, 1)) for k in range(steps)] if steps > 1 else [0]
+            times = [round(k * top / gaps) for k in range(steps)]
+        case "floor":
+            times = [int(k / gaps * top + slack) for k in range(steps)]
+        case "ddim":
+            times = respace(T, f"ddim{steps}")
+        case "uniform":
+            times = list(range(0, T, stride))
+        case "quad":
+            times = [int((k / gaps * (0.8 * T) ** 0.5) ** 2) for k in range(steps)]
+        case "ldm":
+            times = [t + 1 for t in range(0, T, stride)]
         case _:
-            raise InputError(f"spacing: {spacing!r}; known are leading, trailing, linspace")
+            raise InputError(f"spacing: {spacing!r}; known are {', '.join(SPACINGS)}")
+    return _existing(times, T, steps, spacing)
+
+
+def _existing(times: list[int], T: int, steps: int, spacing: Spacing) -> list[int]:
+    """The times. Raises InputError unless they are `steps` different levels of the table."""
+    if len(times) != steps or times[-1] >= T:
+        raise InputError(
+            f"spacing: {spacing!r} cannot cut {T} levels into {steps}; take a number of steps that divides {T}"
+            + (", and fewer of them" if times[-1] >= T else ", or another spacing")
+        )
+    if len(set(times)) < steps:
+        raise InputError(
+            f"spacing: {spacing!r} with {steps} steps falls on one level twice; take fewer steps, or another spacing"
+        )
+    return times
 
 
 def respace(T: int, spec: str) -> list[int]:
@@ -76,3 +121,55 @@ def respace(T: int, spec: str) -> list[int]:
         )
         first += size
     return times
+
+
+@dataclass(frozen=True)
+class Jump:
+    """Going `length` levels up again, so that each stretch of them is passed `samples` times."""
+
+    length: int
+    samples: int
+
+
+def jumps(steps: int, *kinds: Jump, singles: int = 1, start: int | None = None) -> list[int]:
+    """RePaint's order of levels (Lugmayr et al. 2022, arXiv:2201.09865, appendix B): indices steps-1..0 of a grid's
+    ascending times, with jumps up, and -1 for the level where the grid ends.
+
+    `kinds`: jumps from the outermost to the innermost; one of an outer kind renews those inside it. `singles`: how
+    often each level is passed by going up by one, as the published code has it. `start`: jumps end at or below this
+    index only (default: everywhere).
+
+    Raises InputError for a jump that is not shorter than the grid.
+    """
+    for kind in kinds:
+        if kind.samples > 1 and kind.length >= steps:
+            raise InputError(
+                f"jump_length: {kind.length} levels, but the grid has {steps}; jump over fewer than its steps"
+            )
+    budgets = [_budget(steps, kind) for kind in kinds]
+    low = steps if start is None else start
+    order: list[int] = []
+    t = steps
+    while t >= 1:
+        t -= 1
+        order.append(t)
+        if t + 1 < steps - 1 and t <= low:
+            order += [t + 1, t] * (singles - 1)
+        for k in reversed(range(len(kinds))):
+            if budgets[k].get(t, 0) and t <= low - kinds[k].length:
+                budgets[k][t] -= 1
+                order += range(t + 1, t + kinds[k].length + 1)
+                t += kinds[k].length
+                budgets[k + 1 :] = [_budget(steps, kind) for kind in kinds[k + 1 :]]
+    return [*order, -1]
+
+
+def _budget(steps: int, kind: Jump) -> dict[int, int]:
+    """How often a jump may still start, by index."""
+    return dict.fromkeys(range(0, steps - kind.length, kind.length), kind.samples - 1)
+
+
+def ordered(moves: Sequence[Pair], order: Sequence[int]) -> list[Pair]:
+    """The moves of a grid in the order of `jumps`: down where the next index is lower, else up by one level."""
+    levels = [moves[-1][1], *(t for t, _ in reversed(moves))]  # index -1 first
+    return [(levels[a + 1], levels[b + 1]) for a, b in pairwise(order)]

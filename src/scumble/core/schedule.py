@@ -279,15 +279,17 @@ class Schedule:
     def grid(self, steps: int | str, *, spacing: Spacing | None = None) -> list[Pair]:
         """The moves [(t, s), ...] of `steps` steps from noise to picture, each from level t down to level s.
 
-        spacing (default: the checkpoint's own): "leading" k * (T // steps) + offset, "trailing", "linspace".
-        A string instead of a number is a respacing as in the ADM code: "10", "2,3,5", "10,0" or "ddim10". A
-        flow is cut evenly.
+        spacing (default: the checkpoint's own): `grids.spaced` lists them. A string instead of a number is a
+        respacing as in the ADM code: "10", "2,3,5", "10,0" or "ddim10". The grids of pipelines end where the
+        checkpoint says, "ldm" on level 0, all others on the clean level. A flow is cut evenly.
         """
         if self.abar is None:
             times = [self.T * k / int(steps) for k in range(1, int(steps) + 1)]
         elif isinstance(steps, str):
-            times = respace(self.T, steps)
-            return pairs(times, self.clean)
+            return pairs(respace(self.T, steps), self.clean)
         else:
-            times = spaced(self.T, steps, spacing or self.spacing, self.offset)
+            kind = spacing or self.spacing
+            times = spaced(self.T, steps, kind, self.offset)
+            if kind not in ("leading", "trailing", "linspace"):
+                return pairs(times, 0 if kind == "ldm" else self.clean)
         return pairs(times, self.clean if self.last is None else self.last)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, cast
 
-from scumble.core.grids import Spacing
+from scumble.core.grids import SPACINGS, Spacing
 from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
@@ -50,7 +50,7 @@ class Sampling(Guided):
     steps: int = param(50, ge=1, try_=20, help="network calls from noise to picture")
     spacing: str = param(
         "",
-        choices=("", "leading", "trailing", "linspace"),
+        choices=("", *SPACINGS),
         try_="trailing",
         help="how the levels are spaced; empty: as the model asks",
     )
