@@ -6,6 +6,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -95,6 +96,37 @@ def test_a_flow_with_an_even_grid_is_read():
 def test_a_flow_with_another_grid_is_refused(key: dict[str, object]):
     with pytest.raises(InputError, match=f"a rectified flow with {next(iter(key))} = .*only an even grid"):
         from_scheduler({"_class_name": "FlowMatchEulerDiscreteScheduler", **key})
+
+
+@pytest.mark.parametrize("steps", [1, 4, 28])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"shift": 3.0},
+        {"shift": 1.0},
+        {"use_dynamic_shifting": True},
+        {"use_dynamic_shifting": True, "max_shift": 0.9, "max_image_seq_len": 8192, "shift_terminal": 0.02},
+        {"use_dynamic_shifting": True, "time_shift_type": "linear"},
+    ],
+    ids=["static", "even", "dynamic", "terminal", "linear"],
+)
+@pytest.mark.parametrize("ends", ["steps", "table"])
+def test_the_grid_of_a_flow_is_the_schedulers(config: dict[str, object], steps: int, ends: str):
+    """Also twice shifted, as that of Stable Diffusion 3."""
+    if steps == 1 and "shift_terminal" in config:
+        pytest.skip("the scheduler divides by zero")
+    theirs = diffusers.FlowMatchEulerDiscreteScheduler(**config)
+    said = {"_class_name": "FlowMatchEulerDiscreteScheduler", **config}
+    schedule = from_scheduler(said, ends=ends).on(600)
+    mu = None
+    if config.get("use_dynamic_shifting"):
+        told = theirs.config
+        mu = calculate_shift(
+            600, told.base_image_seq_len, told.max_image_seq_len, told.base_shift, told.max_shift
+        )
+    sigmas = [1 - k / steps for k in range(steps)] if ends == "steps" else None
+    theirs.set_timesteps(steps, mu=mu, sigmas=sigmas)
+    assert [t for t, _ in schedule.grid(steps)] == pytest.approx(theirs.timesteps.tolist(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import scumble
 from scumble import cli
 from scumble.bench import checkup, installation
-from scumble.core.prediction import Prediction
-from scumble.core.schedule import PREDICTION_TYPES, Output, Schedule
+from scumble.core.prediction import PREDICTION_TYPES, Output, Prediction
+from scumble.core.schedule import Schedule
 from scumble.core.text import Text
 from scumble.editing import loading
 from scumble.priors import load

@@ -8,6 +8,7 @@ import torch
 from scumble.core.errors import InputError
 from scumble.core.grids import SPACINGS, Jump, jumps, ordered, pairs, respace, spaced, upward
 from scumble.core.schedule import Schedule
+from scumble.core.warp import Warp
 
 from .common import CHAINS, SCHEDULES, normal
 
@@ -244,3 +245,35 @@ def test_rescaled_times_are_told_in_thousandths() -> None:
     t = torch.tensor([0, 250, 499])
     assert Schedule.linear(500, rescale=True).told(t).tolist() == [0, 500, 998]
     assert Schedule.linear(500).told(t).tolist() == [0, 250, 499]
+
+
+@every_schedule
+def test_a_level_is_found_by_its_noise_to_signal_ratio(schedule: Schedule) -> None:
+    for t in (3, schedule.T // 2):
+        alpha, sigma = schedule.at(t)
+        assert schedule.level(float(sigma / alpha)) == pytest.approx(t)
+
+
+def test_stable_diffusions_times_on_a_flow() -> None:
+    """Equal noise-to-signal ratios; 50 of 1000 would be nearly clean on a flow."""
+    chain, flow = Schedule.scaled_linear(), Schedule.flow()
+    ratios = [float(chain.at(t)[1] / chain.at(t)[0]) for t in (50, 100, 300, 500, 900, 949)]
+    levels = [flow.level(ratio) / 1000 for ratio in ratios]
+    assert levels == pytest.approx([0.184, 0.256, 0.454, 0.618, 0.893, 0.916], abs=6e-4)
+    assert flow.level(float("inf")) == flow.T
+
+
+def test_a_shift_moves_a_flows_grid_towards_the_noise() -> None:
+    grid = Schedule.flow(warp=Warp(3.0)).grid(4)
+    assert [t for t, _ in grid] == pytest.approx([1000, 900, 750, 500])
+    assert grid[-1][1] == 0
+    assert Schedule.flow(warp=Warp()).grid(4) == Schedule.flow().grid(4)
+
+
+def test_a_dynamic_shift_is_fitted_to_the_canvas() -> None:
+    schedule = Schedule.flow(warp=Warp(across=(0.5, 1.15)))
+    few, many = (schedule.on(n).grid(28)[4][0] for n in (1024, 4096))
+    assert (round(few), round(many)) == (918, 950)  # where FlowEdit's published run starts at 512 and 1024 px
+    assert schedule.on(4096).grid(28) == schedule.grid(28)
+    even = Schedule.scaled_linear()
+    assert even.on(1024) is even

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from scumble.core.prediction import Output
     from scumble.core.prior import Prior
     from scumble.core.request import Edit
-    from scumble.core.schedule import Output
     from scumble.editing.plan import Plan
 
     Found = tuple[bool, str, Image.Image | None]  # whether a check passed, its figures, the picture it made
@@ -85,7 +85,7 @@ class Patient:
 
     def noise(self) -> Found:
         """What the model says about the picture under known noise: wrong if its config misreads its output."""
-        from scumble.core.schedule import PREDICTION_TYPES
+        from scumble.core.prediction import PREDICTION_TYPES
         from scumble.pictures.placed import Placed
         from scumble.pictures.reading import read
 
@@ -157,7 +157,7 @@ def noise_errors(prior: Prior, image: Tensor, prompt: str) -> dict[Output, list[
     import torch
 
     from scumble.core.noise import Noise
-    from scumble.core.schedule import PREDICTION_TYPES
+    from scumble.core.prediction import PREDICTION_TYPES
 
     schedule = prior.schedule
     errors: dict[Output, list[float]] = {kind: [] for kind in PREDICTION_TYPES}

@@ -27,13 +27,11 @@ Given = TypeVar("Given")
 class Counted:
     """A prior that counts the rows its network is asked."""
 
-    def __init__(self, prior: Prior):
+    def __init__(self, prior: Prior, schedule: Schedule | None = None):
+        """`schedule`: the prior's, fitted to a canvas."""
         self._prior = prior
+        self.schedule = prior.schedule if schedule is None else schedule
         self.rows = 0
-
-    @property
-    def schedule(self) -> Schedule:
-        return self._prior.schedule
 
     @property
     def card(self) -> Card:
@@ -90,6 +88,8 @@ class Job:
         self.prior = Counted(prior)
         self._check()
         self.image = self._canvas() if self.request.image is None else self.request.image
+        cells = self.image.shape[-2] * self.image.shape[-1] // prior.card.multiple**2
+        self.prior.schedule = prior.schedule.on(cells)
         self.source = _prompts(request.source)
         self.target = _prompts(request.target)
         self.negative = _prompts(request.negative)
@@ -152,6 +152,11 @@ class Job:
         if self.request.mask is not None:
             raise InputError("mask: there is no picture to keep outside it; leave the mask out")
 
+    @property
+    def schedule(self) -> Schedule:
+        """The prior's, its grids fitted to this canvas: what a method takes its times from."""
+        return self.prior.schedule
+
     def encode(self, *, sample: bool = False) -> Latent:
         """The pictures' latents (b, c, h, w): posterior means, or samples that draw from the job's noise."""
         known = self.request.latent
@@ -198,7 +203,7 @@ class Job:
         """
         texts = [self.text(self.target), *(self.text((prompt,)) for prompt, _ in self.request.also)]
         weights = [1.0, *(float(weight) for _, weight in self.request.also)]
-        null, (low, high) = self.text(self.negative), (share * self.prior.schedule.T for share in interval)
+        null, (low, high) = self.text(self.negative), (share * self.schedule.T for share in interval)
         guided = guide_several(self.prior, texts, null, w, weights=weights, rescale=rescale)
         if interval == (0.0, 1.0) or w == 1:
             return guided

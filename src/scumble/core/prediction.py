@@ -1,10 +1,24 @@
 """What a network says about x_t, whatever it was trained to output."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from scumble.core.types import Coef, Latent, Mask
+
+Output = Literal["eps", "v", "x0", "flow"]
+
+PREDICTION_TYPES: Mapping[Output, str] = {
+    "eps": "epsilon",
+    "v": "v_prediction",
+    "x0": "sample",
+    "flow": "flow_prediction",
+}
+"""What a network can output, and the name that scheduler configs give it."""
+
+OUTPUTS: Mapping[str, Output] = {name: output for output, name in PREDICTION_TYPES.items()}
 
 
 @dataclass(frozen=True, eq=False)

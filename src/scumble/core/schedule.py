@@ -10,21 +10,11 @@ from torch import Tensor
 
 from scumble.core.errors import InputError
 from scumble.core.grids import Spacing, pairs, respace, spaced
-from scumble.core.prediction import Prediction
+from scumble.core.prediction import OUTPUTS, Output, Prediction
 from scumble.core.types import Coef, Latent, Pair, Time
+from scumble.core.warp import Warp
 
-Output = Literal["eps", "v", "x0", "flow"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
-
-PREDICTION_TYPES: Mapping[Output, str] = {
-    "eps": "epsilon",
-    "v": "v_prediction",
-    "x0": "sample",
-    "flow": "flow_prediction",
-}
-"""What a network can output, and the name that scheduler configs give it."""
-
-_OUTPUTS: Mapping[str, Output] = {name: output for output, name in PREDICTION_TYPES.items()}
 
 
 def _safe_inverse(c: Coef) -> Coef:
@@ -43,7 +33,7 @@ class Schedule:
 
     `prediction` is what the network outputs; `spacing`, `offset` and `last` are the checkpoint's own grid
     (`last`: the level its last step goes to, 0 for Stable Diffusion); `rescale` tells the network t * 1000 /
-    T.
+    T. `warp` is the time shift of a flow's grid (`on` fits it to a canvas); None cuts it evenly.
     """
 
     abar: Tensor | None
@@ -53,6 +43,7 @@ class Schedule:
     offset: int = 0
     last: float | None = None
     rescale: bool = False
+    warp: Warp | None = None
 
     # Makers
 
@@ -98,10 +89,10 @@ class Schedule:
         """
         kind: str = config.get("beta_schedule", "linear")
         output: str = config.get("prediction_type", "epsilon")
-        if output not in _OUTPUTS:
-            raise InputError(f"scheduler config: prediction type {output!r}; known are {', '.join(_OUTPUTS)}")
+        if output not in OUTPUTS:
+            raise InputError(f"scheduler config: prediction type {output!r}; known are {', '.join(OUTPUTS)}")
         settings: dict[str, Any] = {
-            "prediction": _OUTPUTS[output],
+            "prediction": OUTPUTS[output],
             "spacing": config.get("timestep_spacing", "leading"),
             "offset": config.get("steps_offset", 0),
             "last": None if config.get("set_alpha_to_one", True) else 0,
@@ -167,6 +158,12 @@ class Schedule:
             return 1 - sigma, sigma
         alpha, sigma = self._table[t.long() + 1].unbind(1)
         return alpha, sigma
+
+    def level(self, ratio: float) -> float:
+        """The time whose noise-to-signal ratio sigma / alpha is `ratio`; on a chain the nearest one."""
+        if self.abar is None:
+            return self.T * ratio / (1 + ratio) if ratio != float("inf") else float(self.T)
+        return float(((1 / self.abar - 1).sqrt() - ratio).abs().argmin())
 
     def carry(self, apart: Latent, t: float, s: float) -> Latent:
         """What lies between two states of one noise at level t, at level s: alpha_s / alpha_t of it, as their
@@ -276,14 +273,21 @@ class Schedule:
 
     # Grids
 
+    def on(self, tokens: int) -> "Schedule":
+        """The same schedule, its grid's time shift fitted to a canvas of so many image tokens."""
+        return self if self.warp is None else replace(self, warp=replace(self.warp, tokens=tokens))
+
     def grid(self, steps: int | str, *, spacing: Spacing | None = None) -> list[Pair]:
         """The moves [(t, s), ...] of `steps` steps from noise to picture, each from level t down to level s.
 
         spacing (default: the checkpoint's own): `grids.spaced` lists them. A string instead of a number is a
         respacing as in the ADM code: "10", "2,3,5", "10,0" or "ddim10". The grids of pipelines end where the
-        checkpoint says, "ldm" on level 0, all others on the clean level. A flow is cut evenly.
+        checkpoint says, "ldm" on level 0, all others on the clean level. A flow is cut evenly, or as its
+        `warp` says.
         """
-        if self.abar is None:
+        if self.abar is None and self.warp is not None:
+            times = [self.T * sigma for sigma in self.warp.levels(int(steps), self.T)]
+        elif self.abar is None:
             times = [self.T * k / int(steps) for k in range(1, int(steps) + 1)]
         elif isinstance(steps, str):
             return pairs(respace(self.T, steps), self.clean)

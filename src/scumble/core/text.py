@@ -17,8 +17,8 @@ class Text:
 
     `tokens` (b, L, D), `pooled` (b, P), `ids` (b, L), `prompts` the strings themselves, `offsets` the
     character span (start, end) of every token in its prompt ((0, 0): no character), `roles` the name of every
-    row, `extra` any other per-row tensors a network is conditioned on (time ids, embedded guidance, class,
-    ...).
+    row, `mask` (b, L) which tokens the network may look at (None: all), `extra` any other per-row tensors a network
+    is conditioned on (time ids, embedded guidance, class, ...).
     """
 
     tokens: Tensor
@@ -27,6 +27,7 @@ class Text:
     ids: Tensor | None = None
     offsets: tuple[tuple[tuple[int, int], ...], ...] = ()
     roles: tuple[Row | None, ...] = ()
+    mask: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def __len__(self) -> int:
@@ -42,6 +43,7 @@ class Text:
             ids=None if self.ids is None else self.ids[index.to(self.ids.device)],
             offsets=tuple(self.offsets[i] for i in rows) if self.offsets else (),
             roles=tuple(self.roles[i] for i in rows) if self.roles else (),
+            mask=None if self.mask is None else self.mask[index.to(self.mask.device)],
             extra={name: x[index.to(x.device)] for name, x in self.extra.items()},
         )
 
@@ -59,10 +61,15 @@ class Text:
 
     @staticmethod
     def cat(texts: Sequence["Text"]) -> "Text":
-        """All rows one below the other. The texts come from one prior."""
-        first = texts[0]
+        """All rows one below the other; shorter ones are filled up with masked tokens.
+
+        The texts come from one prior. Unequal ones need a mask.
+        """
         if len(texts) == 1:
-            return first
+            return texts[0]
+        longest = max(text.tokens.shape[1] for text in texts)
+        texts = [text._padded(longest) for text in texts]
+        first = texts[0]
         some = any(text.roles for text in texts)
         return Text(
             tokens=torch.cat([text.tokens for text in texts]),
@@ -71,7 +78,24 @@ class Text:
             ids=None if first.ids is None else torch.cat([_given(text.ids) for text in texts]),
             offsets=sum((text.offsets for text in texts), ()),
             roles=sum((text.roles or (None,) * len(text) for text in texts), ()) if some else (),
+            mask=None if first.mask is None else torch.cat([_given(text.mask) for text in texts]),
             extra={name: torch.cat([text.extra[name] for text in texts]) for name in first.extra},
+        )
+
+    def _padded(self, length: int) -> "Text":
+        """The same text with `length` tokens, the new ones masked."""
+        more = length - self.tokens.shape[1]
+        if not more:
+            return self
+        mask = self.mask
+        assert mask is not None, "texts of unequal length, and no mask"
+        pad = torch.nn.functional.pad
+        return replace(
+            self,
+            tokens=pad(self.tokens, (0, 0, 0, more)),
+            mask=pad(mask, (0, more)),
+            ids=None if self.ids is None else pad(self.ids, (0, more)),
+            offsets=tuple((*row, *(((0, 0),) * more)) for row in self.offsets),
         )
 
     def spans(self, word: str) -> list[list[int]]:

@@ -29,7 +29,8 @@ def heat_maps(placed: Placed, prompt: str, words: Sequence[str], seed: int = 0) 
     text = prior.embed([prompt], size=(height, width))
     for word in words:
         text.spans(word)
-    times = [t for t, _ in prior.schedule.grid(LEVELS)]
+    schedule = prior.schedule.on(width * height // prior.card.multiple**2)
+    times = [t for t, _ in schedule.grid(LEVELS)]
     maps = observe(prior, placed.latent, text, times, Noise(seed))
     return [Cell(placed.picture.rgb, ["the picture"]), *(_cell(maps, word, placed) for word in words)]
 

@@ -43,7 +43,7 @@ def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[
     if given is None:
         made = length(inverter, job)
         return inverter(job, made + then), job.watch(made, made + then)
-    pairs = inverter.pairs(job.prior.schedule)
+    pairs = inverter.pairs(job.schedule)
     if len(given.pairs) > len(pairs):  # one that goes on further up
         given = given.skip(len(given.pairs) - len(pairs))
     given.check(job.prior.card, job.image, job.source, pairs)
@@ -108,7 +108,7 @@ def prepare(
 
 def length(inverter: Inverter, job: Job) -> int:
     """The steps that an inverter reports."""
-    return inverter.phases * len(inverter.pairs(job.prior.schedule))
+    return inverter.phases * len(inverter.pairs(job.schedule))
 
 
 def resample(
@@ -118,11 +118,11 @@ def resample(
     stands the inversion.
     """
     job = Job(method, prior, request, on_step)
-    inversion, watch = begin(job, inverter, guidance=w, then=len(inverter.pairs(prior.schedule)))
+    inversion, watch = begin(job, inverter, guidance=w, then=len(inverter.pairs(job.schedule)))
     denoise = guide(job.prior, job.text(job.target), inversion.null(job.text(job.negative)), w)
     mask = job.mask(inversion.start(len(inversion)))
 
     def keep(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
         return x_s if mask is None else blend(inversion.at(s), x_s, mask)
 
-    return job.edit(replay(inversion, denoise, prior.schedule, job.rows, each=keep, on_step=watch))
+    return job.edit(replay(inversion, denoise, job.schedule, job.rows, each=keep, on_step=watch))

@@ -76,7 +76,7 @@ class DDIMInverter(_OnGrid):
     sample: bool = False
 
     def __call__(self, job: Job, total: int) -> Inversion:
-        pairs = self.pairs(job.prior.schedule)
+        pairs = self.pairs(job.schedule)
         z = _clean(job, self.sample)
         text, null = (job.text(prompts, job.sources) for prompts in (job.source, job.negative))
         w = self.guidance
@@ -97,7 +97,7 @@ def chain(
         return x_s
 
     up, watch = upward(pairs), job.watch(0, total)
-    invert(denoise, z, up, job.prior.schedule, told=told, refine=refine, each=keep, on_step=watch)
+    invert(denoise, z, up, job.schedule, told=told, refine=refine, each=keep, on_step=watch)
     return torch.stack(states)
 
 
@@ -130,7 +130,7 @@ class DirectInverter(_OnGrid):
             return direct
         rows, watch = job.sources, job.watch(len(pivot.pairs), total)
         denoise = guide(job.prior, job.text(job.source, rows), job.text(job.negative, rows), self.guidance)
-        offsets = off_the_chain(denoise, pivot, job.prior.schedule, rows, watch)
+        offsets = off_the_chain(denoise, pivot, job.schedule, rows, watch)
         return replace(direct, forced=False, offsets=offsets, guidance=self.guidance, negative=job.negative)
 
 
@@ -202,8 +202,8 @@ class EditFriendlyInverter(_OnGrid):
     order: int = 1
 
     def __call__(self, job: Job, total: int) -> Inversion:
-        schedule = job.prior.schedule
-        pairs, z = self.pairs(job.prior.schedule), _clean(job)
+        schedule = job.schedule
+        pairs, z = self.pairs(job.schedule), _clean(job)
         noised = [schedule.mix(z, job.noise.like(z), t) for t, _ in reversed(pairs)]
         states = torch.stack([*reversed(noised), z])
         added: list[Tensor] = []
@@ -242,9 +242,9 @@ class RegularisedInverter(_OnGrid):
         return [(t - 1, s - 1) for t, s in pairs[:-2]] if self.shifted else pairs
 
     def __call__(self, job: Job, total: int) -> Inversion:
-        pairs, z = self.pairs(job.prior.schedule), _clean(job, self.sample)
+        pairs, z = self.pairs(job.schedule), _clean(job, self.sample)
         text = job.text(job.source, job.sources)
-        denoise = regularised(guide(job.prior, text, text, 1), job.prior.schedule, job.noise, self.values)
+        denoise = regularised(guide(job.prior, text, text, 1), job.schedule, job.noise, self.values)
 
         def above(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
             return denoise(x_t, t + 1, at)
@@ -272,7 +272,7 @@ KINDS: dict[str, Callable[[int, float], Inverter]] = {
 def drawn(job: Job, steps: int) -> Inversion:
     """The start of a picture that is to be painted: noise, one draw for all its rows, and no chain."""
     noise = job.noise.like(job.encode()).expand(job.sources, -1, -1, -1)
-    return described(job, kind="drawn", pairs=tuple(job.prior.schedule.grid(steps)), trajectory=noise[None])
+    return described(job, kind="drawn", pairs=tuple(job.schedule.grid(steps)), trajectory=noise[None])
 
 
 def described(job: Job, **parts: Any) -> Inversion:

@@ -33,7 +33,7 @@ def side_by_side(
     """
     n = len(texts["source"])
     control.check(job.prior.sites())  # before anything costly is done
-    moves = len(inverter.pairs(job.prior.schedule))
+    moves = len(inverter.pairs(job.schedule))
     inversion, watch = begin(job, inverter, guidance=w, then=moves)
     nulls = {role: inversion.null(job.text(job.negative, len(text))) for role, text in texts.items()}
     if shown:
@@ -47,7 +47,7 @@ def side_by_side(
         return blend_rows(x, n, mask)
 
     with job.prior.control(control):
-        x = replay(inversion, denoise, job.prior.schedule, n, job.rows, each=after, on_step=watch)
+        x = replay(inversion, denoise, job.schedule, n, job.rows, each=after, on_step=watch)
     return x[:n], x[n:]
 
 

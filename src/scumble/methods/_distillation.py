@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.request import Edit, Method, Painting, Parametrization, Score, param, validate
+from scumble.core.schedule import Schedule
 from scumble.core.types import Latent
 from scumble.loops.descend import Itself, Uniform, descend
 from scumble.loops.optimizers import OPTIMIZERS
@@ -26,7 +27,9 @@ class Distillation(Method):
 
     steps: int = param(200, ge=1, try_=3, help="gradient steps")
     rate: float = param(2000 * 0.1 / 64**2, gt=0, try_=0.1, help="step size per element of the latent")
-    t_low: int = param(50, ge=0, try_=400, help="lowest time drawn")
+    t_low: int = param(
+        50, ge=0, try_=400, help="lowest time drawn (of a flow: the same noise-to-signal ratio)"
+    )
     t_high: int = param(949, ge=1, try_=500, help="the times drawn are below this one")
     optimizer: str = optimizer("sgd")
 
@@ -35,18 +38,34 @@ class Distillation(Method):
         if self.t_high <= self.t_low:
             raise InputError(f"t_high: {self.t_high} must be greater than t_low, {self.t_low}")
 
+    def _times(self, schedule: Schedule) -> tuple[int, int]:
+        """The times drawn: as they are on a chain. On a flow the ends have the noise-to-signal ratios that Stable
+        Diffusion's t_low and t_high have (50..949 are 184..916 there): the same number would be another level.
+        Raises InputError where they leave the schedule.
+        """
+        known = schedule if schedule.abar is not None else Schedule.scaled_linear()
+        if self.t_high > known.T:
+            raise InputError(
+                f"t_high: {self.t_high} is beyond this model's {known.T} times; give at most {known.T}"
+            )
+        if known is schedule:
+            return self.t_low, self.t_high
+        low, high = (
+            round(schedule.level(float(sigma / alpha) if alpha else float("inf")))
+            for alpha, sigma in map(known.at, (self.t_low, self.t_high))
+        )
+        return low, max(high, low + 1)
+
     def follow(self, score: Score, x: Latent, job: Job) -> Edit:
         """Down the score from x (b, c, h, w), the request's parametrization moving; raises InputError where
         the times drawn leave the prior's schedule, or a gradient is not finite.
         """
-        T = job.prior.schedule.T
-        if self.t_high > T:
-            raise InputError(f"t_high: {self.t_high} is beyond this model's {T} times; give at most {T}")
+        low, high = self._times(job.schedule)
         g = job.given("parametrization", Parametrization, "give one of scumble.forms") or Itself()
         theta = descend(
             score,
             x,
-            Uniform(self.steps, self.t_low, self.t_high, self.rate),
+            Uniform(self.steps, low, high, self.rate),
             job.noise,
             mask=job.mask(x),
             g=g,

@@ -105,7 +105,7 @@ class DDSFast(Method):
             raise InputError(
                 "negative: dds_fast uses no null prompt that it could replace; leave it out, or use dds"
             )
-        z, plan, texts = job.encode(), self.plan(prior.schedule), job.texts()
+        z, plan, texts = job.encode(), self.plan(job.schedule), job.texts()
         bank = self._bank(job, z, plan)
         score = SplitScore(
             job.prior,
@@ -133,7 +133,7 @@ class DDSFast(Method):
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> SourceBank:
         """The source's side alone, for `request.given["bank"]` of edits that agree in what `shares` lists."""
         job = Job(self, prior, replace(request, target="", given={}), on_step)
-        return self._bank(job, job.encode(), self.plan(prior.schedule))
+        return self._bank(job, job.encode(), self.plan(job.schedule))
 
     def plan(self, schedule: Schedule) -> Descending:
         """Even moves from `strength` down to the clean level, one for every `repeats` steps."""

@@ -94,7 +94,7 @@ class DiffEdit(Method):
         job = Job(self, prior, request, on_step)
         inverter = self._inverter()
         draws = 0 if request.mask is not None else self.draws
-        moves = len(inverter.pairs(prior.schedule))
+        moves = len(inverter.pairs(job.schedule))
         inversion, watch = begin(job, inverter, guidance=self.guidance, then=draws + moves)
         mask = self._found(job, watch) if draws else self._drawn(job, inversion)
 
@@ -106,7 +106,7 @@ class DiffEdit(Method):
 
         null = inversion.null(job.text(job.negative))
         denoise = guide(job.prior, job.text(job.target), null, self.guidance)
-        x = replay(inversion, denoise, prior.schedule, job.rows, each=keep, on_step=on_move)
+        x = replay(inversion, denoise, job.schedule, job.rows, each=keep, on_step=on_move)
         return job.edit(x, {"mask": mask})
 
     def _inverter(self) -> DDIMInverter:
@@ -122,7 +122,7 @@ class DiffEdit(Method):
 
     def _found(self, job: Job, watch: Watch) -> Mask:
         """Where the prompts disagree: (rows, 1, h, w)."""
-        schedule, texts = job.prior.schedule, job.texts()
+        schedule, texts = job.schedule, job.texts()
         denoise = guide_branches(job.prior, {"source": texts["source"], "target": texts["target"]}, {}, 1)
         t = schedule.grid(self.steps)[self.steps - max(self._share(self.mask_strength), 1)][0]
         latents = [job.encode(sample=bool(self.compat)) for _ in range(self.draws if self.compat else 1)]

@@ -84,7 +84,7 @@ class DirectInversion(Method):
             return torch.cat([right[:n], right[n:] + self.share * (right[:n] - x_s[:n])])
 
         free = replace(inversion, forced=False, offsets=None)  # it is put right together with the target
-        x = replay(free, denoise, prior.schedule, n, job.rows, each=together, on_step=watch)
+        x = replay(free, denoise, job.schedule, n, job.rows, each=together, on_step=watch)
         return job.edit(x[n:])
 
     def _inverter(self) -> DirectInverter:

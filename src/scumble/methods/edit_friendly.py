@@ -89,7 +89,8 @@ class EditFriendly(Method):
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         if "inversion" in request.given:
             return resample(self, self._inverter(), self.guidance, prior, request, on_step)
-        job, schedule = Job(self, prior, request, on_step), prior.schedule
+        job = Job(self, prior, request, on_step)
+        schedule = job.schedule
         z = job.encode()
         both = Branches(
             job.prior,

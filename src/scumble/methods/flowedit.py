@@ -75,7 +75,8 @@ class FlowEdit(Method):
 
     @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
-        job, schedule = Job(self, prior, request, on_step), prior.schedule
+        job = Job(self, prior, request, on_step)
+        schedule = job.schedule
         moves = self._moves(schedule)
         z = job.encode()
         both = Branches(
@@ -106,7 +107,7 @@ class FlowEdit(Method):
 
     def _difference(self, job: Job, both: Branches, moves: Sequence[Pair], n: int) -> Latent:
         """y at the last level of the moves, from 0 at the first."""
-        schedule, source, watch = job.prior.schedule, both.reference, job.watch(0, n)
+        schedule, source, watch = job.schedule, both.reference, job.watch(0, n)
         mask, y = job.mask(source), job.spread(torch.zeros_like(source))
         for k, (t, s) in enumerate(moves, 1):
             now = schedule.time(t, len(y))

@@ -96,11 +96,11 @@ class LEDITSpp(Method):
         job = Job(self, prior, request, on_step)
         concepts, inverter = self._concepts(job), self._inverter()
         look = Look(job, [job.text([concept.prompt for concept in rows]) for rows in concepts])
-        moves = inverter.pairs(prior.schedule)
+        moves = inverter.pairs(job.schedule)
         inversion, watch = begin(job, inverter, guidance=self.guidance, then=len(moves))
         masks: list[Tensor] = []
         denoise = self._denoiser(job, look, inversion, concepts, [t for t, _ in moves], masks)
-        x = replay(inversion, denoise, prior.schedule, job.rows, on_step=watch)
+        x = replay(inversion, denoise, job.schedule, job.rows, on_step=watch)
         kept = {"masks": masks} if "masks" in request.keep else {}
         return job.edit(x, {"mask": torch.stack([step.amax(0) for step in masks]).mean(0)}, kept)
 
@@ -147,11 +147,11 @@ class LEDITSpp(Method):
             for c, (rows, of_concept) in enumerate(zip(concepts, of_concepts, strict=True)):
                 g = self._weight(rows, times.index(t[0].item()), len(times)).to(eps) * (of_concept - eps)
                 g = g if asked is None else asked * g
-                mask = self._mask(rows[0], g, maps[c], look.texts[c], float(t[0]) / job.prior.schedule.T)
+                mask = self._mask(rows[0], g, maps[c], look.texts[c], float(t[0]) / job.schedule.T)
                 total = total + mask * g
                 step.append(mask)
             masks.append(torch.stack(step))
-            return job.prior.schedule.predict(x_t, t if at is None else at, eps=total)
+            return job.schedule.predict(x_t, t if at is None else at, eps=total)
 
         return denoise
 
@@ -238,7 +238,7 @@ class LEDITSInverter(EditFriendlyInverter):
 
     def __call__(self, job: Job, total: int) -> Inversion:
         made = super().__call__(job, total)
-        if self.published and made.noises is not None and made.pairs[-1][1] == job.prior.schedule.clean:
+        if self.published and made.noises is not None and made.pairs[-1][1] == job.schedule.clean:
             made.noises[-1] = 0  # they have no map where the solver has no spread
         return made
 

@@ -102,7 +102,7 @@ class MasaCtrl(Method):
         job = Job(self, prior, request, on_step)
         texts = {"source": job.text(job.source, job.sources), "target": job.text(job.target)}
         seen = Record((SOURCE, TARGET))
-        window = Window.of([t for t, _ in prior.schedule.grid(self.steps)], self.start, 1)
+        window = Window.of([t for t, _ in job.schedule.grid(self.steps)], self.start, 1)
         share = Borrow(self._shared, "kv", FOLLOWS, window, f"self-attention from layer {self.layer} on")
         things = self._foreground(job, texts, window) if self.foreground else None
         records = [seen] if "attention" in request.keep else []

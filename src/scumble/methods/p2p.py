@@ -140,7 +140,7 @@ class P2P(Method):
     @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
-        pairs = prior.schedule.grid(self.steps)
+        pairs = job.schedule.grid(self.steps)
         texts = {"source": job.text(job.source, job.sources), "target": job.text(job.target)}
         seen, blended = Record((SOURCE, TARGET)), Record((SOURCE, TARGET), blocks=("down", "up"))
         records = [r for r, wanted in ((blended, self.blend), (seen, "attention" in request.keep)) if wanted]

@@ -92,7 +92,7 @@ class Pix2PixZero(Method):
         source, target = self._texts(job)
         inversion, watch = begin(job, self._inverter(), guidance=self.guidance, then=self.steps)
         if self.compat == "authors":  # their levels are the grid's again on the way down
-            pairs = tuple(prior.schedule.grid(self.steps))
+            pairs = tuple(job.schedule.grid(self.steps))
             inversion = replace(inversion, pairs=pairs, trajectory=inversion.trajectory[:1])
         compare, n = Compare(), len(source)
         denoise = self._denoiser(job, compare, inversion, source, target)
@@ -102,7 +102,7 @@ class Pix2PixZero(Method):
             return blend_rows(x_s, n, mask)
 
         with job.prior.control(compare):
-            x = replay(inversion, denoise, prior.schedule, n, job.rows, each=keep, on_step=watch)
+            x = replay(inversion, denoise, job.schedule, n, job.rows, each=keep, on_step=watch)
         return job.edit(x[n:])
 
     def _inverter(self) -> RegularisedInverter:
@@ -137,7 +137,7 @@ class Pix2PixZero(Method):
         prompts, n, schedule = (
             job.source if self.null == "source" else job.negative,
             len(source),
-            job.prior.schedule,
+            job.schedule,
         )
         caption, edited = (
             branch(job.prior.card, role, text, inversion.null(job.text(prompts, len(text))), self.guidance)

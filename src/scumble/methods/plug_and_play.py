@@ -71,13 +71,13 @@ class PlugAndPlay(Method):
         # The source's branch is asked without a prompt, whatever its chain was made with.
         texts = {"source": job.text(("",), job.sources), "target": job.text(job.target)}
         seen = Record((SOURCE, TARGET))
-        control = self._control(prior, [seen] if "attention" in request.keep else [])
+        control = self._control(job, [seen] if "attention" in request.keep else [])
         inverter = DDIMInverter(steps=self.steps)
         source, target = side_by_side(job, texts, inverter, self.guidance, control, shown=True)
         return job.edit(target, kept=kept(job, texts, seen, source))
 
-    def _control(self, prior: Prior, maps: list[Record]) -> Edits:
-        times = [t for t, _ in prior.schedule.grid(self.steps)]
+    def _control(self, job: Job, maps: list[Record]) -> Edits:
+        times = [t for t, _ in job.schedule.grid(self.steps)]
         features = Borrow(
             lambda site: site.kind == "resnet" and site.block == "up" and site.index == self.feature_block,
             "",

@@ -73,13 +73,13 @@ class Sampling(Guided):
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
         x = job.noise.like(job.spread(job.encode()))  # only the shape of the empty canvas's latent counts
-        pairs = self._pairs(prior.schedule)
+        pairs = self._pairs(job.schedule)
         loops = {
             "ddim": partial(ddim, eta=self.eta, noise=job.noise),
             "ddpm": partial(ddpm, kind=cast(Variance, self.variance), noise=job.noise),
             "dpm": partial(dpm, order=self.order, stochastic=False),
         }
-        x = loops[self.sampler](self.denoiser(job), x, pairs, prior.schedule, on_step=job.watch())
+        x = loops[self.sampler](self.denoiser(job), x, pairs, job.schedule, on_step=job.watch())
         return job.edit(x)
 
     def _pairs(self, schedule: Schedule) -> list[Pair]:

@@ -76,7 +76,7 @@ class SDEdit(Guided):
     @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
-        schedule = prior.schedule
+        schedule = job.schedule
         x = z = job.spread(job.encode(sample=self.compat == "img2img"))
         mask = job.mask(z)
         pairs = self._pairs(schedule)

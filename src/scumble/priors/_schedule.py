@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from scumble.core.errors import InputError
 from scumble.core.schedule import Schedule
+from scumble.core.warp import Warp
 
 
-def from_scheduler(config: Mapping[str, Any]) -> Schedule:
+def from_scheduler(config: Mapping[str, Any], *, ends: Literal["steps", "table"] | None = None) -> Schedule:
     """The noise schedule and grid that a checkpoint's scheduler config stands for, whatever its solver.
 
     Values the config leaves unsaid are the defaults of its own scheduler class, which differ among classes
     (a class whose own dependencies are absent, a dummy in diffusers, has none: the common ones serve). Keys that
     the class does not take are ignored, as diffusers ignores them: SDXL's config has `set_alpha_to_one` beside an
-    Euler scheduler, whose last step ends clean. Raises InputError for a scheduler that is neither a chain of betas
-    nor a rectified flow, and for a flow whose grid is not even.
+    Euler scheduler, whose last step ends clean. `ends`: where a flow's family begins and ends its grids
+    (`core.warp.Warp`), which no config says; without it a flow must have an even grid. Raises InputError for a
+    scheduler that is neither a chain of betas nor a rectified flow, and for a grid that is not known here.
     """
     import diffusers.schedulers
 
@@ -32,8 +34,11 @@ def from_scheduler(config: Mapping[str, Any]) -> Schedule:
     takes = unsaid.keys() or config.keys() - {"set_alpha_to_one"}
     full = {**unsaid, **{key: value for key, value in config.items() if key in takes}}
     if name.startswith("FlowMatch") or full.get("prediction_type") == "flow_prediction":
-        _refuse_uneven(full)
-        return Schedule.flow(full.get("num_train_timesteps", 1000))
+        T: int = full.get("num_train_timesteps", 1000)
+        if ends is None:
+            _refuse_uneven(full)
+            return Schedule.flow(T)
+        return Schedule.flow(T, warp=_warp(full, ends))
     if "beta_schedule" not in full:
         raise InputError(f"scheduler config: {name} is neither a chain of betas nor a rectified flow")
     if (
@@ -43,12 +48,33 @@ def from_scheduler(config: Mapping[str, Any]) -> Schedule:
     return Schedule.from_config(full)
 
 
+RESPACED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas")
+
+
+def _warp(config: Mapping[str, Any], ends: Literal["steps", "table"]) -> Warp:
+    """The time shift that a flow's config says. Raises InputError for a grid that is respaced otherwise."""
+    for key in RESPACED:
+        if config.get(key):
+            raise InputError(
+                f"scheduler config: a rectified flow with {key}; only shifted grids are supported: use the "
+                "checkpoint's original scheduler config"
+            )
+    dynamic = config.get("use_dynamic_shifting")
+    return Warp(
+        shift=config.get("flow_shift") or config.get("shift") or 1.0,
+        across=(config["base_shift"], config["max_shift"]) if dynamic else None,
+        between=(config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)),
+        linear=config.get("time_shift_type") == "linear",
+        ends=ends,
+        terminal=config.get("shift_terminal"),
+    )
+
+
 def _refuse_uneven(config: Mapping[str, Any]) -> None:
     """Raises InputError for a flow whose published grid is shifted or respaced: ours is even."""
     even = {"shift": 1.0, "flow_shift": 1.0, "shift_terminal": None}
-    switches = ("use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
     said = [key for key, value in even.items() if config.get(key, value) != value]
-    said += [key for key in switches if config.get(key)]
+    said += [key for key in ("use_dynamic_shifting", *RESPACED) if config.get(key)]
     if said:
         raise InputError(
             f"scheduler config: a rectified flow with {said[0]} = {config[said[0]]}; only an even grid is supported "
