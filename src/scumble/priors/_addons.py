@@ -109,6 +109,22 @@ class Addons:
             said["embedding"] = [each.passport for each in self.embeddings]
         return said | ({"clip_skip": self.clip_skip} if self.clip_skip else {})
 
+    def check(self, folder: Folder) -> None:
+        """Raises InputError for an add-on that is read for Stable Diffusion 1.x / 2.x alone."""
+        family = folder.family()
+        asked = {"lora": self.loras, "embedding": self.embeddings, "clip_skip": self.clip_skip}
+        for name, given in asked.items():
+            if given and family != "latent":
+                why = (
+                    "its text is read by several encoders"
+                    if name != "lora"
+                    else "its layers are named otherwise"
+                )
+                raise folder.error(
+                    f"{name} is not read for {folder.kin.title} yet ({why})",
+                    f"leave --{name.replace('_', '-')} out, or merge it with diffusers and save the model again",
+                )
+
     def apply(self, parts: dict[str, Any], folder: Folder) -> dict[int, list[int]]:
         """Change the components in place; the ids of each embedding's word and of all its vectors come back.
 
@@ -122,12 +138,13 @@ class Addons:
         for each in self.embeddings:
             ids = add_embedding(each, parts["tokenizer"], parts["text_encoder"])
             vectors[ids[0]] = ids
+        if not self.clip_skip:
+            return vectors
         layers = parts["text_encoder"].encoder.layers
         if self.clip_skip >= len(layers):
             wrong = f"clip_skip {self.clip_skip} of {len(layers)} layers of its text encoder leaves none"
             raise folder.error(wrong, "take a smaller one")
-        if self.clip_skip:  # the last norm still follows, as in diffusers
-            del layers[len(layers) - self.clip_skip :]
+        del layers[len(layers) - self.clip_skip :]  # the last norm still follows, as in diffusers
         return vectors
 
 

@@ -7,17 +7,25 @@ import warnings
 from collections.abc import Sequence
 
 from scumble.priors._card import full_size
-from scumble.priors._folder import Config, Folder
+from scumble.priors._conditions import Config
+from scumble.priors._folder import Folder
 
 DISTILLED = re.compile(r"(?<![a-z])(turbo|lcm|lightning|hyper[-_ ]?sd)(?![a-z])", re.IGNORECASE)
 
 
 def advise(folder: Folder, loras: Sequence[str] = ()) -> None:
     """Warns of a size that the config understates, and of weights that look distilled. `loras`: names of files."""
-    unet = folder.config("unet")
-    for warning in (_size(folder, unet), _distilled(folder, loras)):
+    unet = folder.config(folder.kin.network)
+    for warning in (_size(folder, unet), _distilled(folder, loras), _absent(folder)):
         if warning:
             warnings.warn(f"model '{folder.name}': {warning}", UserWarning, stacklevel=4)
+
+
+def _absent(folder: Folder) -> str | None:
+    gone = folder.kin.optional & folder.kin.parts.keys() - set(folder.parts)
+    if not gone:
+        return None
+    return f"it has no {min(gone)} (T5): it follows long prompts and lettering less well"
 
 
 def _size(folder: Folder, unet: Config) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,9 @@ from torch import nn
 
 from scumble.core.errors import InputError
 from scumble.core.prior import Card
-from scumble.priors._folder import Config, Folder
+from scumble.priors._conditions import Config
+from scumble.priors._families import FAMILIES
+from scumble.priors._folder import Folder
 
 LICENCE = "see the checkpoint"
 
@@ -23,10 +25,8 @@ def read_card(folder: Folder, added: Sequence[str] = ()) -> Card:
     part of it. Raises InputError where card.json is not readable or has other fields than a Card.
     """
     file = folder.path / "card.json"
-    if folder.family() == "pixel":
-        fields = {"id": folder.id, **pixel_card(folder.config("unet"))}
-    else:
-        fields = {"id": folder.id, **latent_card(folder.config("unet"), folder.config("vae"))}
+    configs = {part: folder.config(part) for part in folder.parts}
+    fields = {"id": folder.id, **describe(folder.family(), configs)}
     fields["licence"] = folder.licence() or LICENCE
     if file.is_file():
         fields |= folder.json(file)
@@ -40,6 +40,68 @@ def read_card(folder: Folder, added: Sequence[str] = ()) -> Card:
         return Card(**{**fields, "hash": content})
     except TypeError as error:
         raise InputError(f"model '{folder.name}': card.json does not describe a model ({error}).") from error
+
+
+def describe(family: str, configs: Mapping[str, Config]) -> dict[str, Any]:
+    """What the configs of a family's parts say, and the values that its authors published for it."""
+    if family == "pixel":
+        return pixel_card(configs["unet"])
+    if FAMILIES[family].network == "unet":
+        return {**latent_card(configs["unet"], configs["vae"]), **PUBLISHED.get(family, {})}
+    network, vae = configs["transformer"], configs["vae"]
+    fields: dict[str, Any] = transformer_card(network, vae)
+    if family == "sd3":
+        return {**fields, **PUBLISHED["sd3"]}
+    embedded = bool(network.get("guidance_embeds"))
+    return {**fields, **(PUBLISHED["flux"] if embedded else PUBLISHED["schnell"])}
+
+
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "sdxl": {"recommended": {"sampling": {"guidance": 5.0}}},  # diffusers' pipeline
+    "sd3": {
+        "method": "flowedit",
+        "recommended": {
+            # FlowEdit's SD3_exp.yaml: n_max 33 of 50 steps.
+            "flowedit": {"steps": 50, "strength": 33 / 50, "source_guidance": 3.5, "guidance": 13.5},
+            "sampling": {"steps": 28, "guidance": 7.0},  # diffusers' pipeline
+        },
+    },
+    "flux": {
+        "guidance": "embedded",
+        "method": "flowedit",
+        "recommended": {
+            # FlowEdit's FLUX_exp.yaml: n_max 24 of 28 steps.
+            "flowedit": {"steps": 28, "strength": 24 / 28, "source_guidance": 1.5, "guidance": 5.5},
+            "sampling": {"steps": 28, "guidance": 3.5},  # diffusers' pipeline
+        },
+    },
+    "schnell": {
+        "guidance": "none",
+        "method": "flowedit",
+        "recommended": {
+            "flowedit": {
+                "steps": 4,
+                "strength": 0.75,
+                "source_guidance": 1.0,
+                "guidance": 1.0,
+            },  # on its own grid
+            "sampling": {"steps": 4, "guidance": 1.0},  # the model's page: 4 steps, no guidance
+        },
+    },
+}
+"""Card fields that the authors of a family, or of a method on it, published; in comments where."""
+
+
+def transformer_card(network: Config, vae: Config) -> dict[str, Any]:
+    """What the configs of a transformer on patches of 2 x 2 cells say."""
+    stride = 2 ** (len(vae["block_out_channels"]) - 1)
+    return {
+        "domain": "Photographs and pictures of all kinds.",
+        "size": (network.get("sample_size") or 128) * stride,
+        "multiple": 2 * stride,
+        "licence": LICENCE,
+        "capabilities": frozenset({"text", "gradient"}),
+    }
 
 
 def latent_card(unet: Config, vae: Config) -> dict[str, Any]:

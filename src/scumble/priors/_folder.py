@@ -11,24 +11,33 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from scumble.core.errors import InputError
 from scumble.core.places import home
+from scumble.priors._conditions import Config, refuse_network
+from scumble.priors._families import (
+    CLIP_TOKENIZER,
+    FAMILIES,
+    NETWORKS,
+    RELATIVES,
+    T5,
+    T5_TOKENIZER,
+    Family,
+)
 
-Config = Mapping[str, Any]
-
-STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-PARTS: Mapping[str, Sequence[str]] = {"latent": ("unet", "vae", "text_encoder"), "pixel": ("unet",)}
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either set of files makes a tokenizer
+VOCABULARIES: Mapping[str, Sequence[Sequence[str]]] = {
+    CLIP_TOKENIZER: TOKENIZERS,
+    T5_TOKENIZER: (("tokenizer.json",), ("spiece.model",)),  # with neither it loads, and knows four tokens
+}
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 CONVERT = (
     "save it again with safetensors, once and where that is safe: diffusers.DiffusionPipeline.from_pretrained(NAME, "
     "use_safetensors=False).save_pretrained(FOLDER); then name that folder"
 )
 SCOPE = (
-    "that is not supported yet: scumble reads Stable Diffusion 1.x / 2.x shaped text-to-image checkpoints and "
-    "unconditional pixel ones"
+    "that is not supported yet: scumble reads Stable Diffusion 1.x / 2.x, SDXL, SD3 and FLUX.1 text-to-image "
+    "checkpoints and unconditional pixel ones"
 )
 
 
@@ -84,40 +93,108 @@ class Folder:
             )
         return read
 
-    def family(self) -> Literal["latent", "pixel"]:
-        """What kind of checkpoint the configs describe. Raises InputError for one that we cannot drive."""
+    @property
+    def index(self) -> Config:
+        """model_index.json; empty where there is none."""
+        file = self.path / "model_index.json"
+        return self.json(file) if file.is_file() else {}
+
+    def family(self) -> str:
+        """A name of FAMILIES. Raises InputError for a checkpoint that we cannot drive."""
+        kind = str(self.index.get("_class_name"))
+        if kind in RELATIVES:
+            raise self._refusal(f"it is {RELATIVES[kind]}")
+        if re.search("Inpaint|ControlNet|Upscale|Edit|InstructPix2Pix", kind):
+            raise self._refusal(f"its pipeline, {kind}, shows the network more than noise and text")
         if (self.path / "transformer").is_dir():
-            raise self._refusal("its network is a transformer, as in Stable Diffusion 3 or FLUX")
-        unet = self.config("unet")
-        network = unet.get("_class_name")
-        if network == "UNet2DModel":
-            self._refuse_pixel(unet)
-            return "pixel"
-        if network != "UNet2DConditionModel":
-            raise self._refusal(f"its network is a {network}")
-        if (self.path / "text_encoder_2").is_dir() or unet.get("addition_embed_type") == "text_time":
-            raise self._refusal("it is of the SDXL family (two text encoders)")
-        vae, text = self.config("vae"), self.config("text_encoder")
-        if vae.get("_class_name") != "AutoencoderKL":
-            raise self._refusal(f"its codec is a {vae.get('_class_name')}, not an AutoencoderKL")
-        if not str(text.get("model_type")).startswith("clip"):
-            raise self._refusal(f"its text encoder is a {text.get('model_type')} model, not a CLIP one")
-        refuse_unet(unet, vae, self._refusal)
-        return "latent"
+            network = self.config("transformer").get("_class_name")
+            family = NETWORKS.get(str(network))
+            if family is None:
+                raise self._refusal(f"its network is a {network}")
+        else:
+            network = self.config("unet").get("_class_name")
+            if network == "UNet2DModel":
+                self._refuse_pixel(self.config("unet"))
+                return "pixel"
+            if network != "UNet2DConditionModel":
+                raise self._refusal(f"its network is a {network}")
+            xl = self.config("unet").get("addition_embed_type") == "text_time"
+            family = "sdxl" if xl or (self.path / "text_encoder_2").is_dir() else "latent"
+        if family == "sdxl" and not (self.path / "text_encoder").is_dir():
+            raise self._refusal(
+                "it is the SDXL refiner, which finishes pictures of the base model: use the base"
+            )
+        self._refuse_parts(family)
+        return family
+
+    def _refuse_parts(self, family: str) -> None:
+        """Raises InputError for configs of another kind than the family's."""
+        configs = {part: self.config(part) for part in self._present(family)}
+        if configs["vae"].get("_class_name") != "AutoencoderKL":
+            raise self._refusal(f"its codec is a {configs['vae'].get('_class_name')}, not an AutoencoderKL")
+        for part, place in FAMILIES[family].parts.items():
+            if not part.startswith("text_encoder") or part not in configs:
+                continue
+            kind, wanted = str(configs[part].get("model_type")), "t5" if place == T5 else "clip"
+            if not kind.startswith(wanted):
+                name = "a T5" if wanted == "t5" else "a CLIP"
+                where = "" if part == "text_encoder" else f" ({part}/)"
+                raise self._refusal(f"its text encoder is a {kind} model{where}, not {name} one")
+        refuse_network(family, configs, self._refusal)
+        scheduler = self.path / "scheduler/scheduler_config.json"
+        if family == "sdxl" and scheduler.is_file():
+            name = str(self.json(scheduler).get("_class_name"))
+            if name.startswith("EDM"):
+                raise self._refusal(f"it is preconditioned for {name}, as Playground 2.5 is")
+
+    def _present(self, family: str) -> list[str]:
+        optional = FAMILIES[family].optional
+        return [
+            part for part in FAMILIES[family].parts if part not in optional or (self.path / part).is_dir()
+        ]
+
+    @property
+    def kin(self) -> Family:
+        """Its family."""
+        return FAMILIES[self.family()]
+
+    @property
+    def parts(self) -> list[str]:
+        """The folders that hold weights; optional ones where they are there."""
+        return self._present(self.family())
+
+    @property
+    def tokenizers(self) -> list[str]:
+        """The folders that hold vocabularies; the third text encoder's where that is there."""
+        absent = self.kin.parts.keys() - set(self.parts)
+        gone = {name.replace("text_encoder", "tokenizer") for name in absent}
+        return [name for name in self.kin.tokenizers if name not in gone]
 
     def check(self) -> None:
         """Raises InputError unless every part of the family stands in the folder as safetensors."""
-        family = self.family()
         self.config("scheduler")
-        for part in PARTS[family]:
+        for part in self.parts:
             self.config(part)
             self.variant(part)
-        tokenizer = self.path / "tokenizer"
-        if family == "latent" and not any(
-            all((tokenizer / f).is_file() for f in files) for files in TOKENIZERS
-        ):
-            wrong = "tokenizer/ is missing (tokenizer.json, or vocab.json and merges.txt)"
-            raise self.error(wrong, "download or save the whole checkpoint again")
+            self._check_shards(part)
+        for name in self.tokenizers:
+            files = VOCABULARIES[self.kin.tokenizers[name]]
+            folder = self.path / name
+            if not any(all((folder / f).is_file() for f in each) for each in files):
+                known = ", or ".join(" and ".join(each) for each in files)
+                wrong = f"{name}/ is missing ({known})"
+                if folder.is_dir():
+                    wrong = f"{name}/ has no vocabulary ({known})"
+                raise self.error(wrong, "download or save the whole checkpoint again")
+
+    def _check_shards(self, part: str) -> None:
+        """Raises InputError where a part is cut into files of which some are not there."""
+        for file in self._weights(part, self.variant(part)):
+            shard = re.search(r"-(\d+)-of-(\d+)\.safetensors$", file.name)
+            for k in range(1, int(shard[2]) + 1) if shard else ():
+                name = f"{file.name[: shard.start()]}-{k:05d}-of-{shard[2]}.safetensors" if shard else ""
+                if not (self.path / part / name).is_file():
+                    raise self.error(f"{part}/{name} is missing", "download the whole checkpoint again")
 
     def variant(self, part: str) -> str | None:
         """None for plain weights, "fp16" if there are only half-precision ones; InputError for neither."""
@@ -128,14 +205,16 @@ class Folder:
         if found:
             wrong = f"{part}/ has pickled weights only ({found[0]}), and reading a pickle can run any code"
             raise self.error(wrong, CONVERT)
-        wrong = f"{part}/{STEMS[part]}.safetensors is missing"
+        wrong = f"{part}/{stem(part)}.safetensors is missing"
         raise self.error(wrong, "download or save the whole checkpoint again, as safetensors")
 
     def digest(self) -> str:
         """Hexadecimal sha256 over the names and contents of all files that decide what the model computes."""
-        files = [f for part in PARTS[self.family()] for f in self._weights(part, self.variant(part))]
-        files += [f for part in (*STEMS, "scheduler") for f in (self.path / part).glob("*config.json")]
-        files += [f for f in (self.path / "tokenizer").glob("*") if f.is_file()]
+        files = [f for part in self.parts for f in self._weights(part, self.variant(part))]
+        configs = self.parts if self.family() != "pixel" else [*FAMILIES["latent"].parts]
+        files += [f for part in (*configs, "scheduler") for f in (self.path / part).glob("*config.json")]
+        readers = self.tokenizers or ["tokenizer"]
+        files += [f for name in readers for f in (self.path / name).glob("*") if f.is_file()]
         total = hashlib.sha256()
         for file in sorted(files):
             total.update(f"{file.relative_to(self.path).as_posix()}\0{_sha256(file)}\n".encode())
@@ -143,13 +222,12 @@ class Folder:
 
     def _weights(self, part: str, variant: str | None) -> list[Path]:
         infix = rf"\.{variant}" if variant else ""
-        name = re.compile(rf"{STEMS[part]}{infix}(-\d+-of-\d+)?\.safetensors")
+        name = re.compile(rf"{stem(part)}{infix}(-\d+-of-\d+)?\.safetensors")
         return sorted(f for f in (self.path / part).glob("*.safetensors") if name.fullmatch(f.name))
 
     def _refuse_pixel(self, unet: Config) -> None:
         """Raises InputError for a UNet2DModel on anything but pictures, or with more conditions than a time."""
-        file = self.path / "model_index.json"
-        index = self.json(file) if file.is_file() else {}
+        index = self.index
         codec = next(
             (part for part in ("vqvae", "vae", "movq") if part in index or (self.path / part).is_dir()), None
         )
@@ -167,24 +245,9 @@ class Folder:
         return self.error(why, SCOPE)
 
 
-def refuse_unet(unet: Config, vae: Config, refusal: Any) -> None:
-    """Raises `refusal(why)` for a network that wants more than a noisy latent, a time and text."""
-    channels, latent = unet.get("in_channels", 4), vae.get("latent_channels", 4)
-    if channels != latent:
-        purpose = {9: " (an inpainting model)", 8: " (an image-conditioned model)", 5: " (a depth model)"}
-        raise refusal(
-            f"its network takes {channels} channels{purpose.get(channels, '')}, not the {latent} of a latent"
-        )
-    extras = (
-        "addition_embed_type",
-        "class_embed_type",
-        "num_class_embeds",
-        "encoder_hid_dim_type",
-        "time_cond_proj_dim",
-    )
-    for extra in extras:
-        if unet.get(extra) is not None:
-            raise refusal(f"its network wants a further condition ({extra} = {unet[extra]!r})")
+def stem(part: str) -> str:
+    """How the weights' files of a part are called."""
+    return "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
 
 
 def _sha256(file: Path) -> str:

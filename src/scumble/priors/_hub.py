@@ -15,16 +15,17 @@ os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")  # read when diffuse
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
 
 from scumble.core.errors import MachineError
-from scumble.priors._folder import CONVERT, PARTS, PICKLES, STEMS, Folder
+from scumble.priors._families import FAMILIES
+from scumble.priors._folder import CONVERT, PICKLES, Folder, stem
 from scumble.priors._hub_errors import hub_errors
 
 logger = logging.getLogger("scumble")
 
-# All that says what a checkpoint is; the last two tell the families that we do not drive.
+# All that says what a checkpoint is.
 CONFIGS = [
-    *("README.md", "model_index.json", "card.json", "scheduler/scheduler_config.json", "tokenizer/*"),
-    *(f"{part}/*.json" for part in STEMS),
-    *("text_encoder_2/config.json", "transformer/config.json"),
+    *("README.md", "model_index.json", "card.json", "scheduler/scheduler_config.json"),
+    *sorted({f"{part}/*.json" for family in FAMILIES.values() for part in family.parts}),
+    *sorted({f"{name}/*" for family in FAMILIES.values() for name in family.tokenizers}),
 ]
 MARGIN = 1.05  # of the space on the disk over the size of the files
 
@@ -83,7 +84,7 @@ def survey(
     path = _snapshot(model, CONFIGS, revision, offline=offline, to=to)
     commit = path.name if path.parent.name == "snapshots" else None
     folder = Folder(path, model, model, commit)
-    parts = PARTS[folder.family()]
+    parts = folder.parts
     files = (
         None
         if offline
@@ -154,7 +155,7 @@ def _refuse_pickles(model: str, names: Sequence[str]) -> None:
     blank = Folder(Path(), model, model)
     safe = [name for name in names if name.endswith(".safetensors")]
     pickles = [name for name in names if name.endswith(PICKLES)]
-    for part in PARTS["latent"]:
+    for part in {**FAMILIES["sd3"].parts, **FAMILIES["latent"].parts}:
         bad = [name for name in pickles if name.startswith(f"{part}/")]
         if bad and not any(name.startswith(f"{part}/") for name in safe):
             wrong = f"its {part}/ has pickled weights only ({bad[0]}), and reading a pickle can run any code"
@@ -176,7 +177,7 @@ def _choose(files: Sequence[Any], part: str) -> list[Any]:
         [
             f
             for f in files
-            if re.fullmatch(rf"{part}/{STEMS[part]}{infix}(-\d+-of-\d+)?\.safetensors", f.filename)
+            if re.fullmatch(rf"{part}/{stem(part)}{infix}(-\d+-of-\d+)?\.safetensors", f.filename)
         ]
         for infix in ("", r"\.fp16")
     )

@@ -45,18 +45,19 @@ class Desk:
         """Where components are loaded to, and wait."""
         return torch.device("cpu") if self._taking_turns else self.device
 
-    def prepare(self, unet: Any, vae: Any, text_encoder: Any) -> None:
+    def prepare(self, network: Any, vae: Any, *text_encoders: Any) -> None:
         """Switch the components' own settings on."""
         if "slicing" in self.memory:
             vae.enable_slicing()
-            if self.device.type == "mps":  # no fused attention there: whole maps would be written out
-                unet.set_attention_slice("max")
+            # No fused attention there: whole maps would be written out.
+            if self.device.type == "mps" and hasattr(network, "set_attention_slice"):
+                network.set_attention_slice("max")
         if "tiling" in self.memory:
             vae.enable_tiling()
         if "sequential" in self.memory:
             from accelerate import cpu_offload
 
-            for module in (unet, text_encoder):
+            for module in (network, *text_encoders):
                 cpu_offload(module, self.device)
 
     @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from scumble.core.errors import InputError
+from scumble.priors._families import Half, load_class
 from scumble.priors._folder import Folder
 from scumble.priors._single_file import SingleFile, load_modules
 from scumble.priors._vocabulary import read_tokenizer
@@ -20,34 +21,47 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 def load_parts(
     folder: Folder, device: torch.device, dtype: torch.dtype, home: torch.device | None = None
 ) -> tuple[dict[str, Any], Folder]:
-    """unet, vae, text_encoder (frozen, in eval mode, at `home`, by default the device) and tokenizer of a checked
-    folder or file; and the folder again, which may know more by now.
+    """The network, codec and text encoders (frozen, in eval mode, at `home`, by default the device) and tokenizers
+    of a checked folder or file, None for optional ones that are absent; and the folder again, which may know more
+    by now.
 
     Raises InputError for files that cannot be read or do not fill their component.
     """
-    # The precise modules: importing diffusers' pipelines would double the time to start.
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-
     home = home or device
+    family = folder.kin
     with quiet():
-        try:  # before gigabytes are read
-            if isinstance(folder, SingleFile):
-                tokenizer = read_tokenizer(folder)
-            else:
-                tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer", local_files_only=True)
-        except InputError:
-            raise
-        except Exception as error:
-            raise _unreadable(folder, "tokenizer", error) from error
+        # Before gigabytes are read.
+        tokenizers = {
+            name: load_tokenizer(folder, name, family.tokenizers[name]) for name in folder.tokenizers
+        }
         if isinstance(folder, SingleFile):
             modules, folder = load_modules(folder, device, dtype)
         else:
-            classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-            modules = {part: load_part(folder, part, cls, dtype) for part, cls in classes.items()}
+            modules = {
+                part: load_part(folder, part, load_class(family.parts[part]), _precision(folder, part, dtype))
+                for part in folder.parts
+            }
         parts = {part: module.to(home).eval().requires_grad_(False) for part, module in modules.items()}
-    return {**parts, "tokenizer": tokenizer}, folder
+    absent: dict[str, Any] = dict.fromkeys(family.optional)
+    return {**absent, **parts, **tokenizers}, folder
+
+
+def _precision(folder: Folder, part: str, dtype: torch.dtype) -> torch.dtype:
+    """Of a part: a codec that says it overflows in float16 (`force_upcast` in SDXL's config) runs in float32."""
+    said = part == "vae" and dtype == torch.float16 and folder.config("vae").get("force_upcast")
+    return torch.float32 if said and folder.family() != "latent" else dtype
+
+
+def load_tokenizer(folder: Folder, name: str, place: str) -> Any:
+    """The tokenizer of a folder. Raises InputError where it cannot be read."""
+    try:
+        if isinstance(folder, SingleFile):
+            return read_tokenizer(folder)
+        return load_class(place).from_pretrained(folder.path / name, local_files_only=True)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _unreadable(folder, name, error) from error
 
 
 def load_part(folder: Folder, part: str, cls: Any, dtype: torch.dtype) -> Any:
@@ -92,15 +106,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise InputError(f"device: {str(device)!r} cannot be used here ({reason}); try cpu") from error
 
 
-def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """float16 on cuda and float32 elsewhere for "auto". Raises InputError for a name not in DTYPES.
+def resolve_dtype(dtype: str | torch.dtype, device: torch.device, half: Half = "float16") -> torch.dtype:
+    """`half` on cuda and float32 elsewhere for "auto". Raises InputError for a name not in DTYPES.
 
-    float16 and not bfloat16: DDS subtracts nearly equal predictions, and its gradient was 8 times less wrong
-    (bench/studies/dtypes.py).
+    float16 and not bfloat16 where the family allows it: DDS subtracts nearly equal predictions, and its gradient
+    was 8 times less wrong (bench/studies/dtypes.py).
     """
     name = str(dtype).removeprefix("torch.")
     if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        return DTYPES[half] if device.type == "cuda" else torch.float32
     if name not in DTYPES:
         raise InputError(f"dtype: {name!r}; known are auto, {', '.join(DTYPES)}")
     return DTYPES[name]

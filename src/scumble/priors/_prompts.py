@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from scumble.core.errors import InputError
+from scumble.core.text import Text
 
 Offsets = tuple[tuple[int, int], ...]
 Vectors = Mapping[int, Sequence[int]]  # the id of an embedding's word -> the ids of all its vectors
@@ -19,20 +25,69 @@ SYNTAX = {
 }
 
 
+def asked(prompts: Sequence[str], extra: Mapping[str, object]) -> tuple[str, ...]:
+    """The prompts in a tuple. Raises InputError for conditions beside them."""
+    if extra:
+        raise InputError(
+            f"embed: this model knows no condition {', '.join(map(repr, extra))}; it reads prompts only"
+        )
+    return (prompts,) if isinstance(prompts, str) else tuple(prompts)
+
+
+class Reader(Protocol):
+    """What reading needs of a prior."""
+
+    device: torch.device
+    _tokenizers: Mapping[str, Any]
+
+    def _encode(self, part: str, ids: Tensor, **settings: Any) -> Any: ...
+
+
+def read_clip(
+    prior: Reader,
+    part: str,
+    prompts: tuple[str, ...],
+    *,
+    layer: int,
+    warn: bool = True,
+    goes_on: bool = False,
+) -> Text:
+    """A CLIP's states after `layer` (no final norm) and its pooled row; `goes_on`: another encoder reads further."""
+    tokenizer = prior._tokenizers[part.replace("text_encoder", "tokenizer")]
+    reader = "its CLIP's" if goes_on else "this model's"
+    ids, offsets, _ = rows(tokenizer, prompts, tokenizer.model_max_length, {}, reader if warn else "")
+    tokens = torch.tensor(ids, device=prior.device)
+    out = prior._encode(part, tokens, output_hidden_states=True)
+    pooled = out.text_embeds if hasattr(out, "text_embeds") else out.pooler_output
+    states = out.hidden_states[layer]
+    return Text(states.float(), prompts, pooled=pooled.float(), ids=tokens, offsets=tuple(offsets))
+
+
+def read_t5(prior: Reader, part: str, prompts: tuple[str, ...], limit: int) -> Text:
+    """T5's last states of `limit` rows, its padding read as well: these families mask nothing."""
+    tokenizer = prior._tokenizers[part.replace("text_encoder", "tokenizer")]
+    ids, offsets, _ = rows(tokenizer, prompts, limit, {})
+    tokens = torch.tensor(ids, device=prior.device)
+    return Text(prior._encode(part, tokens)[0].float(), prompts, ids=tokens, offsets=tuple(offsets))
+
+
 def rows(
-    tokenizer: Any, prompts: Sequence[str], limit: int, vectors: Vectors
+    tokenizer: Any, prompts: Sequence[str], limit: int, vectors: Vectors, reader: str = "this model's"
 ) -> tuple[list[list[int]], list[Offsets], list[int]]:
     """Token ids (limit each), their characters' places and the number of tokens before padding, prompt by prompt.
 
-    Warns of what is cut off, and of words that other programs take as commands.
+    Warns of what is cut off, `reader` being who stops there, and of words that other programs take as commands; not
+    without a reader.
     """
     read = tokenizer(list(prompts), return_offsets_mapping=True, verbose=False)
     ids, offsets, lengths = list[list[int]](), list[Offsets](), list[int]()
     for prompt, row, spans in zip(prompts, read["input_ids"], read["offset_mapping"], strict=True):
-        _warn_of_syntax(prompt)
+        if reader:
+            _warn_of_syntax(prompt)
         pairs = [(each, span) for id, span in zip(row, spans, strict=True) for each in vectors.get(id, (id,))]
         if len(pairs) > limit:
-            _warn_of_cut(prompt, pairs[limit - 1][1][0], limit)
+            if reader:
+                _warn_of_cut(prompt, pairs[limit - 1][1][0], limit, reader)
             pairs = [*pairs[: limit - 1], (row[-1], (0, 0))]
         lengths.append(len(pairs))
         pairs += [(tokenizer.pad_token_id, (0, 0))] * (limit - len(pairs))
@@ -51,10 +106,10 @@ def _warn_of_syntax(prompt: str) -> None:
             )
 
 
-def _warn_of_cut(prompt: str, start: int, limit: int) -> None:
+def _warn_of_cut(prompt: str, start: int, limit: int, reader: str) -> None:
     start = prompt.rfind(" ", 0, start + 1) + 1  # the whole word, if the limit falls inside it
     warnings.warn(
-        f"prompt: it is longer than this model's {limit} tokens; cut off: {prompt[start:].strip()!r}",
+        f"prompt: it is longer than {reader} {limit} tokens; cut off: {prompt[start:].strip()!r}",
         UserWarning,
         stacklevel=4,
     )

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from scumble.core.errors import InputError
 from scumble.core.places import home
-from scumble.priors._folder import SCOPE, Config, Folder, refuse_unet
+from scumble.priors._conditions import Config, refuse_unet
+from scumble.priors._folder import SCOPE, Folder
 from scumble.priors._foreign import foreign
 
 CONFIGS = Path(str(resources.files("scumble.priors"))) / "configs"
@@ -57,7 +58,11 @@ class SingleFile(Folder):
             blank, path=CONFIGS / kind, kind=kind, shapes=shapes, about=about, prediction=prediction
         )
 
-    def family(self) -> Literal["latent", "pixel"]:
+    @property
+    def index(self) -> Config:
+        return {}
+
+    def family(self) -> str:
         return "latent"
 
     def check(self) -> None:

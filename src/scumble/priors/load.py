@@ -13,6 +13,7 @@ from scumble.core.errors import InputError, MachineError
 from scumble.core.loading import Loading
 from scumble.core.places import home
 from scumble.core.prior import Card, Prior
+from scumble.priors._families import load_class
 from scumble.priors._find import BUILTIN, builtin, find, is_file_of_hub, is_id
 from scumble.priors._folder import Folder
 from scumble.priors._hub import Download, fetch, file_of, survey
@@ -23,8 +24,9 @@ def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
     """The prior that `model` names, loaded as `Loading` says.
 
     `load_prior("scenes", dtype="float32")` is short for `load_prior(Loading("scenes", dtype="float32"))`. Its model is
-    a name here: "scenes", a diffusers folder, a .safetensors file, or a hub id ("owner/name"). dtype "auto" is float16
-    on cuda, else float32. What was chosen stands in the prior's `loaded`.
+    a name here: "scenes", a diffusers folder, a .safetensors file, or a hub id ("owner/name"). dtype "auto" is the
+    family's half precision on cuda (float16; FLUX: bfloat16), else float32. What was chosen stands in the prior's
+    `loaded`.
 
     Raises:
         InputError: in one sentence, anything that cannot be loaded.
@@ -39,9 +41,10 @@ def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
     name, memory = str(asked.model), check_memory(asked.memory)
     addons = Addons.parse(asked.lora, asked.vae, asked.embedding, asked.clip_skip)
     where = resolve_device(asked.device)
-    precision = resolve_dtype(asked.dtype, where)
+    resolve_dtype(asked.dtype, where)  # a name that is unknown is said before anything is looked for
     folder = find(name, revision=asked.revision, offline=asked.offline)
     with isolated(), readable(folder), explained(where, memory):
+        precision = resolve_dtype(asked.dtype, where, folder.kin.half)
         if folder.family() == "pixel":
             from scumble.priors.pixel import PixelPrior
 
@@ -52,16 +55,11 @@ def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
                     "a pixel model takes neither LoRAs nor memory settings",
                     "leave them out",
                 )
-            prior, precision = (
-                PixelPrior.from_folder(folder, device=str(where)),
-                resolve_dtype("float32", where),
-            )
+            precision = resolve_dtype("float32", where)
+            prior = PixelPrior.from_folder(folder, device=str(where))
         else:
-            from scumble.priors.stable_diffusion import StableDiffusionPrior
-
-            prior = StableDiffusionPrior.from_folder(
-                folder, device=where, dtype=precision, addons=addons, memory=memory
-            )
+            driver = load_class(folder.kin.prior)
+            prior = driver.from_folder(folder, device=where, dtype=precision, addons=addons, memory=memory)
     prior.loaded = {
         "name": name,
         "dtype": str(precision).removeprefix("torch."),

@@ -1,0 +1,83 @@
+"""The codec of latent diffusion models: pictures to latents in the scale that the network was trained on, and back."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise
+from scumble.core.types import Image, Latent
+from scumble.priors._memory import Desk
+from scumble.priors._sharing import Shared, alone
+
+
+class LatentCodec(Shared):
+    """A prior's AutoencoderKL. `patch`: the side of a patch of the latent, in cells, that the network takes as one
+    token.
+    """
+
+    patch: ClassVar[int] = 1
+    device: torch.device
+    _vae: Any
+    _desk: Desk
+
+    def _set_scale(self) -> None:
+        vae = self._vae.config
+        self._scale: float = vae.scaling_factor
+        self._shift: float = getattr(vae, "shift_factor", None) or 0.0
+        self._stride = 2 ** (len(vae.block_out_channels) - 1)
+
+    @property
+    def _multiple(self) -> int:
+        """What both sides of a canvas must be multiples of, in pixels."""
+        return self._stride * self.patch
+
+    @alone
+    def encode(self, image: Image, noise: Noise | None = None) -> Latent:
+        """(b, 3, H, W) in [-1, 1] -> the posterior's mean, or a sample with `noise`, scaled; float32.
+
+        Raises InputError unless H and W are multiples of the codec's stride times the network's patch.
+        """
+        height, width = image.shape[-2:]
+        if height % self._multiple or width % self._multiple:
+            sides = f"both sides must be multiples of {self._multiple} for this model"
+            raise InputError(f"image: {width} x {height} px; {sides}")
+
+        def moments(vae: Any, x: Tensor) -> Tensor:
+            return vae.encode(x).latent_dist.parameters
+
+        mean, logvar = self._codec("encoding", moments, image.to(self.device)).chunk(2, dim=1)
+        if noise is not None:
+            mean = mean + (logvar.clamp(-30, 20) / 2).exp() * noise.like(mean)
+        return (mean - self._shift) * self._scale
+
+    @alone
+    def decode(self, latent: Latent) -> Image:
+        """(b, c, h, w) -> (b, 3, H, W), float32, not clamped."""
+
+        def picture(vae: Any, z: Tensor) -> Tensor:
+            return vae.decode(z).sample
+
+        return self._codec("decoding", picture, latent.to(self.device) / self._scale + self._shift)
+
+    def _codec(self, what: str, run: Callable[[Any, Tensor], Tensor], x: Tensor) -> Tensor:
+        """run(autoencoder, x) in the autoencoder's precision, and in float32 if half precision overflows."""
+        with self._desk.at_work(self._vae):
+            y = run(self._vae, x.to(self._vae.dtype)).float()
+        if self._vae.dtype == torch.float32 or y.isfinite().all() or not x.isfinite().all():
+            return y
+        warnings.warn(
+            f"{what} overflowed in {self._vae.dtype}: it was repeated in float32, in which this prior's "
+            "autoencoder runs from now on",
+            UserWarning,
+            stacklevel=3,
+        )
+        self._vae = copy.deepcopy(self._vae).float()  # a copy: the weights may belong to a pipeline
+        with self._desk.at_work(self._vae):
+            return run(self._vae, x.float())

@@ -1,0 +1,118 @@
+"""The families of checkpoints: their parts, the classes that read them, and the relatives that are refused.
+
+Nothing here imports torch: configs are judged before anything large is read or fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+Half = Literal["float16", "bfloat16"]
+
+CLIP, PROJECTED = "transformers:CLIPTextModel", "transformers:CLIPTextModelWithProjection"
+CLIP_TOKENIZER, T5_TOKENIZER = "transformers:CLIPTokenizer", "transformers:T5TokenizerFast"
+T5 = "transformers:T5EncoderModel"
+UNET = "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel"
+VAE = "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL"
+
+
+@dataclass(frozen=True)
+class Family:
+    """`parts` and `tokenizers`: the folders of a checkpoint and what reads them, as "module:Class"; `optional`:
+    parts that may be absent. `prior`: what drives it. `half`: the precision that "auto" takes on an accelerator.
+    """
+
+    title: str
+    prior: str
+    parts: Mapping[str, str]
+    tokenizers: Mapping[str, str] = field(default_factory=dict[str, str])
+    optional: frozenset[str] = frozenset()
+    half: Half = "float16"
+
+    @property
+    def network(self) -> str:
+        """The part that is asked for noise: "unet" or "transformer"."""
+        return next(iter(self.parts))
+
+
+FAMILIES: Mapping[str, Family] = {
+    "pixel": Family(
+        "a pixel model",
+        "scumble.priors.pixel:PixelPrior",
+        {"unet": "diffusers.models.unets.unet_2d:UNet2DModel"},
+    ),
+    "latent": Family(
+        "Stable Diffusion 1.x / 2.x",
+        "scumble.priors.stable_diffusion:StableDiffusionPrior",
+        {"unet": UNET, "vae": VAE, "text_encoder": CLIP},
+        {"tokenizer": CLIP_TOKENIZER},
+    ),
+    "sdxl": Family(
+        "Stable Diffusion XL",
+        "scumble.priors.sdxl:SDXLPrior",
+        {"unet": UNET, "vae": VAE, "text_encoder": CLIP, "text_encoder_2": PROJECTED},
+        {"tokenizer": CLIP_TOKENIZER, "tokenizer_2": CLIP_TOKENIZER},
+    ),
+    "sd3": Family(
+        "Stable Diffusion 3 / 3.5",
+        "scumble.priors.sd3:SD3Prior",
+        {
+            "transformer": "diffusers.models.transformers.transformer_sd3:SD3Transformer2DModel",
+            "vae": VAE,
+            "text_encoder": PROJECTED,
+            "text_encoder_2": PROJECTED,
+            "text_encoder_3": T5,
+        },
+        {"tokenizer": CLIP_TOKENIZER, "tokenizer_2": CLIP_TOKENIZER, "tokenizer_3": T5_TOKENIZER},
+        optional=frozenset({"text_encoder_3", "tokenizer_3"}),
+    ),
+    "flux": Family(
+        "FLUX.1",
+        "scumble.priors.flux:FluxPrior",
+        {
+            "transformer": "diffusers.models.transformers.transformer_flux:FluxTransformer2DModel",
+            "vae": VAE,
+            "text_encoder": CLIP,
+            "text_encoder_2": T5,
+        },
+        {"tokenizer": CLIP_TOKENIZER, "tokenizer_2": T5_TOKENIZER},
+        half="bfloat16",
+    ),
+}
+"""By the name that `Folder.family` gives; "latent" is the first that was supported."""
+
+NETWORKS: Mapping[str, str] = {"SD3Transformer2DModel": "sd3", "FluxTransformer2DModel": "flux"}
+"""The family of a transformer, by its class."""
+
+RELATIVES: Mapping[str, str] = {
+    "KolorsPipeline": "Kolors, an SDXL network whose text is read by ChatGLM",
+    "KolorsImg2ImgPipeline": "Kolors, an SDXL network whose text is read by ChatGLM",
+    "FluxKontextPipeline": "FLUX Kontext, which is shown the picture beside the noise",
+    "FluxFillPipeline": "FLUX Fill, an inpainting model",
+    "FluxControlPipeline": "FLUX Control, which is shown a depth map or edges",
+    "FluxControlNetPipeline": "a FLUX with a ControlNet",
+    "ChromaPipeline": "Chroma, a FLUX whose guidance was taken out",
+    "QwenImageEditPipeline": "Qwen-Image-Edit, whose text encoder is shown the picture",
+    "QwenImageEditPlusPipeline": "Qwen-Image-Edit, whose text encoder is shown the picture",
+    "QwenImageLayeredPipeline": "Qwen-Image-Layered, which paints layers",
+    "QwenImagePipeline": "Qwen-Image",
+    "ZImagePipeline": "Z-Image",
+    "Flux2Pipeline": "FLUX.2",
+    "Flux2KleinPipeline": "FLUX.2 klein",
+    "PixArtAlphaPipeline": "PixArt-alpha",
+    "PixArtSigmaPipeline": "PixArt-Sigma",
+    "SanaPipeline": "Sana",
+    "IFPipeline": "DeepFloyd IF, a cascade of pixel models",
+    "Kandinsky3Pipeline": "Kandinsky 3",
+    "HunyuanDiTPipeline": "HunyuanDiT",
+}
+"""Pipelines that look like ours and are not driven: their `_class_name`, and what they are."""
+
+
+def load_class(place: str) -> Any:
+    """ "module:Class" -> the class."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

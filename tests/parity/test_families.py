@@ -1,0 +1,121 @@
+"""Sampling beside diffusers' own pipelines of SDXL, SD3 and FLUX.1: same weights, same start, same latents."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scumble.core.errors import InputError
+from scumble.core.guidance import guide
+from scumble.core.prior import Prior
+from scumble.loops.ddim import ddim
+from scumble.priors.load import load_prior
+from tests.priors.families import MAKERS, save
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the pipelines' own deprecations
+
+STEPS = 4
+CANVASES = [(32, 48), (40, 40)]
+PROMPTS = ["a cat", "a red striped circle on a table, seen from above"]  # of unequal length
+TOLERANCE = {"sdxl": 1e-4, "sd3": 1e-5, "flux": 1e-5, "schnell": 1e-5}  # of the largest latent
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Prior]:
+    """A family, its pipeline, and the prior of the saved folder."""
+    folder = tmp_path_factory.mktemp("families") / request.param
+    pipe = MAKERS[request.param]()
+    save(pipe, folder)
+    pipe.set_progress_bar_config(disable=True)
+    return request.param, pipe, load_prior(str(folder), device="cpu")
+
+
+def start(prior: Prior, canvas: tuple[int, int], rows: int = 2) -> Tensor:
+    z = prior.encode(torch.zeros(1, 3, *canvas))
+    return torch.randn(rows, *z.shape[1:], generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def sample(prior: Prior, noise: Tensor, canvas: tuple[int, int], w: float, negative: str) -> Tensor:
+    text, null = prior.embed(PROMPTS, size=canvas), prior.embed([negative] * 2, size=canvas)
+    schedule = prior.schedule.on(canvas[0] * canvas[1] // prior.card.multiple**2)
+    return ddim(guide(prior, text, null, w), noise, schedule.grid(STEPS), schedule)
+
+
+def theirs(family: str, pipe: Any, noise: Tensor, canvas: tuple[int, int], w: float, negative: str) -> Tensor:
+    from diffusers import FluxPipeline
+
+    settings: dict[str, Any] = {"num_inference_steps": STEPS, "output_type": "latent"}
+    settings |= {"height": canvas[0], "width": canvas[1], "guidance_scale": w}
+    if family in ("flux", "schnell"):
+        h, w_ = noise.shape[-2:]
+        packed = FluxPipeline._pack_latents(noise, len(noise), noise.shape[1], h, w_)
+        length = 512 if family == "flux" else 256
+        out = pipe(PROMPTS, latents=packed, max_sequence_length=length, **settings).images
+        return FluxPipeline._unpack_latents(
+            out, h * pipe.vae_scale_factor, w_ * pipe.vae_scale_factor, pipe.vae_scale_factor
+        )
+    if w != 1:
+        settings["negative_prompt"] = [negative] * 2 if negative else None
+    if (
+        family == "sdxl"
+    ):  # its scheduler scales the start: Euler's noise is that of a variance-exploding chain
+        from diffusers import DDIMScheduler
+
+        pipe.scheduler = DDIMScheduler.from_config(
+            pipe.scheduler.config, clip_sample=False, set_alpha_to_one=True
+        )
+    return pipe(PROMPTS, latents=noise, **settings).images
+
+
+@pytest.mark.parametrize("canvas", CANVASES, ids=str)
+@pytest.mark.parametrize(("w", "negative"), [(1.0, ""), (5.0, ""), (5.0, "ugly, blurred")])
+def test_sampling_is_the_pipelines(
+    pair: tuple[str, Any, Prior], canvas: tuple[int, int], w: float, negative: str
+) -> None:
+    family, pipe, prior = pair
+    if prior.card.guidance != "free" and (negative or (w != 1 and prior.card.guidance == "none")):
+        with pytest.raises(InputError, match="negative|guidance"):
+            sample(prior, start(prior, canvas), canvas, w, negative)
+        return
+    noise = start(prior, canvas)
+    expected = theirs(family, pipe, noise, canvas, w, negative)
+    found = sample(prior, noise, canvas, w, negative)
+    error, size = float((found - expected).abs().max()), float(expected.abs().max())
+    assert error <= TOLERANCE[family] * size
+
+
+@torch.no_grad()
+def test_the_codec_is_the_pipelines(pair: tuple[str, Any, Prior]) -> None:
+    _, pipe, prior = pair
+    image = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    config = pipe.vae.config
+    mean = pipe.vae.encode(image).latent_dist.mean
+    z = (mean - (config.shift_factor or 0)) * config.scaling_factor
+    torch.testing.assert_close(prior.encode(image), z)
+    torch.testing.assert_close(prior.decode(z), pipe.vae.decode(mean).sample, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_text_is_the_pipelines(pair: tuple[str, Any, Prior]) -> None:
+    family, pipe, prior = pair
+    text = prior.embed(PROMPTS)
+    if family in ("flux", "schnell"):
+        tokens, pooled, _ = pipe.encode_prompt(
+            PROMPTS, None, max_sequence_length=512 if family == "flux" else 256
+        )
+    elif family == "sdxl":
+        tokens, _, pooled, _ = pipe.encode_prompt(PROMPTS)
+    else:
+        tokens, _, pooled, _ = pipe.encode_prompt(PROMPTS, None, None)
+    torch.testing.assert_close(text.tokens, tokens)
+    torch.testing.assert_close(text.pooled, pooled)
+    assert all(text.spans("a"))
+
+
+def test_an_odd_canvas_is_refused(pair: tuple[str, Any, Prior]) -> None:
+    family, _, prior = pair
+    side = 33 if family == "sdxl" else 34
+    with pytest.raises(InputError, match=f"{side} x 32 px; both sides must be multiples of"):
+        prior.encode(torch.zeros(1, 3, 32, side))
