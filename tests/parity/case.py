@@ -10,7 +10,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-GRADIENT = 2e-4  # of a gradient's largest value; ten times the 2e-5 by which float32 was measured to differ
+ROUNDED = {"update_loop_guidance7_5": 5e-4}
+"""Bounds of gradients, relative to their largest value, where another processor was measured to miss the case's own.
+
+This gradient of PDS is a difference of latents divided by a small sigma, and most digits cancel: it is off by 1.7e-5 of
+0.9 here, with and without AVX-512, and was off by 3.0e-4 on another processor. No other gradient came nearer to its
+own bound than a sixth of it.
+"""
 ROOT = Path(os.environ.get("SCUMBLE_GOLDENS") or Path(__file__).parents[1] / "goldens")
 
 
@@ -80,8 +86,8 @@ class Case:
         return max(found)
 
     def gradient(self, name: str) -> float:
-        """The bound for a gradient: relative to its size, for what float32 loses grows with it."""
-        return max(self.tolerance(name), GRADIENT * float(self[name].abs().max()))
+        """The bound for a gradient: the case's own, or the one relative to its size in `ROUNDED`."""
+        return max(self.tolerance(name), ROUNDED.get(self.path.stem, 0.0) * float(self[name].abs().max()))
 
     def all_compared(self) -> None:
         """Fails where a check has passed over something the authors' code put out."""
