@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -150,11 +150,12 @@ def folder_tasks(folder: Path, n: int | None = None) -> Tasks:
 
 def _entry(line: str, where: str) -> dict[str, Any]:
     try:
-        entry = json.loads(line)
+        loaded = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not a JSON object ({error})") from error
-    if not isinstance(entry, dict):
+    if not isinstance(loaded, dict):
         raise InputError(f"{where}: not a JSON object")
+    entry = cast("dict[str, Any]", loaded)
     for key, value in entry.items():
         if key not in (*NEEDED, *OPTIONAL):
             raise InputError(f"{where}: unknown key {key!r}{nearest(key, [*NEEDED, *OPTIONAL])}")

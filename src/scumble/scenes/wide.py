@@ -97,7 +97,7 @@ def _thing(rng: np.random.Generator, thing: Thing, aspect: float, outlined: bool
     """A named thing with exact values of its own: radius, centre, colour, turn, texture's grain."""
     wide, tall = max(aspect, 1.0), max(1 / aspect, 1.0)
     least = max(SMALLEST, SMALLEST_SEEN * max(wide, tall))
-    radius = float(np.exp(rng.uniform(np.log(least), np.log(LARGEST))))
+    radius = float(np.exp(rng.uniform(float(np.log(least)), float(np.log(LARGEST)))))
     reach = radius * REACH[thing.shape]
     inside = min(reach + 0.02, 0.5)
     x, y = rng.uniform(inside, wide - inside), rng.uniform(inside, tall - inside)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -74,9 +74,11 @@ def _entry(line: str, where: str) -> dict[str, Any]:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
         raise _damaged(where, "not a JSON object") from error
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in (*KEYS, *PICTURES)):
-        raise _damaged(where, f"not a drawing, which has {', '.join((*KEYS, *PICTURES))}")
-    return entry
+    if isinstance(entry, dict):
+        named = cast("dict[str, Any]", entry)
+        if all(isinstance(named.get(key), str) for key in (*KEYS, *PICTURES)):
+            return named
+    raise _damaged(where, f"not a drawing, which has {', '.join((*KEYS, *PICTURES))}")
 
 
 def _damaged(where: object, what: str) -> InputError:
@@ -86,11 +88,11 @@ def _damaged(where: object, what: str) -> InputError:
 def _check(home: Path, entry: Mapping[str, Any]) -> None:
     """Raises InputError where the drawing's pictures are not those that were drawn."""
     digest = hashlib.sha256()
-    try:
-        for role in PICTURES:
+    for role in PICTURES:
+        try:
             digest.update((home / entry[role]).read_bytes())
-    except OSError as error:
-        raise _damaged(home / entry[role], "missing, or cannot be read") from error
+        except OSError as error:
+            raise _damaged(home / entry[role], "missing, or cannot be read") from error
     if not digest.hexdigest().startswith(entry["sha256"]):
         raise _damaged(home / entry["image"], "this picture, its true edit or its mask is damaged")
 
