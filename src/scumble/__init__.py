@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scumble.methods.diffedit import DiffEdit
     from scumble.methods.direct_inversion import DirectInversion
     from scumble.methods.edit_friendly import EditFriendly
+    from scumble.methods.editor import TrainedEditor
     from scumble.methods.flowedit import FlowEdit
     from scumble.methods.ids import IDS
     from scumble.methods.ledits_pp import LEDITSpp
@@ -81,6 +82,7 @@ __all__ = [
     "Step",
     "Tape",
     "Text",
+    "TrainedEditor",
     "edit",
     "load",
     "paint",
@@ -123,6 +125,7 @@ _HOME = {
     "Step": "core.request",
     "Tape": "core.noise",
     "Text": "core.prior",
+    "TrainedEditor": "methods.editor",
     "edit": "api",
     "load": "api",
     "paint": "api",

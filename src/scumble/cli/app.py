@@ -62,6 +62,7 @@ register(benching, "drawings", bench.drawings, bench.DRAWINGS_EXAMPLES)
 register(benching, "report", bench.report, bench.REPORT_EXAMPLES)
 register(reproducing, "dds", reproduce.dds, reproduce.DDS_EXAMPLES)
 register(training, "prior", train.prior, train.PRIOR_EXAMPLES)
+register(training, "editor", train.editor, train.EDITOR_EXAMPLES)
 register(training, "card", train.card, train.CARD_EXAMPLES)
 register(training, "snapshot", train.snapshot, train.SNAPSHOT_EXAMPLES)
 

@@ -15,6 +15,7 @@ PRIOR_EXAMPLES = (
     "scumble train prior -o runs/scenes --minutes 120",
     "scumble train prior -o runs/longer --from runs/scenes --keep-codec",
 )
+EDITOR_EXAMPLES = ("scumble train editor recipes/scenes.yaml -o runs/scenes-editor",)
 SNAPSHOT_EXAMPLES = (
     "scumble train snapshot runs/scenes.log runs/so-far",
     "scumble train snapshot runs/longer.log runs/longer-so-far",
@@ -40,6 +41,39 @@ def prior(
     """Train the built-in prior from nothing but its generator of scenes; continues a run that was cut off."""
     choice = {} if bank is None else {"bank": bank}
     run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, seed=seed, **choice)
+
+
+def editor(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; recipes/ has examples.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="A folder for the editor; OUT.log next to it has logs, grids and checkpoints.  "
+            "\\[default: runs/ and the recipe's name]",
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out pictures without text or that cannot be read.")
+    ] = False,
+) -> None:
+    """Train an editor: a network that edits in one forward pass; continues a run that was cut off."""
+    from scumble.train.editor_recipe import read
+
+    wanted = read(recipe)
+    _report()
+    from scumble.train.editor import train_editor
+
+    place = out or Path("runs") / wanted.name
+    try:
+        done = train_editor(wanted, place, folder=recipe.parent, skip_bad=skip_bad)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on where it stopped", err=True)
+        raise
+    typer.echo(
+        f"the editor is in {done}; use it with: scumble apply {done} IN.png --task {wanted.tasks[0].name}"
+    )
 
 
 def snapshot(

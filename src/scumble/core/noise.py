@@ -25,6 +25,13 @@ class Noise:
             torch.Generator("cpu").manual_seed((int(seed) + i) % SEEDS) for i in range(pictures)
         ]
 
+    @classmethod
+    def of(cls, seeds: Iterable[int]) -> "Noise":
+        """One generator for each of the seeds, which need not follow on each other."""
+        made = cls(0, 0)
+        made._generators = [torch.Generator("cpu").manual_seed(int(seed) % SEEDS) for seed in seeds]
+        return made
+
     def like(self, x: Latent) -> Latent:
         """Standard normal draws of the shape, dtype and device of x (b, c, h, w); b is the pictures or, for
         one picture, any.

@@ -16,6 +16,7 @@ METHODS: dict[str, str] = {
     "dds_fast": "scumble.methods.dds_fast:DDSFast",
     "diffedit": "scumble.methods.diffedit:DiffEdit",
     "direct_inversion": "scumble.methods.direct_inversion:DirectInversion",
+    "editor": "scumble.methods.editor:TrainedEditor",
     "edit_friendly": "scumble.methods.edit_friendly:EditFriendly",
     "flowedit": "scumble.methods.flowedit:FlowEdit",
     "ledits_pp": "scumble.methods.ledits_pp:LEDITSpp",

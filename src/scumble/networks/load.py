@@ -17,6 +17,9 @@ NETWORKS: dict[str, dict[str, str]] = {
     "clip": {
         "clip": "scumble.networks.pretrained:PretrainedClip",
     },
+    "editor": {
+        "scumble-editor": "scumble.networks.editor:Editor",
+    },
 }
 """Name in `EditRequest.given` -> the `model_type` that a folder's config.json states -> "module:Class"."""
 

@@ -1,0 +1,364 @@
+"""Training an editor with a score's gradient at its output, without pairs (DDS, arXiv:2304.07090, section 4).
+
+    minimise  <g(z, task), grad>  +  identity |g(z, task) - z|^2,     grad = score(g(z, task), t, eps), constant
+
+Every draw is keyed by (seed, step, position in the global batch): a resumed run draws what the uninterrupted one would
+have, and several processes draw what one would.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scumble.core.atomic import atomic
+from scumble.core.errors import InputError
+from scumble.core.noise import Noise
+from scumble.core.precision import fast_dtype
+from scumble.core.prior import Prior
+from scumble.core.request import Score, pull
+from scumble.core.text import Text
+from scumble.networks.editor import Editor, probe_picture, task_vector, warmed
+from scumble.scores.cds import CDSScore
+from scumble.scores.dds import DDSScore
+from scumble.scores.pds import PDSScore
+from scumble.scores.sds import SDSScore
+from scumble.train.editor_data import Examples, examples
+from scumble.train.editor_recipe import EditorRecipe, Loss
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 4000  # prompts whose text is kept
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """b rows of one step: the pictures' latents z, the tasks' numbers, source and target prompts, times, noise, and
+    which rows show their task's target already (owns).
+    """
+
+    z: Tensor
+    tasks: Tensor
+    source: list[str]
+    target: list[str]
+    t: Tensor
+    noise: Noise
+    owns: Tensor
+
+
+def draw(data: Examples, recipe: EditorRecipe, step: int, positions: range) -> Batch:
+    """The rows of a step at some positions of the global batch, whichever process they are for."""
+    low, high = recipe.loss.t
+    rows: list[tuple[int, int, str, int, int, bool]] = []
+    for position in positions:
+        rng = np.random.default_rng([17, recipe.training.seed, step, position])
+        row = int(rng.integers(data.count))
+        match = data.matches[row][int(rng.integers(len(data.matches[row])))]
+        task, target, owned = match.task, match.target, False
+        if recipe.loss.own and data.owns[row] and rng.random() < 0.5:
+            task, target, owned = (
+                data.owns[row][int(rng.integers(len(data.owns[row])))],
+                data.captions[row],
+                True,
+            )
+        rows.append((row, task, target, int(rng.integers(low, high)), int(rng.integers(2**63)), owned))
+    at = [row for row, *_ in rows]
+    return Batch(
+        z=data.latents[at].float(),
+        tasks=torch.tensor([task for _, task, *_ in rows]),
+        source=[data.captions[row] for row in at],
+        target=[target for _, _, target, *_ in rows],
+        t=torch.tensor([t for *_, t, _, _ in rows]),
+        noise=Noise.of(seed for *_, seed, _ in rows),
+        owns=torch.tensor([owned for *_, owned in rows]),
+    )
+
+
+def guidance(loss: Loss, step: int) -> float:
+    """The guidance weight at a step: linear from its first value to its last over the warm-up."""
+    first, last = loss.guidance
+    return first + (last - first) * min(step / max(loss.warm_up, 1), 1.0)
+
+
+def identity(loss: Loss, step: int) -> float:
+    """The identity term's weight at a step: half a cosine from its first value to its last."""
+    first, last = loss.identity
+    done = min(step / max(loss.identity_steps, 1), 1.0)
+    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
+
+
+def rate(recipe: EditorRecipe, step: int) -> float:
+    """The learning rate at a step: up, hold, and linearly down over the last share `cool_down`."""
+    t = recipe.training
+    up = (step + 1) / max(t.rate_warm_up, 1)
+    down = (t.steps - step) / max(t.cool_down * t.steps, 1)
+    return t.rate * min(up, down, 1.0)
+
+
+class Texts:
+    """The texts of prompts, embedded once each and kept."""
+
+    def __init__(self, prior: Prior, size: tuple[int, int]):
+        self._prior, self._size = prior, size
+        self._known: dict[str, Text] = {}
+
+    def __call__(self, prompts: list[str]) -> Text:
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        if len(self._known) + len(missing) > REMEMBERED:
+            self._known.clear()
+            missing = list(dict.fromkeys(prompts))
+        if missing:
+            text = self._prior.embed(missing, size=self._size)
+            self._known |= {prompt: text.take([k]) for k, prompt in enumerate(missing)}
+        return Text.cat([self._known[prompt] for prompt in prompts])
+
+
+def score(prior: Prior, loss: Loss, batch: Batch, texts: Texts, w: float) -> Score:
+    """The recipe's score at a batch: its pictures and prompts, guidance w."""
+    target, null = texts(batch.target), texts([""] * len(batch.target))
+    if loss.score == "sds":
+        return SDSScore(prior, target=target, null=null, guidance=w)
+    sides: Any = {
+        "reference": batch.z, "source": texts(batch.source), "target": target, "null": null, "guidance": w,
+    }  # fmt: skip
+    if loss.score == "cds":
+        return CDSScore(prior, contrast=loss.contrast, **sides)
+    return PDSScore(prior, **sides) if loss.score == "pds" else DDSScore(prior, **sides)
+
+
+class EditorRun:
+    """The state of a training: network, optimiser, running average, step; checkpoints and log in `folder`.
+
+    Raises InputError for a checkpoint of another recipe or codec.
+    """
+
+    def __init__(self, recipe: EditorRecipe, prior: Prior, data: Examples, folder: Path, accelerator: Any):
+        self.recipe, self.prior, self.data, self.folder = recipe, prior, data, folder
+        self.accelerator = accelerator
+        torch.manual_seed(recipe.training.seed)  # the initial weights; nothing else draws from it
+        self.texts = Texts(prior, data.canvas)
+        width = task_vector(self.texts([""])).shape[1] if recipe.network.text else 0
+        with torch.no_grad():
+            probe = prior.encode(probe_picture())
+        config = recipe.network.config(data.latents.shape[1], width)
+        about = {"name": recipe.name, "prior": prior.card.id, "prior_hash": prior.card.hash}
+        self.model = Editor(config, recipe.tasks, probe=probe, about=about)
+        if recipe.network.warm:
+            log.info("editor: %d values start from the prior's own U-Net", warmed(self.model, prior))
+        t = recipe.training
+        optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=t.rate, betas=(0.9, 0.99), weight_decay=t.decay
+        )
+        self.network, self.optimiser = accelerator.prepare(self.model, optimiser)
+        self.average = [p.detach().clone() for p in self.model.parameters()]
+        self.step = 0
+        self._resume()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "editor.resume.pt"
+
+    def train(self, on_step: Callable[[int], None] | None = None) -> None:
+        """All steps that are left. A checkpoint is written at the end, every `save_every` steps, and if interrupted."""
+        t = self.recipe.training
+        began, first = time.monotonic(), self.step
+        try:
+            while self.step < t.steps:
+                shown = self._update()
+                self.step += 1
+                if self.step % t.log_every == 0 or self.step == t.steps:
+                    left = (time.monotonic() - began) / (self.step - first) * (t.steps - self.step)
+                    self._log(shown, left)
+                if self.step % t.grid_every == 0 or self.step == t.steps:
+                    self._grid()
+                if self.step % t.save_every == 0 or self.step == t.steps:
+                    self.save()
+                if on_step is not None:
+                    on_step(self.step)
+        except KeyboardInterrupt:
+            self.save()
+            raise
+
+    def _update(self) -> dict[str, float]:
+        t, loss = self.recipe.training, self.recipe.loss
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate(self.recipe, self.step)
+        sums: dict[str, Tensor] = {}
+        for k in range(t.accumulate):
+            batch = draw(self.data, self.recipe, self.step, self._positions(k))
+            terms = self._terms(batch)
+            total = torch.stack(list(terms.values())).sum()
+            self.accelerator.backward(total / t.accumulate)
+            for name, value in {"loss": total, **terms}.items():
+                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu() / t.accumulate
+        found = {name: float(self.accelerator.reduce(value, "mean")) for name, value in sums.items()}
+        if not math.isfinite(found["loss"]):
+            raise InputError(
+                f"editor: the loss is not finite at step {self.step + 1}; the last good checkpoint is "
+                f"{self.checkpoint if self.checkpoint.exists() else 'none'}. Lower the rate or the guidance, or set "
+                "training: precision: float32"
+            )
+        self.accelerator.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        keep = min(t.ema, (1 + self.step) / (10 + self.step))
+        for average, p in zip(self.average, self.model.parameters(), strict=True):
+            average.lerp_(p.detach(), 1 - keep)
+        return found | {"guidance": guidance(loss, self.step), "identity_weight": identity(loss, self.step)}
+
+    def _positions(self, k: int) -> range:
+        """This process's rows of the k-th part of the global batch."""
+        size, accelerator = self.recipe.training.batch, self.accelerator
+        first = (k * accelerator.num_processes + accelerator.process_index) * size
+        return range(first, first + size)
+
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        """The parts of the loss, weighted; each a mean over the batch and the latent's elements."""
+        loss, device = self.recipe.loss, self.accelerator.device
+        z, tasks = batch.z.to(device), batch.tasks.to(device)
+        on_device = Batch(z, tasks, batch.source, batch.target, batch.t, batch.noise, batch.owns)
+        told = task_vector(self.texts(batch.target)).to(device) if self.recipe.network.text else tasks
+        with self.accelerator.autocast():
+            x = self.network(z, told).float()
+        with torch.no_grad():
+            delta = score(self.prior, loss, on_device, self.texts, guidance(loss, self.step))(
+                x.detach(), batch.t, batch.noise
+            )
+        asked = (~batch.owns).to(x).reshape(-1, 1, 1, 1)
+        moved = (x - z).square()
+        terms = {
+            "score": pull(x, delta * asked) / x.numel(),
+            "identity": identity(loss, self.step) * (moved * asked).mean(),
+        }
+        if loss.own:
+            terms["own"] = loss.own * (moved * (1 - asked)).mean()
+        if loss.cycle:
+            terms["cycle"] = loss.cycle * self._cycle(z, x, tasks)
+        return terms
+
+    def _cycle(self, z: Tensor, x: Tensor, tasks: Tensor) -> Tensor:
+        """|g(g(z, task), reverse) - z|^2 of the rows whose task has a reverse."""
+        names = [task.name for task in self.recipe.tasks]
+        back = [names.index(self.recipe.reverse.get(name, name)) for name in names]
+        has = torch.tensor([name in self.recipe.reverse for name in names])
+        rows = has[tasks.cpu()].to(x).reshape(-1, 1, 1, 1)
+        with self.accelerator.autocast():
+            returned = self.network(x, torch.tensor(back).to(tasks)[tasks]).float()
+        return ((returned - z).square() * rows).mean()
+
+    # What is written
+
+    def _log(self, shown: dict[str, float], left: float) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        row = {"step": self.step, **{k: round(v, 6) for k, v in shown.items()}}
+        with (self.folder / "editor.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.accelerator.log(shown, step=self.step)
+        log.info(
+            "editor: step %d of %d, %.0f s left, %s",
+            self.step,
+            self.recipe.training.steps,
+            left,
+            json.dumps(row),
+        )
+
+    def _grid(self) -> None:
+        """A sheet of held-out pictures, each with every task."""
+        if self.accelerator.is_main_process and len(self.data.held_out):
+            from scumble.train.editor_card import grid
+
+            (self.folder / "grids").mkdir(exist_ok=True)
+            grid(self.averaged(), self.prior, self.data).save(self.folder / "grids" / f"{self.step:06}.png")
+
+    def averaged(self) -> Editor:
+        """A copy of the editor with the running average of its weights, in evaluation mode."""
+        made = Editor(self.model.config, self.model.tasks, probe=self.model.probe, about=self.model.about)  # pyright: ignore[reportArgumentType]
+        for p, average in zip(made.parameters(), self.average, strict=True):
+            p.data.copy_(average)
+        return made.requires_grad_(False).eval()
+
+    def save(self) -> None:
+        """Writes the checkpoint, complete or not at all; the last one stays where that fails (MachineError)."""
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "recipe": self._key(),
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average,
+            "step": self.step,
+        }
+        with atomic(self.checkpoint) as part:
+            torch.save(state, part)
+
+    def _key(self) -> str:
+        """What a resumed run must agree in: everything but how often it writes, and how long it runs."""
+        said = self.recipe.to_json()
+        for name in ("save_every", "grid_every", "log_every", "trackers", "precision"):
+            said["training"].pop(name)
+        return json.dumps(said, sort_keys=True)
+
+    def _resume(self) -> None:
+        if not self.checkpoint.exists():
+            return
+        state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
+        then, now = json.loads(state["recipe"]), json.loads(self._key())
+        changed = [name for name in now if then.get(name) != now[name]]
+        if changed:
+            raise InputError(
+                f"{self.checkpoint}: this run began with another recipe (changed: {', '.join(changed)}). Take the old "
+                "one, or another output folder for a new run."
+            )
+        if not torch.allclose(state["model"]["probe"].cpu(), self.model.probe.cpu(), atol=0.05):  # pyright: ignore[reportCallIssue, reportArgumentType, reportAttributeAccessIssue, reportUnknownMemberType]
+            raise InputError(f"{self.checkpoint}: made with another codec; use the model that it began with")
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average, self.step = state["average"], state["step"]
+        log.info("editor: goes on from step %d", self.step)
+
+
+def train_editor(
+    recipe: EditorRecipe, out: Path, *, folder: Path, prior: Prior | None = None, skip_bad: bool = False
+) -> Path:
+    """Train the recipe's editor, or go on where a run was cut off; the editor is the folder `out`.
+
+    `out`.log has log, grids and checkpoints. Paths in the recipe are relative to `folder`. prior: instead of the one
+    that the recipe names. Raises InputError as the recipe's checks, the data and the checkpoint do.
+    """
+    from accelerate import Accelerator
+
+    from scumble.editing.loading import load
+    from scumble.editing.recipe import Loading
+    from scumble.train.editor_card import write_card
+
+    logs = out.with_name(f"{out.name}.log")
+    logs.mkdir(parents=True, exist_ok=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = recipe.training.precision
+    half = wanted == "bfloat16" or (wanted == "auto" and fast_dtype(device) == torch.bfloat16)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if half else "no", cpu=device == "cpu", log_with=list(recipe.training.trackers) or None,
+        project_dir=logs,
+    )  # fmt: skip
+    accelerator.init_trackers("editor")
+    prior = prior or load(Loading(recipe.prior, device=str(accelerator.device)))
+    if "text" not in prior.card.capabilities:
+        raise InputError(f"prior: {prior.card.id!r} takes no text; an editor is taught by prompts")
+    data = examples(recipe, prior, folder, skip_bad=skip_bad)
+    run = EditorRun(recipe, prior, data, logs, accelerator)
+    run.train()
+    accelerator.end_training()
+    if accelerator.is_main_process:
+        write_card(run.averaged(), recipe, data, prior, out)
+    return out
