@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scumble.core.prior import Card, Prior, Text
     from scumble.core.request import Cancelled, Edit, EditRequest, Step, pull
     from scumble.core.schedule import Schedule
+    from scumble.editing.apply import load_editor
     from scumble.methods.cds import CDS
     from scumble.methods.ddim_inversion import DDIMInversion
     from scumble.methods.dds import DDS
@@ -85,6 +86,7 @@ __all__ = [
     "TrainedEditor",
     "edit",
     "load",
+    "load_editor",
     "paint",
     "pull",
 ]
@@ -128,6 +130,7 @@ _HOME = {
     "TrainedEditor": "methods.editor",
     "edit": "api",
     "load": "api",
+    "load_editor": "editing.apply",
     "paint": "api",
     "pull": "core.request",
 }

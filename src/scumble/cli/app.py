@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from scumble.cli import (
+    apply,
     attention,
     bench,
     demo,
@@ -49,6 +50,7 @@ def register(group: typer.Typer, name: str, command: Callable[..., None], exampl
 register(app, "demo", demo.command, demo.EXAMPLES)
 register(app, "edit", edit.command, edit.EXAMPLES)
 register(app, "paint", paint.command, paint.EXAMPLES)
+register(app, "apply", apply.command, apply.EXAMPLES)
 register(app, "invert", invert.command, invert.EXAMPLES)
 register(app, "sweep", sweep.command, sweep.EXAMPLES)
 register(app, "replay", replay.command, replay.EXAMPLES)

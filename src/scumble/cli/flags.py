@@ -73,6 +73,7 @@ def takes(
     """
     loading = {f.name for f in fields(Loading)}
     own = [f for f in fields(kind) if f.name not in loading and (only is None or f.name in only)]
+    own_names = {f.name for f in fields(kind)}
     ordered = [*own, *fields(Loading)]  # what is asked comes before the model
     flags = [f for f in ordered if f.name not in without]
 
@@ -84,6 +85,8 @@ def takes(
             shorthands = {name: words.pop(name) for name in short}
             said = {f.name: words.pop(f.name) for f in flags}
             asked = {name: READ[name](word or ()) if name in READ else word for name, word in said.items()}
+            if "image" in own_names and "image" not in asked:
+                asked["image"] = ""  # the command has pictures of its own
             if short:
                 asked["settings"] = values.settings(said["settings"] or (), shorthands)
             command(**{place: kind(**asked)}, **words)

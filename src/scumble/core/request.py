@@ -128,11 +128,12 @@ x_t (Dhariwal & Nichol 2021, arXiv:2105.05233, Algorithm 1). Deterministic steps
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a method cannot do without. `gradient`: through the network; `given`: names in
-    `EditRequest.given`.
+    """What a method cannot do without. `prompt`: a prompt of any kind, where the model takes text; `gradient`: through
+    the network; `given`: names in `EditRequest.given`.
     """
 
     image: bool = True
+    prompt: bool = True
     source: bool = False
     target: bool = False
     mask: bool = False

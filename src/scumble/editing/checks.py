@@ -131,7 +131,7 @@ def check_model(card: Card, method: str, needs: Needs, target: str | None) -> No
         if needed and ability not in card.capabilities:
             hint = "; load it unquantised, and without --memory sequential" if ability == "gradient" else ""
             raise InputError(f"{method} needs a model with {ability}, which '{card.id}' does not have{hint}")
-    if "text" in card.capabilities and not (target or "").strip():
+    if needs.prompt and "text" in card.capabilities and not (target or "").strip():
         raise InputError(
             f"target: empty; describe what the picture should show, because '{card.id}' takes text"
         )

@@ -174,6 +174,16 @@ class Plan:
 
         with isolated(), limits(self.loaded.get("device", "cpu")):
             result = self.method(self.prior, request, on_step)
+            if shared is not None:
+                shared |= {key: result.kept[name] for name, key in keys.items()}
+            return self.finish(result, started, lut)
+
+    def finish(self, result: Edit, started: float, lut: LUT | None = None) -> Edit:
+        """A method's result with its picture, layer and passport. `started`: when, by `time.perf_counter`.
+
+        Raises InputError where the values have diverged.
+        """
+        with limits(self.loaded.get("device", "cpu")):
             if not result.raw.isfinite().all():
                 raise InputError(
                     f"{self.name}: the values diverged to infinity; try smaller steps or less guidance"
@@ -185,8 +195,6 @@ class Plan:
             else:
                 layer = self.layer(result.raw)
             picture = self.placed.finished(layer)
-        if shared is not None:
-            shared |= {key: result.kept[name] for name, key in keys.items()}
         passport = {
             **self.promise(),
             "layer": {"threshold": layer.threshold, "changed": layer.changed},

@@ -36,7 +36,7 @@ class TrainedEditor(Method):
             "ours (docs/editors.md).",
         ),
     )
-    needs: ClassVar[Needs] = Needs(given=("editor",))
+    needs: ClassVar[Needs] = Needs(prompt=False, given=("editor",))
 
     task: str = param("", try_="second", help="which of the editor's tasks; empty: the only one it has")
     strength: float = param(
