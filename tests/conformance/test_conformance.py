@@ -17,6 +17,7 @@ from scumble.core.request import EditRequest
 from scumble.core.schedule import Schedule
 from scumble.methods import METHODS, get
 from scumble.methods.sampling import Sampling
+from scumble.networks.editor import Editor, EditorConfig, Task, probe_picture
 from scumble.priors.exact import FinitePrior, GaussianPrior
 from scumble.priors.pixel import PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
@@ -76,6 +77,28 @@ EXACTLY: dict[str, dict[str, Any]] = {  # the exact priors know none of these wo
     "nfsd": {"bad": ""},
     "sbp": {"good": "", "bad": ""},
 }
+STEPLESS = frozenset({"editor"})  # one pass
+TASK = {"editor": {"task": "first"}}
+
+
+def given(name: str, prior: Any) -> Any:
+    """What a method must be given, made for a prior."""
+    if name != "editor":
+        return None
+    with torch.no_grad():
+        probe = prior.encode(probe_picture())
+    config = EditorConfig(channels=probe.shape[1], widths=(8,), attention=(False,), head=8, groups=4)
+    tasks = tuple(Task(name=task, source="a", target="b") for task in ("first", "second"))
+    editor = Editor(config, tasks, probe=probe)
+    for k, p in enumerate(editor.parameters()):  # an untrained editor changes nothing
+        p.data = Noise(k).like(torch.empty(1, p.numel(), 1, 1)).reshape(p.shape) / 4
+    return lambda request: {"editor": editor}
+
+
+def short(name: str, steps: int) -> dict[str, Any]:
+    return {**({} if name in STEPLESS else {"steps": steps}), **TASK.get(name, {})}
+
+
 ON_EXACT = [name for name in METHODS if not get(name).needs.control]
 LOOKS_INSIDE = [name for name in METHODS if get(name).needs.control or name == "ids"]  # which may contrast
 
@@ -96,23 +119,26 @@ def test_the_latent_prior_conforms(tiny_sd: StableDiffusionPrior) -> None:
 @pytest.mark.parametrize("prior", ["gaussian", "gaussian-flow"])
 @pytest.mark.parametrize("name", ON_EXACT)
 def test_methods_conform_on_gaussians(name: str, prior: str) -> None:
-    settings = {"steps": 12, **EXACTLY.get(name, {})}
-    check_method(get(name), EXACT[prior](), settings=settings, every_field=name not in LOOKS_INSIDE)
+    settings, world = {**short(name, 12), **EXACTLY.get(name, {})}, EXACT[prior]()
+    every = name not in LOOKS_INSIDE
+    check_method(get(name), world, settings=settings, every_field=every, given=given(name, world))
 
 
 @pytest.mark.parametrize("prior", ["finite", "finite-flow"])
 @pytest.mark.parametrize("name", ON_EXACT)
 def test_methods_conform_on_finite_priors(name: str, prior: str) -> None:
-    settings = {"steps": 6, **EXACTLY.get(name, {})}
-    check_method(get(name), EXACT[prior](), settings=settings, every_field=False)
+    settings, world = {**short(name, 6), **EXACTLY.get(name, {})}, EXACT[prior]()
+    check_method(get(name), world, settings=settings, every_field=False, given=given(name, world))
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in ON_EXACT else ()) for name in METHODS]
 )
 def test_methods_conform_on_a_network(name: str, tiny_sd: StableDiffusionPrior) -> None:
-    settings, network = SHORT.get(name, {"steps": 4}), {"dtype": torch.float32, "atol": 2e-4}
-    check_method(get(name), tiny_sd, settings=settings, every_field=False, **network)
+    settings, network = SHORT.get(name, short(name, 4)), {"dtype": torch.float32, "atol": 2e-4}
+    check_method(
+        get(name), tiny_sd, settings=settings, every_field=False, given=given(name, tiny_sd), **network
+    )
 
 
 @pytest.mark.slow

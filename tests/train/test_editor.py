@@ -20,8 +20,9 @@ from scumble.core.errors import InputError, MachineError
 from scumble.core.noise import Noise
 from scumble.networks.editor import Editor, EditorConfig, Task, probe_picture, warmed
 from scumble.train import editor as training
-from scumble.train.editor import EditorRun, draw, guidance, identity, rate, train_editor
+from scumble.train.editor import EditorRun, train_editor
 from scumble.train.editor_data import examples
+from scumble.train.editor_loss import draw, guidance, identity, rate
 from scumble.train.editor_recipe import EditorRecipe, Loss, Training, read
 
 RECIPE = """

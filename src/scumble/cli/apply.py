@@ -16,6 +16,7 @@ from scumble.editing.recipe import Recipe
 from scumble.editing.results import Delivery, default, make_folder
 from scumble.editing.telling import record, summary
 from scumble.pictures import sheets
+from scumble.pictures.reading import Picture
 from scumble.pictures.sheets import Cell
 
 EXAMPLES = (
@@ -118,13 +119,13 @@ def _masks(asked: Recipe) -> list[Path]:
 
 
 def _sheet(
-    read_in: list[object], names: list[str], cells: dict[int, Cell], delivery: Delivery, as_json: bool
+    read_in: list[Picture], names: list[str], cells: dict[int, Cell], delivery: Delivery, as_json: bool
 ) -> None:
     """A contact sheet: a row per picture, the input first."""
     assert delivery.out is not None
     rows: list[Cell] = []
     for k, of in enumerate(read_in):
-        rows.append(Cell(sheets.panel(of.rgb, 200, 400), ["input"]))  # type: ignore[attr-defined]
+        rows.append(Cell(sheets.panel(of.rgb, 200, 400), ["input"]))
         rows += [cells[k * len(names) + i] for i in range(len(names))]
     columns = len(names) + 1 if len(read_in) > 1 else None
     hand_over([delivery.write(sheets.sheet(rows, columns), delivery.out / "sheet.png")], as_json=as_json)

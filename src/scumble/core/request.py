@@ -29,14 +29,13 @@ class EditRequest:
     """The data of an edit; hyper-parameters belong to the method.
 
     `image` (b, 3, H, W) in [-1, 1], on the prior's canvas; `size` (H, W) where there is no image; `latent`: the
-    image as the prior encodes it without noise, where that is known already. `source`
-    and `target`: one prompt, one per picture, or, for one picture, K targets (K rows that share its noise).
-    `also`: further prompts, each with its weight, that the picture follows together with the target, for methods
-    that compose (Liu et al. 2022, arXiv:2206.01714). `mask` (b or 1, 1, H, W) at the picture's or the latent's
-    resolution, 1 = may change. Picture i draws from seed + i, or all draws come from `noise`. `given`: what
-    `needs.given` names. `keep`: what the Edit is to keep besides ("trajectory": every x of the loop; of methods
-    that control attention, "attention": the maps of every word, "source": the picture that the source's branch
-    ends with).
+    image as the prior encodes it without noise, where that is known already. `source` and `target`: one prompt, one
+    per picture, or, for one picture, K targets (K rows that share its noise). `also`: further prompts, each with
+    its weight, that the picture follows together with the target, for methods that compose (Liu et al. 2022,
+    arXiv:2206.01714). `mask` (b or 1, 1, H, W) at the picture's or the latent's resolution, 1 = may change. Picture
+    i draws from seed + i, or all draws come from `noise`. `given`: what `needs.given` names. `keep`: what the Edit
+    is to keep besides ("trajectory": every x of the loop; of methods that control attention, "attention": the maps
+    of every word, "source": the picture that the source's branch ends with).
     """
 
     image: Image | None = None
