@@ -121,14 +121,16 @@ def test_the_latent_prior_conforms(tiny_sd: StableDiffusionPrior) -> None:
 def test_methods_conform_on_gaussians(name: str, prior: str) -> None:
     settings, world = {**short(name, 12), **EXACTLY.get(name, {})}, EXACT[prior]()
     every = name not in LOOKS_INSIDE
-    check_method(get(name), world, settings=settings, every_field=every, given=given(name, world))
+    atol = 1e-5 if name in STEPLESS else 1e-9  # it calculates in float32
+    check_method(get(name), world, settings=settings, every_field=every, given=given(name, world), atol=atol)
 
 
 @pytest.mark.parametrize("prior", ["finite", "finite-flow"])
 @pytest.mark.parametrize("name", ON_EXACT)
 def test_methods_conform_on_finite_priors(name: str, prior: str) -> None:
     settings, world = {**short(name, 6), **EXACTLY.get(name, {})}, EXACT[prior]()
-    check_method(get(name), world, settings=settings, every_field=False, given=given(name, world))
+    atol = 1e-5 if name in STEPLESS else 1e-9
+    check_method(get(name), world, settings=settings, every_field=False, given=given(name, world), atol=atol)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +16,10 @@ from scumble.editing.recipe import Recipe
 from scumble.editing.results import Delivery, default, make_folder
 from scumble.editing.telling import record, summary
 from scumble.pictures import sheets
-from scumble.pictures.reading import Picture
 from scumble.pictures.sheets import Cell
+
+if TYPE_CHECKING:
+    from scumble.pictures.reading import Picture
 
 EXAMPLES = (
     "scumble apply runs/scenes-editor in.png --task star",
