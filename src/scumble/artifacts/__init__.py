@@ -1,6 +1,6 @@
-"""Artifacts: values that are made once and kept in a file (inversions, banks, directions), and their file format.
+"""Artifacts: values that are prepared once and kept in a file (inversions, banks, directions), and the file format.
 
-Not here: how they are made (`inversions`, `methods`), or any model.
+Not here: how they are computed (`inversions`, `methods`), or any model.
 """
 
 from scumble.artifacts.store import ARTIFACTS, check_output, digest, given, load, save

@@ -1,5 +1,5 @@
-"""The scenes bench: edits with known answers, made by any method, scored, and compared with intervals. `studies` asks
-single questions of the library itself; `checkup` and `installation` are what `scumble doctor` looks at.
+"""The bench, a surface: methods edit pictures with known answers, and are scored and compared with intervals. `studies`
+answer single questions about the library; `checkup` and `installation` are what `scumble doctor` runs.
 
-Not here: the tasks and the judge (`measuring`), parsing of arguments (`cli`), and how fast the code is (`benchmarks/`).
+Not here: tasks and scores (`measuring`), parsing of arguments (`cli`), how fast the code is (`benchmarks/`).
 """

@@ -1,6 +1,7 @@
-"""The command line: parse, call, show. One file per command.
+"""The command line, a surface: one file per command, which parses arguments, calls `editing` and prints. Other surfaces
+get rooms of their own beside it: a page is `web`, a batch job is `batch`.
 
-Not here: anything that another surface would need, such as sheets, recipes, estimates (`pictures`, `editing`).
+Not here: anything that another surface would need, such as recipes, estimates or sheets (`editing`, `pictures`).
 """
 
 from __future__ import annotations

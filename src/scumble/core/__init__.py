@@ -1,4 +1,4 @@
-"""The basic types of the library: schedules, predictions, priors, noise, requests, errors, the machine.
+"""The basic types that every room uses: schedules, predictions, priors, noise, requests, errors. Torch and numpy only.
 
-Not here: anything that knows a model, a method or another room of the library. Torch and numpy only.
+Not here: anything that knows a particular model, a method or another room.
 """

@@ -1,4 +1,4 @@
-"""Parametrizations: what an optimising method optimises instead of the latent (pixels, a table of colours, a field).
+"""What an optimising method changes instead of the latent: pixels, a colour table, a small network.
 
 Not here: the descent itself (`loops`), and the choice of a form (`editing`).
 """

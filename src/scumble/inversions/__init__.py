@@ -1,6 +1,6 @@
-"""Makes an `Inversion` of a picture, and samples from one. Inversion and editor can be combined freely.
+"""Makes an `Inversion`, the way from a picture to noise, and samples from it. Every editor can use every kind.
 
-Not here: the file format (`artifacts`), and methods (`methods`).
+Not here: the value and its file format (`artifacts`), and methods (`methods`).
 """
 
 from scumble.inversions.editing import begin, prepare, replay, resample, told

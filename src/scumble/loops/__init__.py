@@ -1,4 +1,5 @@
-"""The loops that move a latent along times or down a gradient, each written once.
+"""Steps and loops, each written once: DDIM, DDPM, DPM-Solver++, inversion, the way up again, descent along a gradient.
 
-Not here: hyper-parameters of a method (`methods`), and how a gradient is made (`scores`).
+Not here: a method's hyper-parameters, what it does between steps, such as pasting a kept region (`methods`), and how
+a gradient is computed (`scores`).
 """

@@ -1,6 +1,6 @@
-"""The methods, one paper per file. `METHODS` names them; a method is imported only when it is used.
+"""The methods, one paper per file (RePaint: `repaint.py`). `METHODS` lists them; each is imported when it is used.
 
-Not here: loops, scores or models. No method imports another; what several share is in a module with a `_`.
+Not here: loops, scores, networks or models. No method imports another; code that several share is in a module with `_`.
 """
 
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""The figures of the DDS paper, drawn anew on the built-in model, each with a criterion that its claim must meet.
+"""The experiments of the DDS paper, a surface: each makes a figure and a table, and judges the claim by a criterion.
 
-Not here: the bench's tables (`bench`), judges and measures (`measuring`), parsing of arguments (`cli`).
+Not here: the bench's tables (`bench`), judge and measures (`measuring`), parsing of arguments (`cli`).
 """

@@ -1,4 +1,4 @@
-"""The scenes world: pictures, captions and edits with exact ground truth, from nothing but numpy.
+"""A procedural world: pictures, captions, and edits with exact ground truth. Numpy only.
 
 Not here: models, and the scores of an edit (`measuring`).
 """

@@ -1,4 +1,4 @@
-"""Gradient fields over clean latents, one per paper: what a descent follows.
+"""Gradient fields over clean latents, one per paper: SDS, DDS, CDS and others. A descent follows them.
 
-Not here: the descent (`loops`), and the published values of its parameters (`methods`).
+Not here: the descent (`loops`), and a method's published parameters (`methods`).
 """

@@ -1,10 +1,10 @@
-"""What every method and every prior must hold to. For yours too: call these in a test of your own.
+"""The conformance kit: what every method and every prior must satisfy. Call it in your own tests, too.
 
     check_prior(MyPrior())
     check_method(MyMethod, GaussianPrior({"": 0, "a": 1, "b": -1}))
 
-Each raises AssertionError with the law that is broken. `atol` is what the prior's precision allows: exact
-priors answer to the last bits of float64, a network in float32 to about 1e-4.
+Each raises AssertionError and names the law that is broken. `atol` is the tolerance that the prior's precision allows:
+exact priors agree to the last bits of float64, a network in float32 to about 1e-4.
 
 Not here: tests of one method or one model (`tests/`).
 """

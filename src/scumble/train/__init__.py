@@ -1,4 +1,4 @@
-"""How the built-in priors are trained: data, codec, denoiser, gates, card. May import diffusers.
+"""Training of the models and networks that ship with the library: data, loop, gates, card. May import diffusers.
 
-Not here: anything that an edit needs.
+Not here: anything that an edit needs, and what is optimised for one picture (`tuning`).
 """

@@ -1,4 +1,4 @@
-"""What is optimised before an edit: null embeddings, and weights of the model, reversibly.
+"""What is optimised for one picture before it is edited, such as null embeddings.
 
 Not here: training of models that ship (`train`), and the methods that use the result (`methods`).
 """
