@@ -30,11 +30,11 @@ class CDS(Contrastive):
   year      = {2024}
 }""",
         departures=(
-            "Rate and contrast are per element: the code's weight of 3 at latents of 64x64 is 3 * 64^2 / 2000, and "
-            "does not fade on larger ones.",
-            "The released code asks six evaluations per step, two of them again for their features; here each of "
-            "the four is asked once, and only the latent gets a gradient. It contrasts the first picture of a "
-            "batch alone; here every picture has its own loss.",
+            "Rate and contrast are per element. The code's weight of 3 for 64x64 latents is 3 * 64^2 / "
+            "2000, and does not shrink for larger latents.",
+            "The released code makes six evaluations per step, two of them only for features. Here there "
+            "are four, and only the latent has a gradient. It contrasts only the first picture of a "
+            "batch; here every picture has its own loss.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True, control=True)

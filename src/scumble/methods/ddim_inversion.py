@@ -28,8 +28,8 @@ class DDIMInversion(Method):
   year      = {2021}
 }""",
         departures=(
-            "On the way up the network is told the level x goes to (told='target', as Prompt-to-Prompt does); "
-            "told='source' tells it the level x stands at (as Dhariwal & Nichol 2021 do).",
+            "On the way up, the time of a network call is the level that x moves to (told='target', as in "
+            "Prompt-to-Prompt). With told='source' it is the level of x (as in Dhariwal & Nichol 2021).",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)

@@ -34,8 +34,8 @@ class DDS(Distillation):
   year      = {2023}
 }""",
         departures=(
-            "The rate is per element: the notebook's 2000 * 0.1 / (H * W) at 64x64 latents is 0.0488, "
-            "and does not shrink on larger ones.",
+            "The rate is per element: the notebook's 2000 * 0.1 / (H * W) for 64x64 latents is 0.0488, "
+            "and does not shrink for larger latents.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)

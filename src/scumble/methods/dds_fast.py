@@ -55,8 +55,10 @@ class DDSFast(Method):
   year      = {2023}
 }""",
         departures=(
-            "Falling times and their rates as in FlowEdit (arXiv 2412.08629); DDS draws times at random.",
-            "The split of the guidance as in TurboEdit (arXiv 2408.00735); DDS guides both branches.",
+            "Falling times and their rates are those of FlowEdit (arXiv 2412.08629); DDS draws times at "
+            "random.",
+            "The split of the guidance is that of TurboEdit (arXiv 2408.00735); DDS uses guidance on both "
+            "branches.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)

@@ -51,13 +51,13 @@ class DiffEdit(Method):
   year      = {2023}
 }""",
         departures=(
-            "The authors published no code. Where the paper says that extreme values are removed, they are cut "
-            "at `outliers` times the mean, per picture.",
-            "compat='pipeline' does as the widely used pipeline does: it cuts at the mean over the whole batch, "
-            "pastes the inversion one level too noisy (at the last step, too), samples the codec for every draw, "
-            "and rounds the shares of the steps down.",
-            "The guidance of the noise estimates is left out: it scales their difference, which is measured "
-            "against its own mean.",
+            "The authors published no code. Where the paper removes extreme values, they are clipped at "
+            "`outliers` times the mean, per picture.",
+            "compat='pipeline' does what the widely used pipeline does: it clips at the mean over the "
+            "whole batch, pastes the inversion one level too noisy (also at the last step), draws a codec "
+            "sample for every noise, and rounds the shares of the steps down.",
+            "The noise predictions for the mask are unguided: guidance would scale their difference, "
+            "which is compared with its own mean.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)

@@ -37,11 +37,12 @@ class DirectInversion(Method):
   year      = {2024}
 }""",
         departures=(
-            "The paper puts the source branch right and lets Prompt-to-Prompt, MasaCtrl or Plug-and-Play carry "
-            "over what it shows. Alone there is no attention to do so: the correction itself is handed on to the "
-            "target branch, an ablation of the authors' code. share=0 leaves the target branch to itself.",
-            "The source branch is set on its chain, which is what adding the stored difference amounts to; "
-            "compat='authors' measures, stores and adds it, with a pass of its own.",
+            "The paper corrects the source branch, and the attention of Prompt-to-Prompt, MasaCtrl or "
+            "Plug-and-Play transfers the picture. This method alone has no attention control: the target "
+            "branch takes the correction itself, which is an ablation in the authors' code. share=0 "
+            "leaves the target branch unchanged.",
+            "The source branch is set to its inversion path, which equals adding the stored difference. "
+            "compat='authors' measures, stores and adds it, with a separate pass.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)

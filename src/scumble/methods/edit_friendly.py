@@ -43,10 +43,10 @@ class EditFriendly(Method):
 }""",
         departures=(
             "The released code drops the last noise map, so that not even the source prompt returns the "
-            "picture, and takes eta for eta^2 in DDIM's step. Here the map is kept and the step is DDIM's, "
-            "unless compat='authors'.",
-            "Inversion and edit go down together, four predictions in one call; a noise map is never divided by "
-            "its spread, so that eta = 0 and the last step need no exception.",
+            "picture, and writes eta instead of eta^2 in DDIM's step. Here the map is kept and the step "
+            "is DDIM's, unless compat='authors'.",
+            "Inversion and edit run together, with four predictions in one call. A noise map is never "
+            "divided by its standard deviation, so eta = 0 and the last step are no special cases.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)

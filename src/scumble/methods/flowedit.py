@@ -49,7 +49,8 @@ class FlowEdit(Method):
   year      = {2025}
 }""",
         departures=(
-            "The paper has rectified flows alone; on other chains the same step is taken in their own frame.",
+            "The paper covers only rectified flows. On other schedules the same step is taken in their "
+            "parametrization.",
             "The paper's n_max is strength * steps. The defaults are the paper's for Stable Diffusion 3.",
         ),
     )

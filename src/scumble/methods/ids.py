@@ -31,11 +31,11 @@ class IDS(Contrastive):
   year      = {2025}
 }""",
         departures=(
-            "The inner rate is per element: the paper's 1 on latents of 4x64x64 is 1/128, and does not shrink on "
-            "larger ones. The inner norm is taken picture by picture.",
-            "The contrastive term that the code can add has CDS's weight, per element: the code's 3 is 6.144.",
-            "fixed_point='forward' seeks the same fixed point without a gradient, by putting the prediction in "
-            "the noise's place.",
+            "The inner rate is per element: the paper's 1 for latents of 4x64x64 is 1/128, and does not "
+            "shrink for larger latents. The inner norm is computed per picture.",
+            "The contrastive term that the code can add has CDS's weight per element: the code's 3 is 6.144.",
+            "fixed_point='forward' finds the same fixed point without a gradient, by replacing the noise "
+            "with the prediction.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True)

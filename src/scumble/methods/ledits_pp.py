@@ -47,12 +47,12 @@ class LEDITSpp(Method):
   year      = {2024}
 }""",
         departures=(
-            "The released pipeline exchanges the source prompt and the empty one when it inverts, so that guidance "
-            "leads away from the source, smooths attention by a kernel of twice the stated variance, and ends its "
-            "second-order solver on another grid. compat='pipeline' does so.",
-            "It takes the padded length for the number of a concept's tokens where the tokenizer is of the fast "
-            "kind; here the tokens that spell the concept count.",
-            "A noise map is never divided by its spread.",
+            "The released pipeline swaps the source prompt and the empty prompt in the inversion, so that "
+            "guidance leads away from the source. It smooths attention with twice the stated variance, "
+            "and ends its second-order solver on another grid. compat='pipeline' does the same.",
+            "With a fast tokenizer it takes the padded length as the number of a concept's tokens; here "
+            "only the tokens of the concept count.",
+            "A noise map is never divided by its standard deviation.",
         ),
     )
     needs: ClassVar[Needs] = Needs(control=True)

@@ -42,11 +42,11 @@ class MasaCtrl(Method):
   year      = {2023}
 }""",
         departures=(
-            "A real picture's source branch is put back on its chain after each step (inversion='direct'); the "
-            "paper leaves it to itself (inversion='ddim'), which is the same up to rounding where the source "
-            "prompt is empty.",
-            "With `foreground`, a place whose kind is nowhere in the source looks everywhere; in the authors' code it "
-            "looks at all places alike.",
+            "A real picture's source branch is set to its inversion path after each step "
+            "(inversion='direct'). In the paper it runs freely (inversion='ddim'), which is the same up "
+            "to rounding if the source prompt is empty.",
+            "With `foreground`, places whose mask is empty in the source attend everywhere; in the "
+            "authors' code they attend to all places equally.",
         ),
     )
     needs: ClassVar[Needs] = Needs(image=False, target=True, control=True)

@@ -31,9 +31,9 @@ class NFSD(Distillation):
   year      = {2024}
 }""",
         departures=(
-            "The authors published no code. Weight, times, steps, rate and Adam are those of the code of SBP, "
-            "which has NFSD in it; its weight decay is left out.",
-            "Three evaluations; that code makes four.",
+            "The authors published no code. Weight, times, steps, rate and Adam follow the code of SBP, "
+            "which contains NFSD, but without its weight decay.",
+            "Three evaluations per step; that code makes four.",
         ),
     )
     needs: ClassVar[Needs] = Needs(target=True)

@@ -28,7 +28,8 @@ class NPI(Method):
   year    = {2023}
 }""",
         departures=(
-            "The paper edits with Prompt-to-Prompt on top; alone, this method samples again without attention.",
+            "The paper edits with Prompt-to-Prompt on top. This method alone resamples, without attention "
+            "control.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)

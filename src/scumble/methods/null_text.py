@@ -33,10 +33,11 @@ class NullText(Method):
   year      = {2023}
 }""",
         departures=(
-            "The learning rate falls and the bound for stopping early rises with the share of the way, not with "
-            "the number of the step, whose constants fit 50 steps only; the pictures of a batch stop one by "
-            "one. compat='authors' does both as published.",
-            "The paper edits with Prompt-to-Prompt on top; alone, this method samples again without attention.",
+            "The learning rate falls, and the bound for stopping early rises, with the share of the path "
+            "instead of the step number, whose constants fit only 50 steps. The pictures of a batch stop "
+            "independently. compat='authors' does both as published.",
+            "The paper edits with Prompt-to-Prompt on top. This method alone resamples, without attention "
+            "control.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True)

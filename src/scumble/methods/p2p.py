@@ -44,13 +44,13 @@ class P2P(Method):
   year      = {2023}
 }""",
         departures=(
-            "Where a changed word has more or fewer tokens than the one in its place, the published alignment "
-            "forgets the shift behind the last such word, and never shifts the padding. Here what follows "
-            "stays with what it belongs to, unless compat='authors'.",
-            "The published windows of cross-attention count one step more than there are, and its factors are "
-            "the first target's in all. compat='authors' does so.",
-            "Limits on the size of maps are strides of the latent: their 32 x 32 and 16 x 16 pixels are 2 and "
-            "4 on the 64 x 64 latents that they were written for.",
+            "If a changed word has more or fewer tokens than the one it replaces, the published alignment "
+            "ignores the shift after the last such word, and never shifts the padding. Here every token "
+            "keeps its own map, unless compat='authors'.",
+            "The published windows of cross-attention are one step longer than stated, and all targets "
+            "share the factors of the first. compat='authors' does the same.",
+            "Limits on the size of maps are strides of the latent: the published 32 x 32 and 16 x 16 "
+            "pixels are 2 and 4 for 64 x 64 latents.",
         ),
     )
     needs: ClassVar[Needs] = Needs(image=False, source=True, target=True, control=True)

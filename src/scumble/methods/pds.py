@@ -31,12 +31,12 @@ class PDS(Distillation):
   year      = {2024}
 }""",
         departures=(
-            "With the coefficients of the step it takes, the paper's pull back to the source is exactly 0, and it "
-            "is 0 here. The released code mixes those of one level with a stride of two, whence its pull: "
-            "compat='authors'.",
-            "Times are whole numbers from t_low on; the code draws them from every second one.",
-            "The paper edits scenes and drawings over thousands of steps; steps, rate and plain descent are "
-            "those of DDS, the guidance of 100 is the paper's.",
+            "With the coefficients of the step actually taken, the paper's pull to the source is exactly "
+            "0, and it is 0 here. The released code uses the coefficients of one level with a stride of "
+            "two, which causes its pull: compat='authors'.",
+            "Times are all whole numbers from t_low on; the code draws every second one.",
+            "The paper edits scenes and drawings over thousands of steps. Here steps, rate and plain "
+            "descent are those of DDS; the guidance of 100 is the paper's.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True)

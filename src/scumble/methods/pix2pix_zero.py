@@ -43,13 +43,14 @@ class Pix2PixZero(Method):
   year      = {2023}
 }""",
         departures=(
-            "The gradient moves the state, as in the paper. The published code moves the copies for the two sides "
-            "of guidance apart, and goes on from that of the negative prompt: compat='authors'.",
-            "The inversion uses every time of the grid, and levels that match; the published one leaves out the "
-            "first and the last and stands one level aside: compat='authors'. compat='pipeline' is that of "
-            "pipelines, whose shifts may be 0. Both sample the codec.",
-            "The caption's pass and the edit go down together, so that no maps are stored beyond a step.",
-            "Without a direction, the two prompts are banks of one sentence.",
+            "The gradient moves one latent, as in the paper. In the published code the two copies for "
+            "guidance drift apart, and the edit continues from the copy of the negative prompt: "
+            "compat='authors'.",
+            "The inversion uses every time of the grid, with matching levels. The published one omits the "
+            "first and the last time and is one level off: compat='authors'. compat='pipeline' is the "
+            "inversion of pipelines, whose shifts may be 0. Both draw a sample from the codec.",
+            "The caption's pass and the edit run together, so no maps are stored beyond a step.",
+            "Without a direction, the two prompts count as one sentence each.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, gradient=True, control=True)

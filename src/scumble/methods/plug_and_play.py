@@ -37,8 +37,8 @@ class PlugAndPlay(Method):
   year      = {2023}
 }""",
         departures=(
-            "The authors invert on a grid of 999 steps and sample on one of 50; here both take the same grid, "
-            "which costs a twentieth.",
+            "The authors invert on a grid of 999 steps and sample on one of 50. Here both use the same "
+            "grid, at a twentieth of the cost.",
         ),
     )
     needs: ClassVar[Needs] = Needs(target=True, control=True)

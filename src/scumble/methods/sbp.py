@@ -32,7 +32,9 @@ class SBP(Distillation):
   booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
   year      = {2024}
 }""",
-        departures=("AdamW's weight decay, which draws the latent to 0, is left out.",),
+        departures=(
+            "The released code uses AdamW, whose weight decay pulls the latent towards 0. This is Adam.",
+        ),
     )
     needs: ClassVar[Needs] = Needs(target=True)
 

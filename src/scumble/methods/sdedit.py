@@ -39,10 +39,11 @@ class SDEdit(Guided):
   year      = {2022}
 }""",
         departures=(
-            "The published code puts the kept region back one level too noisy and leaves its last noise in "
-            "the result. Here it stands at the level of x after the step and ends clean, unless "
+            "The published code pastes the kept region one level too noisy and leaves its last noise in "
+            "the result. Here it is pasted at the level of x after the step and ends clean, unless "
             "compat='authors'.",
-            "The strength of a text-to-image pipeline, which samples the codec, is compat='img2img'.",
+            "compat='img2img' rounds the strength like text-to-image pipelines, and draws a sample from "
+            "the codec.",
         ),
     )
     needs: ClassVar[Needs] = Needs()

@@ -30,8 +30,8 @@ class SDS(Distillation):
   year      = {2023}
 }""",
         departures=(
-            "The defaults are those of the DDS authors' notebook, not DreamFusion's (guidance 100).",
-            "The rate is per element and does not shrink on larger latents.",
+            "The defaults are those of the DDS authors' notebook, not those of DreamFusion (guidance 100).",
+            "The rate is per element and does not shrink for larger latents.",
         ),
     )
     needs: ClassVar[Needs] = Needs(target=True)
