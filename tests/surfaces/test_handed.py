@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scumble import InputError, cli
+from scumble import InputError
 from scumble.cli import values
 from scumble.core.atomic import Taken, atomic, claimed
 from scumble.core.prior import Card
@@ -169,54 +169,3 @@ def test_a_passport_never_costs_the_picture(suffix: str, circle: Image.Image, tm
     writing.check_passport(longest, path)
     writing.save(circle, path, longest)
     assert reading.read_passport(path) == longest
-
-
-# The process ---------------------------------------------------------------------------------------------
-
-
-def shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    """A line of sh with $S for the command."""
-    env = {
-        **os.environ,
-        "S": f"{sys.executable} -m scumble",
-        "PYTHONPATH": str(Path(cli.__file__).parents[2]),
-    }
-    return subprocess.run(["sh", "-c", line], cwd=folder, env=env, capture_output=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        ("$S methods > /dev/full", 3),
-        ("$S edit none.png --source a --target b 2>&-", 2),
-        ("$S methods >&-", 0),
-        ("HOME= $S edit in.png --source a --target b --model '~nobody/x'", 2),
-        ("$S edit \"$(printf 'a\\377.png')\" --source a --target b", 2),
-        ("$S edit '[bold].png' --source a --target b", 2),
-        ("$S edit in.png --source a --target b --model '[/x]'", 2),
-    ],
-)
-def test_no_traceback_and_the_right_code(line: str, code: int, circle: Image.Image, tmp_path: Path) -> None:
-    circle.save(tmp_path / "in.png")
-    ended = shell(line, tmp_path)
-    assert ended.returncode == code, ended.stderr
-    assert b"Traceback" not in ended.stderr
-    assert b"Exception ignored" not in ended.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["in.png"]
-
-
-@pytest.mark.slow
-def test_sigterm_leaves_nothing(tmp_path: Path) -> None:
-    script = (
-        "import os, signal, sys; from pathlib import Path; import scumble.cli as c\n"
-        "from scumble.core.atomic import atomic\n"
-        "def run():\n"
-        "    with atomic(Path('a.png')) as part:\n"
-        "        part.write_bytes(b'x'); os.kill(os.getpid(), signal.SIGTERM)\n"
-        "c.run = run; c.main()"
-    )
-    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True)
-    assert ended.returncode == 143, ended.stderr
-    assert list(tmp_path.iterdir()) == []

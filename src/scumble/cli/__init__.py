@@ -6,10 +6,12 @@ Not here: anything that another surface would need, such as recipes, estimates o
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,16 +23,29 @@ FULL = {errno.ENOSPC, errno.EIO}
 
 
 def main() -> None:
-    """The `scumble` command."""
+    """The `scumble` command, as `scumble.__main__` starts it."""
+    sys.unraisablehook = _unraisable
     try:
         signal.signal(signal.SIGTERM, _terminate)
         _streams()
         code = run()
+        if not _flushed():
+            code = MACHINE
     except KeyboardInterrupt:  # it came before `run` began, or while it was already cleaning up
+        _drop_stdout()
         code = _interrupted()
     except SystemExit as ended:
-        code = ended.code
-    sys.exit(code if _flushed() else MACHINE)
+        code = ended.code if _flushed() else MACHINE
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done but what Python does at its end
+    sys.exit(code)
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """A Ctrl-C that came where Python cannot raise (at the end of an import, in a destructor) comes again."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        threading.Timer(0.01, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _terminate(*_: object) -> None:
@@ -72,8 +87,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     0: done. 2: the input cannot be used (one line on stderr). 3: not enough memory or disk space, or no network.
     130: interrupted. 1: a bug in scumble.
     """
-    import typer
-
     from scumble.cli.app import app
 
     try:
@@ -83,27 +96,41 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if code == INTERRUPTED:  # typer has turned Ctrl-C into this code
             raise KeyboardInterrupt
         return code
-    except InputError as error:
-        return _complain(str(error), BAD_INPUT)
-    except MachineError as error:
-        return _complain(str(error), MACHINE)
-    except typer.TyperException as error:  # a flag that does not exist, a word where a number belongs
-        text = error.format_message() if hasattr(error, "format_message") else str(error)
-        if not text:  # no command at all: the help has been shown
-            return BAD_INPUT
-        return _complain(f"{text.rstrip('.')}. `scumble --help` lists the commands.", BAD_INPUT)
     except KeyboardInterrupt:
         return _interrupted()
-    except BrokenPipeError:  # the reader of our output has left
-        _drop_stdout()
-        return BUG
-    except OSError as error:
-        if error.errno in FULL:  # our files say so themselves, so this is stdout
+    except Exception as error:
+        return _interrupted() if _from_interrupt(error) else _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Say what is wrong, and its exit code."""
+    import typer
+
+    match error:
+        case InputError():
+            return _complain(str(error), BAD_INPUT)
+        case MachineError():
+            return _complain(str(error), MACHINE)
+        case typer.TyperException():  # a flag that does not exist, a word where a number belongs
+            text = error.format_message() if hasattr(error, "format_message") else str(error)
+            if not text:  # no command at all: the help has been shown
+                return BAD_INPUT
+            return _complain(f"{text.rstrip('.')}. `scumble --help` lists the commands.", BAD_INPUT)
+        case BrokenPipeError():  # the reader of our output has left
+            _drop_stdout()
+            return BUG
+        case OSError(errno=number) if number in FULL:  # our files say so themselves, so this is stdout
             _drop_stdout()
             return _complain(f"output: it could not be written ({error.strerror})", MACHINE)
-        return _unexpected(error)
-    except Exception as error:
-        return _unexpected(error)
+        case _:
+            return _unexpected(error)
+
+
+def _from_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: compiled libraries turn it into an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _unexpected(error: Exception) -> int:

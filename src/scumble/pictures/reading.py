@@ -160,6 +160,8 @@ def _read_bytes(path: Path, name: str) -> bytes:
         if not path.is_file():
             raise InputError(f"{name}: not a regular file")
         data = path.read_bytes()
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{name}: cannot be read ({reason}); check name and permissions") from error

@@ -63,6 +63,8 @@ def check_output(
         part = temporary(path)
         part.touch(exist_ok=False)
         part.unlink()
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be written ({reason})") from error

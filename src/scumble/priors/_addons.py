@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 
 from scumble.core.errors import InputError
+from scumble.core.places import home
 from scumble.priors._folder import Folder
 from scumble.priors._foreign import foreign
 from scumble.priors._lora import LoRA
@@ -29,7 +30,7 @@ class AddedFile:
     @classmethod
     def parse(cls, what: str, path: str) -> Self:
         """Raises InputError where there is no such .safetensors file."""
-        file = Path(path).expanduser()
+        file = home(path)
         if file.is_dir():  # a folder of diffusers' with one codec in it
             inside = [*file.glob("*.safetensors"), *file.glob("vae/*.safetensors")]
             file = inside[0] if what == "vae" and len(inside) == 1 else file
