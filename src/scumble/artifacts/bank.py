@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from scumble.artifacts.origin import check_origin, digests, restoring
+from scumble.artifacts.origin import check_origin, digests, restored
 from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.prior import Card
@@ -96,17 +96,15 @@ class SourceBank:
 
         Raises InputError if they are incomplete, contradict each other or are not numbers.
         """
-        with restoring(cls.name, tensors):
-            values: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
-            values |= {name: tuple(values[name]) for name in ("size", "pictures", "prompts", "times")}
-            made = cls(**values)
-            n, m, b = made.noise.shape[:3]
-            whole = made.noise.ndim == 6 and made.eps.shape == made.noise.shape
-            whole &= n == len(made.times) > 0 and m > 0 and b == len(made.prompts)
-            whole &= len(made.pictures) in (1, b)
-            if not whole:
-                raise ValueError("their sizes differ")
-            return made
+        return restored(cls.name, cls, tensors, about, _ABOUT)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the sizes of its parts fit together."""
+        n, m, b = self.noise.shape[:3]
+        whole = self.noise.ndim == 6 and self.eps.shape == self.noise.shape
+        whole &= n == len(self.times) > 0 and m > 0 and b == len(self.prompts)
+        return whole and len(self.pictures) in (1, b)
 
 
 _ABOUT = ("prior", "prior_hash", "size", "pictures", "prompts", "seed", "times", "antithetic")

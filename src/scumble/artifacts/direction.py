@@ -4,11 +4,12 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
+from scumble.artifacts.origin import restored
 from scumble.core.errors import InputError
 from scumble.core.prior import Prior
 
@@ -68,7 +69,12 @@ class Direction:
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "Direction":
         """Raises InputError where a bank is missing or empty."""
-        return cls(source=tuple(about.get("source", ())), target=tuple(about.get("target", ())))
+        return restored(cls.name, cls, tensors, about, ("source", "target"))
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has lists of sentences."""
+        return all(isinstance(cast("object", bank), tuple) for bank in (self.source, self.target))
 
 
 def _mean(prior: Prior, bank: tuple[str, ...]) -> Tensor:

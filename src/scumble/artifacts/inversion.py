@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from scumble.artifacts.origin import check_origin, restoring
+from scumble.artifacts.origin import check_origin, restored
 from scumble.core.errors import InputError
 from scumble.core.prior import Card, NullText, Text
 from scumble.core.types import Image, Latent, Pair, Time
@@ -147,21 +147,16 @@ class Inversion:
 
         Raises InputError if they are incomplete, contradict each other or are not numbers.
         """
-        with restoring(cls.name, tensors):
-            values: dict[str, Any] = {name: about[name] for name in _ABOUT} | dict(tensors)
-            values |= {name: tuple(values[name]) for name in ("size", "pictures", "prompts")}
-            values["pairs"] = tuple((t, s) for t, s in values["pairs"])
-            values["negative"] = values["negative"] and tuple(values["negative"])
-            made = cls(**values)
-            n, b = len(made.pairs), len(made.pictures)
-            whole = made.trajectory.ndim == 5 and made.trajectory.shape[:2] == (n + 1, len(made.prompts))
-            whole &= b in (1, len(made.prompts)) and n > 0
-            whole &= all(
-                x.shape[:2] == (n, len(made)) for name, x in made.tensors().items() if name != "trajectory"
-            )
-            if not whole:
-                raise ValueError("their sizes differ")
-            return made
+        return restored(cls.name, cls, tensors, about, _ABOUT)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the sizes of its parts fit together."""
+        n, b = len(self.pairs), len(self.pictures)
+        whole = self.trajectory.ndim == 5 and self.trajectory.shape[:2] == (n + 1, len(self.prompts))
+        whole &= b in (1, len(self.prompts)) and n > 0 and all(len(pair) == 2 for pair in self.pairs)
+        steps = [x for name, x in self.tensors().items() if name != "trajectory"]
+        return whole and all(x.shape[:2] == (n, len(self)) for x in steps)
 
 
 _ABOUT = (

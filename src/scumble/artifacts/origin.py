@@ -1,9 +1,8 @@
 """What was made once of pictures, and kept: what it was made of, and whether it is whole."""
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -59,15 +58,41 @@ def digests(image: Image) -> tuple[str, ...]:
     return tuple(hashlib.sha256(p.contiguous().numpy().tobytes()).hexdigest()[:16] for p in pixels)
 
 
-@contextmanager
-def restoring(name: str, tensors: Mapping[str, Tensor]) -> Generator[None]:
-    """Inside, the parts of a file become a value again; a ValueError says that they do not fit.
+@runtime_checkable
+class Checked(Protocol):
+    """An artifact that knows whether its parts fit together."""
 
-    Raises InputError then, and where parts are missing, of another type or no numbers.
+    @property
+    def whole(self) -> bool: ...
+
+
+M = TypeVar("M", bound=Checked)
+
+
+def restored(
+    name: str,
+    kind: Callable[..., M],
+    tensors: Mapping[str, Tensor],
+    about: Mapping[str, Any],
+    parts: Sequence[str],
+) -> M:
+    """The value whose parts a file holds: `tensors`, and `about`, of which `parts` must be there.
+
+    Raises InputError where parts are missing, of another type, no numbers, or do not fit together.
     """
     if not all(bool(x.isfinite().all()) for x in tensors.values()):
         raise InputError(f"{name}: it holds values that are not numbers; make it again")
     try:
-        yield
-    except (KeyError, TypeError, ValueError) as error:
+        made = kind(**{part: _tuples(about[part]) for part in parts}, **tensors)
+        if not made.whole:
+            raise ValueError("their sizes differ")
+        return made
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{name}: its parts do not fit together ({error}); make it again") from None
+
+
+def _tuples(value: Any) -> Any:
+    """JSON knows lists only."""
+    return tuple(_tuples(each) for each in cast("list[Any]", value)) if isinstance(value, list) else value

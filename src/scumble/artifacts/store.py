@@ -62,7 +62,7 @@ def load(path: Path) -> Artifact:
             metadata: dict[str, str] = file.metadata() or {}
             header = json.loads(metadata["scumble"])
             tensors = {str(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        name, about = header["name"], header["about"]
+        name, about = header["name"], dict(header["about"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a file that scumble saved ({error})") from None
     if header.get("scumble") != VERSION or name not in ARTIFACTS:

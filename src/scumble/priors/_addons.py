@@ -2,65 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 
 from scumble.core.errors import InputError
-from scumble.core.places import home
+from scumble.priors._added import AddedFile
 from scumble.priors._folder import Folder
 from scumble.priors._foreign import foreign
 from scumble.priors._lora import LoRA
 
 ANONYMOUS = ("emb_params", "clip_l")  # tensors that are called after their file
-
-
-@dataclass(frozen=True)
-class AddedFile:
-    """A file that is added; `what` is the option that names it."""
-
-    what: str
-    file: Path
-    sha256: str
-
-    @classmethod
-    def parse(cls, what: str, path: str) -> Self:
-        """Raises InputError where there is no such .safetensors file."""
-        file = home(path)
-        if file.is_dir():  # a folder of diffusers' with one codec in it
-            inside = [*file.glob("*.safetensors"), *file.glob("vae/*.safetensors")]
-            file = inside[0] if what == "vae" and len(inside) == 1 else file
-        if not file.is_file():
-            raise InputError(
-                f"{what} '{path}': there is no such file; name one .safetensors file with --{what}"
-            )
-        if file.suffix.lower() != ".safetensors":
-            raise InputError(
-                f"{what} '{path}': only .safetensors files are read; reading others can run any code"
-            )
-        with file.open("rb") as stream:
-            return cls(what, file, hashlib.file_digest(stream, "sha256").hexdigest())
-
-    @property
-    def passport(self) -> dict[str, object]:
-        """What a result's passport says of it; no folders."""
-        return {"name": self.file.name, "sha256": self.sha256}
-
-    def error(self, wrong: str, remedy: str) -> InputError:
-        return InputError(f"{self.what} '{self.file.name}': {wrong}; {remedy}.")
-
-    def tensors(self) -> dict[str, Any]:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(self.file)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise self.error(f"cannot be read ({error})", "download it again") from error
 
 
 @dataclass(frozen=True)
@@ -80,8 +34,8 @@ class Addons:
             raise InputError(f"clip_skip: {clip_skip}; give 0 (none) or more layers to leave out")
         return cls(
             [LoRA.parse(spec) for spec in lora],
-            AddedFile.parse("vae", str(vae)) if vae else None,
-            [AddedFile.parse("embedding", str(path)) for path in embedding],
+            AddedFile.named("vae", str(vae)) if vae else None,
+            [AddedFile.named("embedding", str(path)) for path in embedding],
             clip_skip,
         )
 
@@ -154,7 +108,7 @@ def load_codec(file: AddedFile, like: Any) -> Any:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    stored = file.tensors()
+    stored, _ = file.read()
     names = {name.removeprefix("first_stage_model.") for name in stored}
     if not any(name.startswith("encoder.conv_in.") for name in names):
         what = foreign(names) or "it is no VAE"
@@ -179,7 +133,7 @@ def add_embedding(file: AddedFile, tokenizer: Any, encoder: Any) -> list[int]:
     """Teach tokenizer and encoder the word of a textual inversion (Gal et al. 2022), called as its tensor is or as
     its file; the ids of its vectors come back. Raises InputError for a word that is there already.
     """
-    stored = file.tensors()
+    stored, _ = file.read()
     name = next((each for each in ANONYMOUS if each in stored), next(iter(stored), ""))
     vectors = stored.get(name)
     if vectors is None or vectors.ndim > 2 or (len(stored) > 1 and name not in ANONYMOUS):

@@ -7,12 +7,10 @@ diffusers' (dotted names; alpha, where it is not r, in the header), in the forms
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 
 from scumble.core.errors import InputError
 from scumble.core.places import home
+from scumble.priors._added import AddedFile
 from scumble.priors._foreign import FOREIGN, PEFT, foreign
 
 # How a tensor's name ends -> its role; what stands before is the module's name.
@@ -37,12 +36,10 @@ HEADER = "lora_adapter_metadata"  # where diffusers writes alpha
 
 
 @dataclass(frozen=True)
-class LoRA:
+class LoRA(AddedFile):
     """A LoRA file and how strongly it counts; 1 is as it was trained."""
 
-    file: Path
     weight: float
-    sha256: str
 
     @classmethod
     def parse(cls, spec: str) -> Self:
@@ -51,20 +48,12 @@ class LoRA:
         weight = 1.0
         if colon and not home(spec).exists() and re.fullmatch(r"[-+]?\d*\.?\d+", tail):
             spec, weight = name, float(tail)
-        file = home(spec)
-        if not file.is_file():
-            raise InputError(f"lora '{spec}': there is no such file; write --lora FILE or --lora FILE:0.8")
-        if file.suffix.lower() != ".safetensors":
-            raise InputError(
-                f"lora '{spec}': only .safetensors files are read; reading others can run any code"
-            )
-        with file.open("rb") as stream:
-            return cls(file, weight, hashlib.file_digest(stream, "sha256").hexdigest())
+        return cls.named("lora", spec, "write --lora FILE or --lora FILE:0.8", weight=weight)
 
     @property
     def passport(self) -> dict[str, object]:
         """What a result's passport says of it; no folders."""
-        return {"name": self.file.name, "sha256": self.sha256, "weight": self.weight}
+        return {**super().passport, "weight": self.weight}
 
     def merge(self, parts: Mapping[str, nn.Module]) -> None:
         """Add it to the weights of "unet" and "text_encoder", in place, computed in float32.
@@ -76,7 +65,7 @@ class LoRA:
         weights = _weights(parts)
         strangers = sorted(name for name in layers if _canonical(name) not in weights)
         if strangers:
-            raise self._error(
+            raise self.error(
                 f"{len(strangers)} of its {len(layers)} layers are not in this model ({strangers[0]}, ...)",
                 "it was made for another kind of model; scumble reads LoRAs for Stable Diffusion 1.x / 2.x",
             )
@@ -88,7 +77,7 @@ class LoRA:
     @torch.no_grad()
     def _add(self, weight: Tensor, name: str, layer: Mapping[str, Tensor], alpha: Any) -> None:
         if not {"up", "down"} <= set(layer):
-            raise self._error(f"{name} has only one of its two matrices", "download it again")
+            raise self.error(f"{name} has only one of its two matrices", "download it again")
         down, up = (layer[role].to(weight.device, torch.float32) for role in ("down", "up"))
         rank = down.shape[0]
         scale = self.weight * (1.0 if alpha is None else float(alpha) / rank)
@@ -96,25 +85,22 @@ class LoRA:
             delta = (up.reshape(-1, rank) @ down.reshape(rank, -1)).reshape(weight.shape)
         except RuntimeError as error:
             wrong = f"{name} is {tuple(up.shape)} x {tuple(down.shape)}, the model's {tuple(weight.shape)}"
-            raise self._error(wrong, "it was made for another model") from error
+            raise self.error(wrong, "it was made for another model") from error
         weight.copy_(weight.float() + scale * delta)
 
     def _read(self) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-        from safetensors import SafetensorError, safe_open
-
+        tensors, texts = self.read()
         try:
-            with safe_open(self.file, "pt") as stored:
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-                header = json.loads((stored.metadata() or {}).get(HEADER, "{}"))
-        except (SafetensorError, OSError, ValueError) as error:
-            raise self._error(f"cannot be read ({error})", "download it again") from error
+            header = json.loads(texts.get(HEADER, "{}"))
+        except ValueError as error:
+            raise self.error(f"cannot be read ({error})", "download it again") from error
         odd = [
             key
             for key, value in header.items()
             if value and re.search(r"alpha_pattern|use_(dora|rslora)", key)
         ]
         if odd:
-            raise self._error(f"its header asks for {odd[0]}", "only plain LoRAs are read")
+            raise self.error(f"its header asks for {odd[0]}", "only plain LoRAs are read")
         return tensors, header
 
     def _layers(self, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -125,20 +111,17 @@ class LoRA:
         for key, tensor in tensors.items():
             ending = next((ending for ending in ENDINGS if key.endswith(ending)), None)
             if ending is None and key.startswith(("model.", "cond_stage_model.", "first_stage_model.")):
-                raise self._error("it is a whole checkpoint, not a LoRA", "give it with --model")
+                raise self.error("it is a whole checkpoint, not a LoRA", "give it with --model")
             if ending is None and not any("lora" in name or "hada" in name for name in tensors):
                 what = foreign(tensors)
                 if what:
                     raise InputError(f"lora '{self.file.name}': {what}.")
             if ending is None:
-                raise self._error(f"it holds {key!r}", "only plain LoRAs are read, no LoHa, LoKr or DoRA")
+                raise self.error(f"it holds {key!r}", "only plain LoRAs are read, no LoHa, LoKr or DoRA")
             layers.setdefault(key.removesuffix(ending), {})[ENDINGS[ending]] = tensor
         if not layers:
-            raise self._error("it holds nothing", "download it again")
+            raise self.error("it holds nothing", "download it again")
         return layers
-
-    def _error(self, wrong: str, remedy: str) -> InputError:
-        return InputError(f"lora '{self.file.name}': {wrong}; {remedy}.")
 
 
 def _weights(parts: Mapping[str, nn.Module]) -> dict[tuple[str, str], Tensor]:

@@ -1,0 +1,62 @@
+"""A .safetensors file that is added to a checkpoint when it is loaded: found, named in passports, and read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from scumble.core.errors import InputError
+from scumble.core.places import home
+
+HOW = "name one .safetensors file with --{}"
+
+
+@dataclass(frozen=True)
+class AddedFile:
+    """A file that is added; `what` is the option that names it."""
+
+    what: str
+    file: Path
+    sha256: str
+
+    @classmethod
+    def named(cls, what: str, path: str, how: str = HOW, **more: Any) -> Self:
+        """The file at `path`. Raises InputError, with `how` to name one, where there is no such .safetensors file."""
+        file = home(path)
+        if file.is_dir():  # a folder of diffusers' with one codec in it
+            inside = [*file.glob("*.safetensors"), *file.glob("vae/*.safetensors")]
+            file = inside[0] if what == "vae" and len(inside) == 1 else file
+        try:
+            found = file.is_file()
+        except ValueError:  # a NUL in the name
+            found = False
+        if not found:
+            raise InputError(f"{what} '{path}': there is no such file; {how.format(what)}")
+        if file.suffix.lower() != ".safetensors":
+            raise InputError(
+                f"{what} '{path}': only .safetensors files are read; reading others can run any code"
+            )
+        with file.open("rb") as stream:
+            return cls(what, file, hashlib.file_digest(stream, "sha256").hexdigest(), **more)
+
+    @property
+    def passport(self) -> dict[str, object]:
+        """What a result's passport says of it; no folders."""
+        return {"name": self.file.name, "sha256": self.sha256}
+
+    def error(self, wrong: str, remedy: str) -> InputError:
+        return InputError(f"{self.what} '{self.file.name}': {wrong}; {remedy}.")
+
+    def read(self) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """Its tensors, and the texts of its header. Raises InputError for a file that is damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.file, "pt") as stored:
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+                return tensors, stored.metadata() or {}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise self.error(f"cannot be read ({error})", "download it again") from error
