@@ -390,3 +390,16 @@ def test_a_device_that_is_not_here_is_said_in_a_line(monkeypatch: pytest.MonkeyP
         InputError, match=r"^device: 'mps' cannot be used here \(No kernel for 'MPS'\); try cpu$"
     ):
         resolve_device("mps")
+
+
+@pytest.mark.parametrize(("fast", "warned"), [(torch.float32, True), (torch.bfloat16, False)])
+def test_bfloat16_on_a_processor_that_only_emulates_it(
+    fast: torch.dtype, warned: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("scumble.core.precision.fast_dtype", lambda device="cpu": fast)
+    for dtype in ("bfloat16", "float32", "auto"):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            load_prior(str(folder), device="cpu", dtype=dtype)
+        slow = [w for w in seen if "slower in it than in float32" in str(w.message)]
+        assert len(slow) == (warned and dtype == "bfloat16")

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from scumble.cli import values
 from scumble.core.atomic import Taken, atomic, claimed
 from scumble.core.prior import Card
 from scumble.editing import results
-from scumble.editing.checks import check_words
+from scumble.editing.checks import DomainWarning, check_words
 from scumble.editing.recipe import Recipe
 from scumble.pictures import reading, writing
 
@@ -99,6 +100,16 @@ def test_prompts_without_known_words(prompt: str) -> None:
     card = Card(id="c", hash="0", domain="It knows a.", words=frozenset("a"), size=64, multiple=8)
     check_words(card, ["a, a.", '"a"!'], force=False)
     with pytest.raises(InputError, match="does not know"):
+        check_words(card, [prompt], force=False)
+
+
+@pytest.mark.parametrize("prompt", ["\U0001f408", "?!", " \u2014 "])
+def test_prompts_without_any_word_are_doubted(prompt: str) -> None:
+    card = Card(id="c", hash="0", domain="Anything.", words=None, size=64, multiple=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_words(card, ["a cat \U0001f408!", "\u732b", ""], force=False)
+    with pytest.warns(DomainWarning, match="it has no words"):
         check_words(card, [prompt], force=False)
 
 

@@ -7,7 +7,6 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 NEEDED_DISK = 5e9  # bytes: a Stable Diffusion checkpoint in half precision, with room to spare
 
@@ -76,7 +75,13 @@ def memory() -> tuple[bool, str]:
 def cache() -> tuple[bool, str]:
     from huggingface_hub import constants
 
-    folder = Path(constants.HF_HUB_CACHE)
+    from scumble.core.errors import MachineError
+    from scumble.priors._hub import cache as place
+
+    try:
+        folder = place()
+    except MachineError as error:
+        return False, str(error)
     there = next(p for p in [folder, *folder.parents] if p.exists())
     free = shutil.disk_usage(there).free
     offline = "; offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from functools import cache
 
 import torch
@@ -21,6 +22,15 @@ def fast_dtype(device: str = "cpu") -> torch.dtype:
         supported = getattr(torch.get_device_module(kind), "is_bf16_supported", None)
         return torch.bfloat16 if supported and supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if _seconds(torch.bfloat16) < 0.9 * _seconds(torch.float32) else torch.float32
+
+
+def warn_if_slow(dtype: torch.dtype, device: str = "cpu") -> None:
+    """Warns of bfloat16 on a processor that only emulates it."""
+    if device == "cpu" and dtype == torch.bfloat16 != fast_dtype(device):
+        warnings.warn(
+            "dtype bfloat16: this processor is slower in it than in float32, up to 18 times; leave --dtype out",
+            stacklevel=2,
+        )
 
 
 def _seconds(dtype: torch.dtype, rounds: int = 5) -> float:

@@ -138,8 +138,17 @@ def check_model(card: Card, method: str, needs: Needs, target: str | None) -> No
 
 
 def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
-    """Raises InputError for words that a model of few words does not know; with `force`, warns instead."""
+    """Raises InputError for words that a model of few words does not know; with `force`, warns instead.
+
+    Warns of prompts without any word, such as emoji alone, for a model of all words.
+    """
     if card.words is None:
+        for prompt in prompts:
+            if prompt.strip() and not re.search(r"\w", prompt):
+                said = (
+                    f"prompt {prompt[:40]!r}: it has no words, so the model makes anything of it; use words"
+                )
+                warnings.warn(said, DomainWarning, stacklevel=2)
         return
     said = dict.fromkeys(word for prompt in prompts for word in words_of(prompt))
     unknown = [word for word in said if word not in card.words]

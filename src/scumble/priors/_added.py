@@ -11,7 +11,7 @@ from typing import Any, Self
 from scumble.core.errors import InputError
 from scumble.core.places import home
 
-HOW = "name one .safetensors file with --{}"
+ABSENT = "there is no such file; name one .safetensors file with --{}"
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class AddedFile:
     sha256: str
 
     @classmethod
-    def named(cls, what: str, path: str, how: str = HOW, **more: Any) -> Self:
-        """The file at `path`. Raises InputError, with `how` to name one, where there is no such .safetensors file."""
+    def named(cls, what: str, path: str, absent: str = ABSENT, **more: Any) -> Self:
+        """The file at `path`. Raises InputError, where there is none (`absent` says so) and for other kinds."""
         file = home(path)
         if file.is_dir():  # a folder of diffusers' with one codec in it
             inside = [*file.glob("*.safetensors"), *file.glob("vae/*.safetensors")]
@@ -34,7 +34,7 @@ class AddedFile:
         except ValueError:  # a NUL in the name
             found = False
         if not found:
-            raise InputError(f"{what} '{path}': there is no such file; {how.format(what)}")
+            raise InputError(f"{what} '{path}': {absent.format(what)}")
         if file.suffix.lower() != ".safetensors":
             raise InputError(
                 f"{what} '{path}': only .safetensors files are read; reading others can run any code"

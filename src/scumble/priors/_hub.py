@@ -78,7 +78,7 @@ def survey(
     """
     from huggingface_hub import constants
 
-    offline = offline or constants.HF_HUB_OFFLINE
+    place, offline = cache() if to is None else to, offline or constants.HF_HUB_OFFLINE
     if not offline:
         _refuse_pickles(model, _names(model, revision))
     path = _snapshot(model, CONFIGS, revision, offline=offline, to=to)
@@ -101,8 +101,17 @@ def survey(
     chosen = [file for part in parts for file in _choose(files, part)]
     sizes = {file.filename: file.file_size or 0 for file in chosen}
     missing = {file.filename: sizes[file.filename] for file in chosen if file.will_download}
-    place = to or Path(constants.HF_HUB_CACHE)
     return folder, Download(model, folder.licence() or "not stated", place, sizes, missing)
+
+
+def cache() -> Path:
+    """Where the hub's client keeps what it downloads. Raises MachineError where that is in a home that is not there."""
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE)
+    if place.parts[:1] == ("~",):
+        raise MachineError("cache: there is no home folder to keep downloads in; set HF_HOME to a folder")
+    return place
 
 
 def file_of(model: str, *, revision: str | None = None, offline: bool = False) -> tuple[Path, Download]:
@@ -113,7 +122,7 @@ def file_of(model: str, *, revision: str | None = None, offline: bool = False) -
 
     repository, _, name = model.partition(":")
     offline = offline or constants.HF_HUB_OFFLINE
-    place = Path(constants.HF_HUB_CACHE)
+    place = cache()
     with hub_errors(model, revision, offline):
         if offline:
             path = Path(hf_hub_download(repository, name, revision=revision, local_files_only=True))

@@ -48,7 +48,8 @@ class LoRA(AddedFile):
         weight = 1.0
         if colon and not home(spec).exists() and re.fullmatch(r"[-+]?\d*\.?\d+", tail):
             spec, weight = name, float(tail)
-        return cls.named("lora", spec, "write --lora FILE or --lora FILE:0.8", weight=weight)
+        absent = "there is no such file; write --lora FILE or --lora FILE:0.8"
+        return cls.named("lora", spec, absent, weight=weight)
 
     @property
     def passport(self) -> dict[str, object]:

@@ -33,6 +33,7 @@ def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
         MachineError: memory, disk or network do not suffice.
     """
     from scumble.core.host import isolated
+    from scumble.core.precision import warn_if_slow
     from scumble.priors._addons import Addons
     from scumble.priors._memory import check_memory, explained
     from scumble.priors._parts import resolve_device, resolve_dtype
@@ -41,7 +42,8 @@ def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
     name, memory = str(asked.model), check_memory(asked.memory)
     addons = Addons.parse(asked.lora, asked.vae, asked.embedding, asked.clip_skip)
     where = resolve_device(asked.device)
-    resolve_dtype(asked.dtype, where)  # a name that is unknown is said before anything is looked for
+    wished = resolve_dtype(asked.dtype, where)  # a name that is unknown is said before anything is looked for
+    warn_if_slow(wished, where.type)
     folder = find(name, revision=asked.revision, offline=asked.offline)
     with isolated(), readable(folder), explained(where, memory):
         precision = resolve_dtype(asked.dtype, where, folder.kin.half)
