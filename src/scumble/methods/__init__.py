@@ -39,7 +39,7 @@ SAMPLING = {"sampling": "scumble.methods.sampling:Sampling"}
 
 
 def get(name: str) -> type[Any]:
-    """The class of a method by its name. Raises InputError, with the nearest name, where there is none."""
+    """The class of a method by its name. Raises InputError, with the nearest name, if there is none."""
     places = METHODS | SAMPLING
     if name not in places:
         near = get_close_matches(name, METHODS, n=1, cutoff=0.4)

@@ -25,11 +25,11 @@ def side_by_side(
     *,
     shown: bool = False,
 ) -> tuple[Latent, Latent]:
-    """The ends of the source's and of the target's branch: from a real picture's inversion, or, without a
-    picture, from noise; outside a mask the target's is the source's.
+    """The final latents of the source branch and the target branch. They start from a real picture's inversion or,
+    without a picture, from noise. Outside a mask, the target is the source.
 
-    `texts` by role, the source's first; `each` as a loop has it, on the rows of both, the source's first.
-    `shown`: the source's branch is there to be looked at only, on its chain at every step and not guided.
+    `texts` by role, the source first. `each`: as in a loop, on the rows of both, the source first. `shown`: the source
+    branch is only read from; it follows its inversion path at every step, without guidance.
     """
     n = len(texts["source"])
     control.check(job.prior.sites())  # before anything costly is done
@@ -52,7 +52,7 @@ def side_by_side(
 
 
 def kept(job: Job, texts: Mapping[str, Text], record: Record, source: Latent) -> dict[str, object]:
-    """What a request may keep of two branches: the source's picture, and the maps recorded in both."""
+    """What a request may keep of two branches: the source's picture, and the attention maps of both."""
     found: dict[str, object] = {}
     if "attention" in job.request.keep:
         found["attention"] = {role: record.maps((role, "text"), text) for role, text in texts.items()}

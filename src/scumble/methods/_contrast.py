@@ -9,7 +9,7 @@ from scumble.methods._distillation import Distillation
 
 
 class Looks(TypedDict):
-    """What `CDSScore` and `IDSScore` take."""
+    """The arguments that `CDSScore` and `IDSScore` take."""
 
     contrast: float
     patches: int

@@ -15,13 +15,13 @@ from scumble.loops.optimizers import OPTIMIZERS
 
 
 def optimizer(default: str) -> Any:
-    """The hyper-parameter that names a rule of `OPTIMIZERS`."""
+    """The hyper-parameter that names one of `OPTIMIZERS`."""
     return param(default, choices=tuple(OPTIMIZERS), try_="normalized", help="how a gradient becomes a step")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation(Method):
-    """The defaults are those of the DDS authors' notebook. `forms`: what an edit by it can be made as."""
+    """The base of methods that descend along a score. The defaults are those of the DDS authors' notebook."""
 
     forms: ClassVar[tuple[str, ...]] = ("latent", "lut")
 
@@ -39,9 +39,9 @@ class Distillation(Method):
             raise InputError(f"t_high: {self.t_high} must be greater than t_low, {self.t_low}")
 
     def _times(self, schedule: Schedule) -> tuple[int, int]:
-        """The times drawn: as they are on a chain. On a flow the ends have the noise-to-signal ratios that Stable
-        Diffusion's t_low and t_high have (50..949 are 184..916 there): the same number would be another level.
-        Raises InputError where they leave the schedule.
+        """The range of the drawn times: `t_low` and `t_high` themselves on a discrete schedule. On a flow, the times
+        with the same noise-to-signal ratio as Stable Diffusion's t_low and t_high (50..949 become 184..916), because
+        the same number would be another level. Raises InputError if they leave the schedule.
         """
         known = schedule if schedule.abar is not None else Schedule.scaled_linear()
         if self.t_high > known.T:
@@ -57,8 +57,8 @@ class Distillation(Method):
         return low, max(high, low + 1)
 
     def follow(self, score: Score, x: Latent, job: Job) -> Edit:
-        """Down the score from x (b, c, h, w), the request's parametrization moving; raises InputError where
-        the times drawn leave the prior's schedule, or a gradient is not finite.
+        """Descends along the score from x (b, c, h, w), in the request's parametrization. Raises InputError if the
+        drawn times leave the prior's schedule, or a gradient is not finite.
         """
         low, high = self._times(job.schedule)
         g = job.given("parametrization", Parametrization, "give one of scumble.forms") or Itself()

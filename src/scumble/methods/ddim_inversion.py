@@ -16,7 +16,7 @@ from scumble.loops.invert import Told
 
 @dataclass(frozen=True, kw_only=True)
 class DDIMInversion(Method):
-    """The plainest editor of a real picture, and the baseline that the better inversions mend."""
+    """The simplest editor of real pictures, and the baseline for other inversions."""
 
     paper: ClassVar[Paper] = Paper(
         title="Denoising Diffusion Implicit Models",
@@ -53,7 +53,7 @@ class DDIMInversion(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The chain up to noise, for this and other editors."""
+        """The path up to noise, for this and other editors."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
     @isolated()

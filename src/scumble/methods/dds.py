@@ -20,9 +20,7 @@ from scumble.scores.dds import DDSScore
 
 @dataclass(frozen=True, kw_only=True)
 class DDS(Distillation):
-    """The authors' zero-shot editing: 200 steps of plain gradient descent on the latent, starting from the
-    source's own.
-    """
+    """The authors' zero-shot editing: 200 steps of plain gradient descent on the latent, from the source latent."""
 
     paper: ClassVar[Paper] = Paper(
         title="Delta Denoising Score",

@@ -37,12 +37,13 @@ from scumble.scores.split import SplitScore
 
 @dataclass(frozen=True, kw_only=True)
 class DDSFast(Method):
-    """DDS in an eleventh of its evaluations.
+    """DDS with an eleventh of its evaluations.
 
-    Times fall from `strength`, every step as long as the noise-to-signal ratio it covers (`Descending`). Guidance
-    weighs what the prompts differ by and nothing else, so no null prompt is asked (`SplitScore`), and where
-    they disagree is what moves (`focus`; the mask is `Edit.mask`). What is said about the source is asked for all
-    times in a few large calls, and once for all targets (`SourceBank`, which `prepare` makes for later edits).
+    Times fall from `strength`, and each step is as long as the change of the noise-to-signal ratio that it covers
+    (`Descending`). Guidance applies only to the difference between the prompts, so no null prompt is evaluated
+    (`SplitScore`). Places change where the prompts disagree (`focus`; `Edit.mask` is the mask). The predictions for
+    the source are computed for all times in a few large calls, once for all targets (`SourceBank`, which `prepare`
+    makes for later edits).
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -133,12 +134,12 @@ class DDSFast(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> SourceBank:
-        """The source's side alone, for `request.given["bank"]` of edits that agree in what `shares` lists."""
+        """The source's predictions, for `request.given["bank"]` of edits with equal values of what `shares` lists."""
         job = Job(self, prior, replace(request, target="", given={}), on_step)
         return self._bank(job, job.encode(), self.plan(job.schedule))
 
     def plan(self, schedule: Schedule) -> Descending:
-        """Even moves from `strength` down to the clean level, one for every `repeats` steps."""
+        """Moves of equal length from `strength` down to the clean level, one for every `repeats` steps."""
         levels, top = self.steps // self.repeats, self.strength * schedule.T
         times = [top * k / levels for k in range(1, levels + 1)]
         if schedule.abar is not None:
@@ -151,7 +152,7 @@ class DDSFast(Method):
         return Descending(schedule, pairs(times, schedule.clean))
 
     def _bank(self, job: Job, z: Latent, plan: Descending) -> SourceBank:
-        """The one given, or made now."""
+        """The given bank, or a new one."""
         request, given = job.request, job.given("bank", SourceBank, "`DDSFast.prepare` makes one")
         if given is None:
             return fill(job, z, plan.times, self.n_avg, antithetic=self.antithetic)

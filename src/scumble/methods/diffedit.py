@@ -39,7 +39,7 @@ from scumble.inversions import DDIMInverter, begin, prepare, replay
 
 @dataclass(frozen=True, kw_only=True)
 class DiffEdit(Method):
-    """A mask from the difference of two noise estimates; inside it is redrawn, outside stands the inversion."""
+    """Finds a mask from the difference of two noise predictions, and samples again only inside it."""
 
     paper: ClassVar[Paper] = Paper(
         title="DiffEdit: Diffusion-based Semantic Image Editing with Mask Guidance",
@@ -86,7 +86,7 @@ class DiffEdit(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The chain up to `strength`, for this and other editors of the same levels."""
+        """The path up to `strength`, for this and other editors with the same levels."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
     @isolated()
@@ -121,7 +121,7 @@ class DiffEdit(Method):
         return portion(self.steps, share, truncated=bool(self.compat))
 
     def _found(self, job: Job, watch: Watch) -> Mask:
-        """Where the prompts disagree: (rows, 1, h, w)."""
+        """The mask of where the prompts disagree: (rows, 1, h, w)."""
         schedule, texts = job.schedule, job.texts()
         denoise = guide_branches(job.prior, {"source": texts["source"], "target": texts["target"]}, {}, 1)
         t = schedule.grid(self.steps)[self.steps - max(self._share(self.mask_strength), 1)][0]
@@ -148,7 +148,7 @@ class DiffEdit(Method):
         return mask
 
     def _drawn(self, job: Job, inversion: Inversion) -> Mask:
-        """The request's own mask on the latent's grid, in place of one that is found."""
+        """The request's own mask on the latent's grid."""
         mask = job.mask(inversion.trajectory[-1])
         assert mask is not None
         if not bool(mask.any()):
@@ -164,15 +164,15 @@ def _which(refused: Tensor) -> str:
 def difference(
     denoise: Denoiser, x_t: Latent, t: float, schedule: Schedule, sources: int, targets: int
 ) -> Latent:
-    """|eps of the target's rows - eps of the source's| at x_t, averaged over channels: (targets, 1, h, w)."""
+    """|eps(target rows) - eps(source)| at x_t, averaged over channels: (targets, 1, h, w)."""
     rows = torch.cat([x_t.expand(n, -1, -1, -1) for n in (sources, targets)])
     eps = denoise(rows, schedule.time(t, len(rows)), None).eps
     return (eps[sources:] - eps[:sources]).abs().mean(1, keepdim=True)
 
 
 def threshold(differences: Sequence[Latent], outliers: float, level: float, *, together: bool) -> Mask:
-    """1 where the mean of the differences (b, 1, h, w), cut at `outliers` times its own mean, is above `level`
-    times the cut. The own mean is the picture's, or that of all pictures `together`.
+    """1 where the mean of the differences (b, 1, h, w), clipped at `outliers` times its mean, exceeds `level` times
+    the clipping value. The mean is taken per picture, or over all pictures if `together`.
     """
     found = torch.stack(list(differences)).mean(0)
     cut = outliers * (found.mean() if together else found.mean((1, 2, 3), keepdim=True))

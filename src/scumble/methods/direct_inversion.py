@@ -25,7 +25,7 @@ from scumble.loops.invert import Told
 
 @dataclass(frozen=True, kw_only=True)
 class DirectInversion(Method):
-    """Two branches from one noise; by what the source's is put right, the target's moves along."""
+    """Two branches from one noise. The source's correction at each step also moves the target."""
 
     paper: ClassVar[Paper] = Paper(
         title="PnP Inversion: Boosting Diffusion-based Editing with 3 Lines of Code",
@@ -64,7 +64,7 @@ class DirectInversion(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The chain up to noise, on which any editor will hold its source branch."""
+        """The path up to noise, on which any editor can keep its source branch."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
     @isolated()

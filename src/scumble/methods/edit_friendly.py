@@ -26,8 +26,8 @@ from scumble.scores.branches import Branches
 
 @dataclass(frozen=True, kw_only=True)
 class EditFriendly(Method):
-    """The source is noised to every level on its own; what a DDPM step would have to add to lead from one to the
-    next is its noise map, and the edit adds the same.
+    """The source is noised to every level independently. What a DDPM step must add to get from one level to the next
+    is its noise map; the edit adds the same maps.
 
     At eta = 1 this is a descent along the DDS score (`loops.descend.EditFriendly`).
     """
@@ -76,7 +76,7 @@ class EditFriendly(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The noised levels and the noise maps, for this and other editors of the same levels."""
+        """The noised levels and the noise maps, for this and other editors with the same levels."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
     def _inverter(self) -> EditFriendlyInverter:

@@ -30,12 +30,12 @@ from scumble.scores.branches import Branches
 
 @dataclass(frozen=True, kw_only=True)
 class FlowEdit(Method):
-    """No inversion: at every level the source is noised afresh, and the edit is what the two prompts' flows
-    differ by.
+    """Needs no inversion: at every level the source is noised again, and the edit follows the difference of the two
+    prompts' flows.
 
-    The difference of the two states, y = alpha (x - source), is stepped like a DDIM state, by mixing the
-    differences of both ends; on a rectified flow that is Euler on the difference of velocities. Nothing is
-    divided by alpha, so that it may start in pure noise. Where alpha > 0 it is a descent along the DDS score
+    The difference of the two states, y = alpha (x - source), takes steps like a DDIM state, by mixing the differences
+    of x0 and eps. On a rectified flow this is an Euler step on the difference of velocities. Nothing is divided by
+    alpha, so it may start from pure noise. Where alpha > 0, it is a descent along the DDS score
     (`loops.descend.Descending`).
     """
 
@@ -98,7 +98,7 @@ class FlowEdit(Method):
         return job.edit(blend(z, x, mask))
 
     def _moves(self, schedule: Schedule) -> list[Pair]:
-        """The last strength * steps moves of the grid, on to the clean level."""
+        """The last strength * steps moves of the grid, down to the clean level."""
         taken = portion(self.steps, self.strength)
         if self.n_min > taken:
             raise InputError(f"n_min: {self.n_min}, but only {taken} steps are taken (strength * steps)")
@@ -107,7 +107,7 @@ class FlowEdit(Method):
         return pairs(times[::-1], schedule.clean) if times else []
 
     def _difference(self, job: Job, both: Branches, moves: Sequence[Pair], n: int) -> Latent:
-        """y at the last level of the moves, from 0 at the first."""
+        """y at the last level of the moves, starting from 0 at the first."""
         schedule, source, watch = job.schedule, both.reference, job.watch(0, n)
         mask, y = job.mask(source), job.spread(torch.zeros_like(source))
         for k, (t, s) in enumerate(moves, 1):

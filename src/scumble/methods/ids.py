@@ -18,7 +18,7 @@ from scumble.scores.ids import IDSScore
 
 @dataclass(frozen=True, kw_only=True)
 class IDS(Contrastive):
-    """DDS whose noise is corrected at every step until the source's prediction points back at the source."""
+    """DDS with a noise that is corrected at every step until the network predicts the source from the noised source."""
 
     paper: ClassVar[Paper] = Paper(
         title="Identity-preserving Distillation Sampling by Fixed-Point Iterator",

@@ -34,7 +34,9 @@ BLOCKS = ("down", "up")  # whose cross-attention says where a concept is
 
 @dataclass(frozen=True, kw_only=True)
 class LEDITSpp(Method):
-    """Concepts, "a tiger; -a cat", on the source's own noise, each masked by its attention and its guidance."""
+    """Concepts ("a tiger; -a cat") act during a replay of the source's own noise, each masked by attention and
+    guidance.
+    """
 
     paper: ClassVar[Paper] = Paper(
         title="LEDITS++: Limitless Image Editing using Text-to-Image Models",
@@ -88,7 +90,7 @@ class LEDITSpp(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The picture's own noise, for this and other editors of the same levels."""
+        """The picture's own noise, for this and other editors with the same levels."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
     @isolated()
@@ -136,8 +138,8 @@ class LEDITSpp(Method):
         times: Sequence[float],
         masks: list[Tensor],
     ) -> Denoiser:
-        """eps of the null text and, of each concept, what its mask lets through; keeps the masks (concepts, rows, 1,
-        h, w) of every step.
+        """eps of the null prompt plus the masked contribution of each concept; keeps the masks (concepts, rows, 1, h,
+        w) of every step.
         """
         null, asked = inversion.null(job.text(job.negative)), job.mask(inversion.start(len(inversion)))
 
@@ -156,14 +158,14 @@ class LEDITSpp(Method):
         return denoise
 
     def _weight(self, rows: "Sequence[Concept]", step: int, steps: int) -> Tensor:
-        """(rows, 1, 1, 1): how strongly a concept leads at a step, below 0 where it leads away."""
+        """(rows, 1, 1, 1): the weight of a concept at a step; negative if it leads away."""
         on = portion(steps, rows[0].start) <= step < portion(steps, rows[0].end)
         w = self.guidance if rows[0].guidance is None else rows[0].guidance
         signed = [w * on * (-1 if concept.away else 1) for concept in rows]
         return torch.tensor(signed, dtype=torch.float32)[:, None, None, None]
 
     def _mask(self, concept: "Concept", g: Latent, maps: Tensor, text: Text, level: float) -> Mask:
-        """Where a concept may act: (rows, 1, h, w); nowhere while it is off."""
+        """Where a concept may act: (rows, 1, h, w); zero while it is not active."""
         at = self.threshold if concept.threshold is None else concept.threshold
         on = (g != 0).flatten(1).any(1).to(g)[:, None, None, None]
         if self.mask == "guidance":
@@ -177,8 +179,8 @@ class LEDITSpp(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Concept:
-    """A prompt to go towards, or `away` from, from the share `start` of the steps to the share `end`; with a guidance
-    and a threshold of its own, or (None) the method's.
+    """A prompt to move towards (or `away` from), active from the share `start` of the steps to the share `end`. Its
+    guidance and threshold are the method's if None.
     """
 
     prompt: str
@@ -199,7 +201,7 @@ def read(target: str) -> list[Concept]:
 
 
 class Look:
-    """One network call on the null text and on every concept, and where the concepts' tokens looked."""
+    """One network call on the null prompt and on every concept, and the attention maps of the concepts' tokens."""
 
     def __init__(self, job: Job, texts: Sequence[Text]):
         self.texts, self._prior = texts, job.prior
@@ -224,7 +226,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class LEDITSInverter(EditFriendlyInverter):
-    """Edit-friendly inversion; `published` with the pipeline's slips."""
+    """Edit-friendly inversion; `published` with the deviations of the pipeline."""
 
     published: bool = False
 

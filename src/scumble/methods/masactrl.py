@@ -29,7 +29,7 @@ FOLLOWS: tuple[Follow, ...] = ((TARGET_NULL, SOURCE_NULL), (TARGET, SOURCE))
 
 @dataclass(frozen=True, kw_only=True)
 class MasaCtrl(Method):
-    """Mutual self-attention, of painted pictures (no image, a size) and, inverted, of real ones."""
+    """Mutual self-attention, for generated pictures (no image, a size) and for real pictures by inversion."""
 
     paper: ClassVar[Paper] = Paper(
         title="MasaCtrl: Tuning-Free Mutual Self-Attention Control for Consistent Image Synthesis and Editing",
@@ -94,7 +94,7 @@ class MasaCtrl(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The chain of a real picture, for this and other editors."""
+        """The inversion path of a real picture, for this and other editors."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
     @isolated()

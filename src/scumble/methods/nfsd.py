@@ -19,7 +19,9 @@ BAD = "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull,
 
 @dataclass(frozen=True, kw_only=True)
 class NFSD(Distillation):
-    """NFSD on the latent of a picture, started at the picture. No source prompt: nothing holds it there."""
+    """NFSD on the latent of a picture, starting from the picture. It has no source prompt, so nothing holds the
+    picture in place.
+    """
 
     paper: ClassVar[Paper] = Paper(
         title="Noise-Free Score Distillation",

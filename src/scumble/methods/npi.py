@@ -16,7 +16,7 @@ from scumble.loops.invert import Told
 
 @dataclass(frozen=True, kw_only=True)
 class NPI(Method):
-    """The source prompt takes the place of the null text, so guidance has nothing to add to the source."""
+    """The source prompt replaces the null prompt, so guidance adds nothing to the source."""
 
     paper: ClassVar[Paper] = Paper(
         title="Negative-prompt Inversion: Fast Image Inversion for Editing with Text-guided Diffusion Models",
@@ -46,7 +46,7 @@ class NPI(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The chain up to noise, with the source prompt for a null text, for this and other editors."""
+        """The path up to noise, with the source prompt as the null prompt, for this and other editors."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
     @isolated()

@@ -21,7 +21,7 @@ from scumble.tuning.null_text import Tuning
 
 @dataclass(frozen=True, kw_only=True)
 class NullText(Method):
-    """Real pictures for editors that guide; alone it samples again with the target prompt."""
+    """An inversion of real pictures for editors with guidance. Alone, it resamples with the target prompt."""
 
     paper: ClassVar[Paper] = Paper(
         title="Null-text Inversion for Editing Real Images using Guided Diffusion Models",
@@ -65,7 +65,7 @@ class NullText(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The chain up to noise and the tuned null texts, for editors of the same guidance."""
+        """The path up to noise and the optimised null prompts, for editors with the same guidance."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
     @isolated()

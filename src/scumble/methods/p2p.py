@@ -31,7 +31,7 @@ from scumble.methods._branches import kept, side_by_side
 
 @dataclass(frozen=True, kw_only=True)
 class P2P(Method):
-    """Replace, refine or reweight: of painted pictures (no image, a size) and, inverted, of real ones."""
+    """Replace, refine or reweight words, in generated pictures (no image, a size) and in real pictures by inversion."""
 
     paper: ClassVar[Paper] = Paper(
         title="Prompt-to-Prompt Image Editing with Cross Attention Control",
@@ -134,7 +134,7 @@ class P2P(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The chain of a real picture, for this and other editors."""
+        """The inversion path of a real picture, for this and other editors."""
         return prepare(self, self._inverter(), prior, request, on_step)
 
     @isolated()
@@ -160,7 +160,7 @@ class P2P(Method):
         return KINDS[self.inversion](self.steps, self.guidance)
 
     def _control(self, texts: Mapping[str, Text], pairs: Sequence[Pair], records: Sequence[Record]) -> Edits:
-        """Cross-attention injected first and then recorded, as edited; self-attention borrowed."""
+        """Cross-attention maps are replaced and then recorded; self-attention uses the source's queries and keys."""
         times = [t for t, _ in pairs]
         inject = Inject(
             (TARGET, SOURCE),

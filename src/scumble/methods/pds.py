@@ -19,7 +19,7 @@ from scumble.scores.pds import PDSScore
 
 @dataclass(frozen=True, kw_only=True)
 class PDS(Distillation):
-    """PDS on the latent of a picture: DDS in the weight of the posterior's step."""
+    """PDS on the latent of a picture: DDS weighted by the coefficients of the posterior's step."""
 
     paper: ClassVar[Paper] = Paper(
         title="Posterior Distillation Sampling",

@@ -30,7 +30,7 @@ from scumble.loops.regularise import Regularisation
 
 @dataclass(frozen=True, kw_only=True)
 class Pix2PixZero(Method):
-    """Before each step, a gradient step on the state draws the edit's cross-attention to the caption's."""
+    """A gradient step on the latent before each sampling step moves the edit's cross-attention towards the caption's."""
 
     paper: ClassVar[Paper] = Paper(
         title="Zero-shot Image-to-Image Translation",
@@ -119,7 +119,7 @@ class Pix2PixZero(Method):
         )
 
     def _texts(self, job: Job) -> tuple[Text, Text]:
-        """The caption, and the caption moved along the direction, in the rows of the targets."""
+        """The caption, and the caption plus the direction, for the rows of the targets."""
         source = job.text(job.source, job.sources)
         given = job.given("direction", Direction, "give a scumble.artifacts.direction.Direction")
         if given is None:
@@ -134,7 +134,9 @@ class Pix2PixZero(Method):
     def _denoiser(
         self, job: Job, compare: Compare, inversion: Inversion, source: Text, target: Text
     ) -> Denoiser:
-        """On the rows of the source and, below them, the targets: first the source's, whose maps are kept."""
+        """A denoiser on the rows of the source and, below them, the targets. It evaluates the source first and keeps
+        its maps.
+        """
         prompts, n, schedule = (
             job.source if self.null == "source" else job.negative,
             len(source),
@@ -160,8 +162,8 @@ class Pix2PixZero(Method):
     def _toward(
         self, prior: Prior, compare: Compare, branch: Branch, x: Latent, t: Time
     ) -> dict[Row, Latent]:
-        """The state of each row after a gradient step towards the source's maps: the same for both rows, or,
-        as published, one for each.
+        """The latent of each row after a gradient step towards the source's maps: one for both rows or, as published,
+        one each.
         """
         with torch.enable_grad():
             leaves: dict[Row, Latent] = {row: x.detach().requires_grad_() for row in branch.rows}
@@ -173,6 +175,6 @@ class Pix2PixZero(Method):
 
 
 def _said(prior: Prior, branch: Branch, x: Mapping[Row, Latent], t: Time) -> Prediction:
-    """The guided prediction of a branch whose rows may be in different states."""
+    """The guided prediction of a branch whose rows may have different latents."""
     texts = branch.texts(t)
     return branch.combine(ask(prior, {row: (x[row], texts[row]) for row in branch.rows}, t))

@@ -25,7 +25,7 @@ FOLLOWS: tuple[Follow, ...] = ((TARGET_NULL, SOURCE), (TARGET, SOURCE))
 
 @dataclass(frozen=True, kw_only=True)
 class PlugAndPlay(Method):
-    """Text-driven translation of a real picture: its structure stays, all else may become something new."""
+    """Text-driven translation of a real picture: its structure stays, and everything else may change."""
 
     paper: ClassVar[Paper] = Paper(
         title="Plug-and-Play Diffusion Features for Text-Driven Image-to-Image Translation",
@@ -62,7 +62,7 @@ class PlugAndPlay(Method):
 
     @isolated()
     def prepare(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Inversion:
-        """The chain of the picture, for this and other editors."""
+        """The inversion path of the picture, for this and other editors."""
         return prepare(self, DDIMInverter(steps=self.steps), prior, request, on_step)
 
     @isolated()

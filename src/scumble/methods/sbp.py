@@ -20,7 +20,7 @@ BAD = ", oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad str
 
 @dataclass(frozen=True, kw_only=True)
 class SBP(Distillation):
-    """SDS first, then from the target prompt's bad pictures to its good ones; started at the picture."""
+    """SDS first, then from the target prompt's bad pictures to its good ones; starts from the picture."""
 
     paper: ClassVar[Paper] = Paper(
         title="Rethinking Score Distillation as a Bridge Between Image Distributions",

@@ -26,7 +26,7 @@ from scumble.methods._guided import Guided
 
 @dataclass(frozen=True, kw_only=True)
 class SDEdit(Guided):
-    """Noise and denoise; with a mask, the kept region stands at the level of the rest (Algorithm 2)."""
+    """Noise and denoise. With a mask, the kept region has the noise level of the rest (Algorithm 2)."""
 
     paper: ClassVar[Paper] = Paper(
         title="SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations",
@@ -106,7 +106,7 @@ class SDEdit(Guided):
         return grid[len(grid) - taken :]
 
     def _paste(self, schedule: Schedule, z: Latent, mask: Mask | None, eps: Latent, end: float) -> Paste:
-        """What stays of z, noised by the same eps as what changes."""
+        """The kept part of z, noised by the same eps as the rest."""
         if self.compat == "authors":
             return Paste(schedule, z, None if mask is None else (mask > 0).to(z), eps, level="current")
         return Paste(schedule, z, mask, eps, end=end)

@@ -18,7 +18,7 @@ from scumble.scores.sds import SDSScore
 
 @dataclass(frozen=True, kw_only=True)
 class SDS(Distillation):
-    """SDS on the latent of a picture, started at the picture, as in the DDS paper's comparison."""
+    """SDS on the latent of a picture, starting from the picture, as in the comparison of the DDS paper."""
 
     paper: ClassVar[Paper] = Paper(
         title="DreamFusion: Text-to-3D using 2D Diffusion",

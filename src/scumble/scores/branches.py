@@ -1,4 +1,4 @@
-"""The source and the target side by side: what every score that compares the two asks."""
+"""Source and target evaluated together, for all scores that compare the two."""
 
 from typing import NotRequired
 
@@ -16,7 +16,7 @@ Source = Float[Tensor, "n c h w"]  # one row, or as many as the target has
 
 
 class Sides(Texts):
-    """`reference` (b, c, h, w): the source's latent. `guidance` on both sides, unless the source has its own."""
+    """`reference` (b, c, h, w): the source latent. `guidance` applies to both sides, unless the source has its own."""
 
     reference: Source
     guidance: float
@@ -26,8 +26,8 @@ class Sides(Texts):
 class Branches:
     """Both branches in one batched call, each with its own guidance.
 
-    With one reference and one source prompt, any number of targets may share its noise and its times. Four
-    evaluations; a branch of guidance 1 asks no null row.
+    One reference with one source prompt can serve any number of targets, which then share its noise and times. Costs
+    four evaluations; a branch with guidance 1 evaluates no null row.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Branches:
         self._source = Guided(prior, [of_source])
 
     def __call__(self, source_t: Source, target_t: Latent, t: Time) -> tuple[Prediction, Prediction]:
-        """What is said about the source and about the target, both at times t."""
+        """The predictions for the source and for the target, both at times t."""
         p = self.guided({"source": source_t, "target": target_t}, t)
         return p["source"], p["target"]
 
     def of_source(self, source_t: Source, t: Time) -> Prediction:
-        """What is said about the source alone."""
+        """The prediction for the source alone."""
         return self._source({"source": source_t}, t)["source"]
 
     def noised(self, x: Latent, t: Time, noise: Noise) -> tuple[Source, Latent]:

@@ -1,8 +1,8 @@
 """Contrastive Denoising Score (Nam et al. 2024, arXiv:2311.18608): DDS that keeps the source's structure.
 
-The self-attention features of the network's decoder know what lies where. A contrastive loss (PatchNCE, Park
-et al. 2020) holds the edit's features at every place nearer to the source's at that place than to those at any
-other.
+The self-attention features of the network's decoder represent the layout. A contrastive loss (PatchNCE, Park et al.
+2020) keeps the edit's features at every place closer to the source's features at the same place than to those at other
+places.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ SAME_PLACE = -10.0  # a place's likeness to itself, where it is looked up among 
 class CDSScore:
     """D + contrast d/dx sum over layers and patch sizes of PatchNCE(source features, target features).
 
-    D is the DDS score, both branches guided; the features are those of the prompts' own rows, not the nulls'.
-    `patches` places of every layer and size are drawn per picture. Four evaluations in two calls, one of them
-    with a graph, and one pass backward. The prior needs attention.
+    D is the DDS score, with guidance on both branches. The features are those of the rows with a prompt, not of the
+    null rows. In every layer and size, `patches` places are drawn per picture. Costs four evaluations in two calls,
+    one of them with a graph, and one backward pass. The prior needs attention.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CDSScore:
         return self.under(noise.like(x), x, t, noise)
 
     def under(self, eps: Latent, x: Latent, t: Time, noise: Noise) -> Latent:
-        """The score where source and edit are noised with eps; `noise` draws the places compared."""
+        """The score where source and edit are noised with eps; `noise` draws the places to compare."""
         branches, guided = self.branches, self.branches.guided
         schedule, n = branches.prior.schedule, len(branches.reference)
         at_t = {"source": schedule.mix(branches.reference, eps[:n], t[:n]), "target": schedule.mix(x, eps, t)}
@@ -78,13 +78,13 @@ class CDSScore:
 
 
 def _pooled(h: Float[Tensor, "b n c"], height: int, width: int, size: int) -> Float[Tensor, "b c m"]:
-    """Features of all tokens -> of patches of size x size tokens, each of unit length."""
+    """Pools the features of all tokens to patches of size x size tokens, each of unit length."""
     grid = h.transpose(1, 2).reshape(len(h), -1, height, width)
     return torch.nn.functional.normalize(torch.nn.functional.avg_pool2d(grid, size), dim=1).flatten(2)
 
 
 class Features:
-    """Keeps what the decoder's self-attention layers put out for one named row."""
+    """Keeps the outputs of the decoder's self-attention layers for one named row."""
 
     def __init__(self, row: Row):
         self.row = row
@@ -107,9 +107,9 @@ def patch_nce(
     at: Int[Tensor, "b m"],
     temperature: float,
 ) -> Float[Tensor, " b"]:
-    """The mean cross entropy of telling f_i by g_i among all g_j, over the places `at`, picture by picture.
+    """The mean cross entropy of identifying f_i by g_i among all g_j, over the places `at`, per picture.
 
-    f and g are of unit length; f is the source's and constant.
+    f and g have unit length; f is the source's and constant.
     """
     index = at[:, None].expand(-1, f.shape[1], -1)
     f, g = f.detach().gather(2, index), g.gather(2, index)

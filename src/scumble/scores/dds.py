@@ -2,8 +2,8 @@
 
     eps(x_t, target) - eps(z_t, source),    x_t = alpha_t x + sigma_t eps,  z_t = alpha_t z + sigma_t eps
 
-The second prediction is what the network gets wrong about any picture at (t, eps). SDS leaves that error in, and it
-blurs; here it cancels as far as it is the same for both.
+The second prediction estimates the network's error at (t, eps) for any picture. SDS keeps this error in its gradient,
+which blurs. Here it cancels as far as it is the same for both predictions.
 """
 
 from typing import Unpack
@@ -16,10 +16,10 @@ from scumble.scores.weights import powers
 
 
 class DDSScore:
-    """alpha_t^p sigma_t^q (eps(x_t, target) - eps(z_t, source)), both guided.
+    """alpha_t^p sigma_t^q (eps(x_t, target) - eps(z_t, source)), both with guidance.
 
-    `reference` (b, c, h, w) is z, the source's latent. One reference with one source prompt may stand against any
-    number of targets, which then share its time and noise. Four evaluations in one batched call.
+    `reference` (b, c, h, w) is z, the source latent. One reference with one source prompt can serve any number of
+    targets, which then share its time and noise. Costs four evaluations in one batched call.
     """
 
     def __init__(

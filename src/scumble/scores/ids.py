@@ -1,9 +1,9 @@
 """Identity-preserving Distillation Sampling (Kim et al. 2025, arXiv:2502.19930, Algorithm 1).
 
-DDS takes the source's prediction for what the network gets wrong about any picture. That holds only as far as
-the prediction points back at the source, which at high noise it does not. IDS first moves the noised source to
-where it does (fixed-point regularization), and measures there. The authors' code can add the contrastive term of
-CDS, under the noise that the source was moved to.
+DDS takes the source's prediction as the network's error. This is right only as far as the prediction points back to
+the source, which it does not at high noise. IDS first moves the noised source to where it does (fixed-point
+regularization), and evaluates the score there. The authors' code can add the contrastive term of CDS, under the
+corrected noise.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from scumble.scores.cds import CDSScore
 
 
 class IDSScore:
-    """DDS at a noised source that has been drawn towards predicting the source itself.
+    """DDS at a noised source that was moved until the network predicts the source from it.
 
-    `repeats` times x_t <- x_t - rate sqrt(n) d/dx_t |ref - x0(x_t, source)|, n the elements of a picture's
-    latent, the norm a picture's own; then eps = (x_t - alpha ref) / sigma stands for the noise drawn. With
-    `forward` instead x_t <- alpha ref + sigma eps(x_t, source): the same fixed points, without a gradient.
-    2 repeats + 4 evaluations; `repeats` backward passes, none with `forward`.
+    `repeats` times x_t <- x_t - rate sqrt(n) d/dx_t |ref - x0(x_t, source)|, with n the number of elements of a
+    picture's latent and the norm per picture. Then eps = (x_t - alpha ref) / sigma replaces the drawn noise. With
+    `forward` instead x_t <- alpha ref + sigma eps(x_t, source): the same fixed points, without a gradient. Costs 2
+    repeats + 4 evaluations and `repeats` backward passes, none with `forward`.
 
-    With `contrast` > 0 the score at that eps is `CDSScore`'s, which `patches`, `sizes` and `temperature` belong
-    to: one more pass backward, and the prior needs attention.
+    With `contrast` > 0 the score at that eps is that of `CDSScore`, with its `patches`, `sizes` and `temperature`.
+    This costs one more backward pass, and the prior needs attention.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class IDSScore:
         return target.eps - source.eps
 
     def _drawn(self, x_t: Source, t: Time) -> Tensor:
-        """The noised source, one step nearer to a prediction of the source."""
+        """The noised source after one step towards a prediction of the source."""
         reference = self.branches.reference
         if self._forward:
             eps = self.branches.of_source(x_t, t).eps

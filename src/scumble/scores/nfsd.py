@@ -9,11 +9,11 @@ from scumble.scores.weights import powers
 
 
 class NFSDScore:
-    """alpha^p sigma^q (delta_D + w (eps(x_t, target) - eps(x_t, null))): SDS without the noise it draws.
+    """alpha^p sigma^q (delta_D + w (eps(x_t, target) - eps(x_t, null))): SDS without the drawn noise.
 
-    delta_D, what leads to the network's domain, is eps(x_t, null) below `t_clean`, where nearly all of it is
-    that, and eps(x_t, null) - eps(x_t, bad) above, `bad` a prompt of all that a picture should not be. Three
-    evaluations, one batched call.
+    delta_D leads to the network's domain. Below `t_clean` it is eps(x_t, null), which is almost only this direction.
+    Above, it is eps(x_t, null) - eps(x_t, bad), where `bad` is a prompt that describes bad pictures. Costs three
+    evaluations in one batched call.
     """
 
     def __init__(

@@ -1,14 +1,14 @@
 """Posterior Distillation Sampling (Koo, Park & Sung 2024, arXiv:2311.13831, eq. 12-14).
 
-The stochastic latent of a step from t down to s is (x_s - mu(x_t)) / std, with mu and std of the posterior
-q(x_s | x_t, x0). The score is the target's less the source's, under shared noise at t and at s. The noise at s
-cancels, and what stays is
+The stochastic latent of a step from t down to s is (x_s - mu(x_t)) / std, with mu and std of the posterior q(x_s |
+x_t, x0). The score is the target's stochastic latent minus the source's, under shared noise at t and at s. The noise
+at s cancels, which leaves
 
     chi (eps(x_t, target) - eps(ref_t, source)) + psi (x - ref)
 
-with psi = (alpha_s - c_x0 - c_xt alpha_t) / std, chi = c_x0 sigma_t / (alpha_t std). For the coefficients of the
-step itself psi is 0: PDS is DDS weighted by chi. The released code takes the coefficients of a single level for
-a stride of two, which makes psi a pull back to the source, strong where there is little noise.
+with psi = (alpha_s - c_x0 - c_xt alpha_t) / std, chi = c_x0 sigma_t / (alpha_t std). With the coefficients of the step
+itself, psi is 0, and PDS is DDS weighted by chi. The released code uses the coefficients of a single level for a
+stride of two. This makes psi a pull to the source, which is strong at low noise.
 """
 
 from typing import Unpack
@@ -22,14 +22,16 @@ from scumble.scores.weights import Weighting, Weights
 
 
 class PDSScore(WeightedDDSScore):
-    """chi D + psi (x - ref). `stride`: levels from t down to s; `released`: psi as in the released code, not 0."""
+    """chi D + psi (x - ref). `stride`: the number of levels from t down to s. `released`: psi as in the released code,
+    not 0.
+    """
 
     def __init__(self, prior: Prior, *, stride: int = 2, released: bool = False, **sides: Unpack[Sides]):
         super().__init__(prior, weigh=posterior(stride, released=released), **sides)
 
 
 def posterior(stride: int, *, released: bool = False) -> Weighting:
-    """chi and psi of steps over `stride` levels, the last of them to the clean one's neighbour."""
+    """chi and psi of steps over `stride` levels; the last one ends next to the clean level."""
 
     def weigh(schedule: Schedule, t: Time) -> Weights:
         # At the clean level the posterior has no spread to divide by.

@@ -1,7 +1,7 @@
 """Score distillation as a bridge between distributions (McAllister et al. 2024, arXiv:2406.09417).
 
-SDS moves a picture from where it is to where the prompt is, but takes the noise it drew for the direction of
-where it is. A prompt that names what is wrong with the picture says it better.
+SDS moves a picture from its current distribution to that of the prompt, but approximates the current distribution by
+the drawn noise. A prompt that names what is wrong with the picture describes it better.
 """
 
 from scumble.core.noise import Noise
@@ -12,10 +12,11 @@ from scumble.scores.weights import powers
 
 
 class SBPScore:
-    """The first `after` gradients are SDS; then alpha^p sigma^q w (eps(x_t, good) - eps(x_t, bad)).
+    """The first `after` gradients are SDS; later ones are alpha^p sigma^q w (eps(x_t, good) - eps(x_t, bad)).
 
-    `good` and `bad` are the target prompt with what a picture should and should not be; both are asked at the
-    same noised picture. It counts its calls: make one for every descent. Two evaluations, one batched call.
+    `good` and `bad` are the target prompt extended by what a picture should and should not be; both are evaluated at
+    the same noised picture. The score counts its calls: make a new one for every descent. Costs two evaluations in one
+    batched call.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from scumble.scores.weights import powers
 
 
 class SDSScore:
-    """alpha^p sigma^q (eps(x_t, target) - eps), guided. Two evaluations, one batched call."""
+    """alpha^p sigma^q (eps(x_t, target) - eps), with guidance. Costs two evaluations in one batched call."""
 
     def __init__(
         self,

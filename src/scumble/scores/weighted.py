@@ -1,10 +1,9 @@
-"""DDS weighted over time, with a pull back to the source or a push away from it: one dial from "preserve" to
-"edit".
+"""DDS with weights over time, and with a pull to the source or a push away from it.
 
-`dreamcatalyst` (arXiv:2407.11394) pulls back, the more the more noise there is; without its InstructPix2Pix
-network and FreeU. `drfs` (arXiv:2509.05342, eq. 6 and 8) pushes out as times fall, and looks ahead; its frame,
-a rectified flow's, is carried over to any schedule, and its progress k / T is read off the time, which is the
-same on an even grid.
+`dreamcatalyst` (arXiv:2407.11394) pulls to the source, more strongly at higher noise; without its InstructPix2Pix
+network and FreeU. `drfs` (arXiv:2509.05342, eq. 6 and 8) pushes away as times fall, and looks ahead. It is defined on
+a rectified flow, and transferred here to any schedule; its progress k / T is derived from the time, which is the same
+on an even grid.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""How a score of two branches weighs over time: the edit, and the pull back to the source or the push out."""
+"""Weights over time for a score of two branches: of the edit, and of the pull to the source."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from scumble.core.types import Coef, Time
 
 @dataclass(frozen=True)
 class Weights:
-    """score = edit (eps(target) - eps(source)) + pull (x - source); None weighs nothing.
+    """score = edit (eps(target) - eps(source)) + pull (x - source); None means no weight.
 
-    `pull` > 0 draws back to the source, < 0 pushes away from it. `lead` adds lead (x - source) to the noised
-    target before the network looks at it: it looks ahead of where x stands.
+    `pull` > 0 moves towards the source, < 0 away from it. `lead` adds lead (x - source) to the noised target before
+    the network call, to look ahead of x.
     """
 
     edit: Coef
@@ -24,7 +24,7 @@ Weighting = Callable[[Schedule, Time], Weights]
 
 
 def powers(alpha_exp: float, sigma_exp: float) -> Weighting:
-    """alpha^p sigma^q on the edit, as the code of the DDS authors offers; 0 and 0 are no weight."""
+    """alpha^p sigma^q on the edit, as in the DDS authors' code; 0 and 0 mean no weight."""
 
     def weigh(schedule: Schedule, t: Time) -> Weights:
         alpha, sigma = schedule.at(t)
