@@ -1,4 +1,4 @@
-"""What editors do with an inversion of any kind: begin with it, replay it, or keep it for later."""
+"""What editors do with an inversion of any kind: start from it, replay it, or prepare it for later."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from scumble.loops.invert import Told
 
 
 def told() -> Any:
-    """The hyper-parameter of editors that walk up the chain: which level the network is told."""
+    """The hyper-parameter of methods with a DDIM inversion: which level the network is told as its time."""
     return param(
         "target",
         choices=get_args(Told)[::-1],
@@ -32,10 +32,10 @@ def told() -> Any:
 
 
 def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[Inversion, Watch]:
-    """The inversion that an edit starts from, given or made now, and what its own `then` steps report to.
+    """The inversion that an edit starts from, given or computed now, and the callback for its own `then` steps.
 
-    Where there is no picture yet it is noise alone: see `drawn`.
-    Raises InputError where the one given was made for something else.
+    Without a picture the inversion is only noise: see `drawn`. Raises InputError if the given one was made for
+    something else.
     """
     given = job.given("inversion", Inversion, "`scumble invert` makes one")
     if given is None and job.request.image is None:
@@ -61,7 +61,7 @@ def begin(job: Job, inverter: Inverter, *, guidance: float, then: int) -> tuple[
 
 
 def _alike(ours: Sequence[str], theirs: Sequence[str]) -> bool:
-    """Whether prompts are the same in every row, where one stands for all."""
+    """Whether prompts are equal in every row, where one stands for all."""
     rows = max(len(ours), len(theirs))
     return [*ours] * (rows // len(ours)) == [*theirs] * (rows // len(theirs))
 
@@ -74,11 +74,10 @@ def replay(
     each: Each | None = None,
     on_step: Watch | None = None,
 ) -> Latent:
-    """From the inversion's start down its own moves, with its own noise; the rows of all branches come back.
+    """Runs from the inversion's start down its own moves, with its own noise; returns the rows of all branches.
 
-    `sizes`: the rows of each of the editor's branches, in the order in which `denoise` takes them. With more
-    than one the first is the source's: it is put right where the inversion says so, before `each` is called,
-    and not reported.
+    `sizes`: the number of rows of each branch, in the order in which `denoise` takes them. With more than one branch,
+    the first is the source. Where the inversion says so, it is corrected before `each` is called. It is not reported.
     """
 
     def after(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
@@ -92,7 +91,7 @@ def replay(
 
 
 def _behind(rows: int, watch: Watch | None) -> Watch | None:
-    """Reports what lies below the first rows of a state: the targets below their source."""
+    """Reports the rows of a state after the first ones: the targets without their source."""
     if watch is None:
         return None
     return lambda k, n, t, x, clean: watch(k, n, t, x[rows:], clean[rows:])
@@ -101,21 +100,21 @@ def _behind(rows: int, watch: Watch | None) -> Watch | None:
 def prepare(
     method: Method, inverter: Inverter, prior: Prior, request: EditRequest, on_step: OnStep | None
 ) -> Inversion:
-    """The inversion of a request's pictures, which says nothing about a target yet."""
+    """The inversion of a request's pictures, without any target."""
     job = Job(method, prior, replace(request, target=""), on_step)
     return inverter(job, length(inverter, job))
 
 
 def length(inverter: Inverter, job: Job) -> int:
-    """The steps that an inverter reports."""
+    """The number of steps that an inverter reports."""
     return inverter.phases * len(inverter.pairs(job.schedule))
 
 
 def resample(
     method: Method, inverter: Inverter, w: float, prior: Prior, request: EditRequest, on_step: OnStep | None
 ) -> Edit:
-    """The plainest editor: from the inversion's start down again, guided by the target prompts; outside a mask
-    stands the inversion.
+    """The simplest editor: from the inversion's start down again, with the target prompts and guidance. Outside a mask
+    the result is the inversion.
     """
     job = Job(method, prior, request, on_step)
     inversion, watch = begin(job, inverter, guidance=w, then=len(inverter.pairs(job.schedule)))

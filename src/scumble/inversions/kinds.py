@@ -1,4 +1,4 @@
-"""The kinds of inversion: each a frozen dataclass of its values that makes an Inversion of a job's pictures."""
+"""The kinds of inversion: each is a frozen dataclass of its settings that computes an Inversion of a job's pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -27,7 +27,7 @@ from scumble.tuning.null_text import Tuning, tune_null_text
 
 @runtime_checkable
 class Inverter(Protocol):
-    """A kind of inversion with its values."""
+    """A kind of inversion with its settings."""
 
     @property
     def steps(self) -> int:
@@ -36,21 +36,21 @@ class Inverter(Protocol):
 
     @property
     def phases(self) -> int:
-        """How often it goes over its moves, reporting each."""
+        """How many times it goes over its moves, reporting each."""
         ...
 
     def pairs(self, schedule: Schedule) -> list[Pair]:
-        """The moves, downwards, of the inversions that it makes."""
+        """The moves, downwards, of the inversions that it computes."""
         ...
 
     def __call__(self, job: Job, total: int) -> Inversion:
-        """The inversion of the job's pictures; `total`: the steps that the whole job will report."""
+        """The inversion of the job's pictures; `total`: the number of steps that the whole job will report."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class _OnGrid:
-    """An inverter over the grid of a schedule, without `skip` of its moves at the noisy end."""
+    """An inverter over the grid of a schedule, without the `skip` noisiest moves."""
 
     steps: int = 50
     skip: int = 0
@@ -65,9 +65,9 @@ class _OnGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class DDIMInverter(_OnGrid):
-    """The chain that DDIM inversion walks up under the source prompts (see `loops.invert`).
+    """The states of DDIM inversion under the source prompts (see `loops.invert`).
 
-    At guidance 0 it listens to no prompt. `sample` draws the clean latent from the codec's posterior.
+    At guidance 0 it uses no prompt. `sample` draws the clean latent from the codec's posterior.
     """
 
     guidance: float = 1.0
@@ -89,7 +89,7 @@ class DDIMInverter(_OnGrid):
 def chain(
     denoise: Denoiser, z: Latent, pairs: Sequence[Pair], job: Job, total: int, *, told: Told, refine: int = 0
 ) -> Tensor:
-    """(n + 1, b, c, h, w): the states of DDIM inversion from z, noisiest first; `pairs` as they lead down."""
+    """(n + 1, b, c, h, w): the states of DDIM inversion from z, noisiest first; `pairs` go down."""
     states = [z]
 
     def keep(x_s: Latent, *_: Any) -> Latent:
@@ -107,12 +107,12 @@ def _clean(job: Job, sample: bool = False) -> Latent:
 
 @dataclass(frozen=True, kw_only=True)
 class DirectInverter(_OnGrid):
-    """Direct Inversion (Ju et al. 2024, arXiv:2310.01506): an editor's source branch stands on the chain again
-    after each step.
+    """Direct Inversion (Ju et al. 2024, arXiv:2310.01506): an editor's source branch is set back to these states after
+    each step.
 
-    `explicit` measures beforehand, at the editor's `guidance`, by how much it will have left the chain, and
-    stores that, as published. It is the same where the editor's evaluations are equal to the last bit; where
-    they are not, what is left over grows from step to step.
+    `explicit` measures beforehand, at the editor's `guidance`, how far the branch will drift, and stores the
+    difference, as published. The result is the same if the editor's evaluations are equal to the last bit. Otherwise
+    the remainder grows from step to step.
     """
 
     guidance: float = 7.5
@@ -137,7 +137,7 @@ class DirectInverter(_OnGrid):
 def off_the_chain(
     denoise: Denoiser, pivot: Inversion, schedule: Schedule, rows: int, on_step: Watch | None = None
 ) -> Tensor:
-    """(n, rows, c, h, w): what is missing, after each of the denoiser's steps down the chain, to be on it."""
+    """(n, rows, c, h, w): the difference to the chain after each of the denoiser's steps down it."""
     missing: list[Tensor] = []
 
     def back(x_s: Latent, p: Prediction, t: float, s: float) -> Latent:
@@ -150,10 +150,10 @@ def off_the_chain(
 
 @dataclass(frozen=True, kw_only=True)
 class NPIInverter(DDIMInverter):
-    """Negative-prompt inversion (Miyake et al. 2023, arXiv:2305.16807): the source prompt itself stands in
-    for the null text, so that guidance has nothing to add to the source. Costs no tuning.
+    """Negative-prompt inversion (Miyake et al. 2023, arXiv:2305.16807): the source prompt replaces the null prompt, so
+    that guidance adds nothing to the source. Needs no optimisation.
 
-    Raises InputError where there is a negative prompt, whose place is taken.
+    Raises InputError if there is a negative prompt, because its place is taken.
     """
 
     def __call__(self, job: Job, total: int) -> Inversion:
@@ -169,7 +169,7 @@ class NPIInverter(DDIMInverter):
 
 @dataclass(frozen=True, kw_only=True)
 class NullTextInverter(_OnGrid):
-    """Null-text inversion (see `tuning.null_text`), for editors that guide as strongly."""
+    """Null-text inversion (see `tuning.null_text`), for editors with the same guidance."""
 
     guidance: float = 7.5
     tuning: Tuning = field(default_factory=Tuning)
@@ -195,7 +195,7 @@ class NullTextInverter(_OnGrid):
 @dataclass(frozen=True, kw_only=True)
 class EditFriendlyInverter(_OnGrid):
     """Edit-friendly DDPM inversion (Huberman-Spiegelglas et al. 2024, arXiv:2304.06140): the picture is noised to
-    every level on its own, and what a DDPM step would have to add to lead from one to the next is stored.
+    every level independently, and the noise that a DDPM step must add to get from one to the next is stored.
     """
 
     guidance: float = 3.5
@@ -227,10 +227,10 @@ class EditFriendlyInverter(_OnGrid):
 
 @dataclass(frozen=True, kw_only=True)
 class RegularisedInverter(_OnGrid):
-    """Pix2Pix-Zero's: DDIM inversion whose noise is made to look like noise (see `loops.regularise`).
+    """Pix2Pix-Zero's inversion: DDIM inversion with regularised noise (see `loops.regularise`).
 
-    `shifted` is the authors' walk: it leaves out the lowest and the highest time, and takes every state to stand
-    one level below the time that the network is told.
+    `shifted` is the authors' procedure: it omits the lowest and the highest time, and treats every state as one level
+    below the time that the network is told.
     """
 
     values: Regularisation = field(default_factory=Regularisation)
@@ -270,13 +270,13 @@ KINDS: dict[str, Callable[[int, float], Inverter]] = {
 
 
 def drawn(job: Job, steps: int) -> Inversion:
-    """The start of a picture that is to be painted: noise, one draw for all its rows, and no chain."""
+    """The start of a picture to be generated: noise, one draw for all its rows, and no moves."""
     noise = job.noise.like(job.encode()).expand(job.sources, -1, -1, -1)
     return described(job, kind="drawn", pairs=tuple(job.schedule.grid(steps)), trajectory=noise[None])
 
 
 def described(job: Job, **parts: Any) -> Inversion:
-    """The inversion of a job's pictures, with what they and the prior are."""
+    """The inversion of a job's pictures, with the description of the pictures and the prior."""
     card, (height, width) = job.prior.card, job.image.shape[-2:]
     return Inversion(
         prior=card.id,

@@ -1,4 +1,4 @@
-"""DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12): a step re-mixes the two ends at the next level.
+"""DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12): a step mixes x0 and eps again at the next level.
 
 Down the grid it samples; up the grid it inverts (see `invert`); on a rectified flow it is Euler's method.
 """
@@ -26,10 +26,10 @@ def ddim(
     each: Each | None = None,
     on_step: Watch | None = None,
 ) -> Latent:
-    """x at the level of the first t -> x at the level of the last s.
+    """Takes x from the level of the first t to the level of the last s.
 
-    eta > 0 draws from `noise`, after the network. Raises InputError for a `shift` at eta = 0, which would do
-    nothing: it moves the mean by the variance of the fresh noise.
+    With eta > 0 it draws from `noise`, after the network call. Raises InputError for a `shift` at eta = 0: a shift
+    moves the mean by the variance of the new noise, so it would have no effect.
     """
     if eta and noise is None:
         raise TypeError("ddim() with eta > 0 needs noise")

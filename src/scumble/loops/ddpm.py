@@ -22,9 +22,9 @@ def ddpm(
     each: Each | None = None,
     on_step: Watch | None = None,
 ) -> Latent:
-    """x at the level of the first t -> x at the level of the last s.
+    """Takes x from the level of the first t to the level of the last s.
 
-    Draws from `noise` after the network, except in a step to the clean level, which adds none.
+    Draws from `noise` after the network call, except in a step to the clean level, which adds no noise.
     """
     return steps.fold(
         lambda x_t, t, s: denoise(x_t, schedule.time(t, len(x_t)), None),

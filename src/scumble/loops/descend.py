@@ -18,7 +18,9 @@ from scumble.loops.optimizers import SGD, Optimizer, State
 
 @runtime_checkable
 class Plan(Protocol):
-    """When to look and how far to go: the (t, rate) of every step. Any object of this shape will do."""
+    """The (t, rate) of every step: at which level to evaluate the score, and how far to move. Any object of this shape
+    works.
+    """
 
     def __len__(self) -> int: ...
 
@@ -29,7 +31,7 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Uniform:
-    """Times uniform on low..high-1 and a constant rate, as published for SDS and DDS."""
+    """Times drawn uniformly from low..high-1, and a constant rate, as published for SDS and DDS."""
 
     steps: int
     low: int
@@ -46,12 +48,12 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Descending:
-    """Times down a grid, each step as long as the noise-to-signal ratio it covers: rate = sigma~(t) -
-    sigma~(s), sigma~ = sigma / alpha.
+    """Times down a grid. The rate of a step is the change of the noise-to-signal ratio that it covers: sigma~(t) -
+    sigma~(s), with sigma~ = sigma / alpha.
 
-    With the DDS score this is FlowEdit's step (Kulikov et al. 2024), exactly, wherever alpha > 0. It stops by
-    itself: the rates add up to the ratio at the start. Raises InputError for times that rise, lie outside the
-    schedule, or stand where there is no signal (alpha = 0).
+    With the DDS score this is exactly FlowEdit's step (Kulikov et al. 2024) wherever alpha > 0. It stops by itself:
+    the rates add up to the ratio at the start. Raises InputError for times that rise, lie outside the schedule, or
+    have no signal (alpha = 0).
     """
 
     schedule: Schedule
@@ -91,8 +93,8 @@ class Descending:
 
 @dataclass(frozen=True)
 class EditFriendly(Descending):
-    """Times down a grid with the rates of edit-friendly inversion (Deutch et al. 2024, appendix C; on a chain
-    (1 - alpha_t|s) / (sqrt(abar_t) sqrt(1 - abar_t))).
+    """Times down a grid, with the rates of edit-friendly inversion (Deutch et al. 2024, appendix C). On a discrete
+    schedule these are (1 - alpha_t|s) / (sqrt(abar_t) sqrt(1 - abar_t)).
 
     With the DDS score these are the steps of `methods/edit_friendly.py` at eta = 1, with all noise maps kept.
     """
@@ -104,7 +106,7 @@ class EditFriendly(Descending):
 
 @dataclass(frozen=True)
 class Repeated:
-    """Each step of a plan in `times` parts of equal rate, all at its time."""
+    """Splits each step of a plan into `times` parts of equal rate, all at the step's time."""
 
     plan: Plan
     times: int
@@ -120,7 +122,7 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Itself:
-    """The first parametrization: theta is the latent."""
+    """The default parametrization: theta is the latent."""
 
     def start(self, x: Latent) -> Tensor:
         return x
@@ -142,10 +144,10 @@ def descend(
 ) -> Tensor:
     """Follows the score from x and returns theta; g(theta) is the edited latent (g defaults to `Itself`).
 
-    The mask (b or 1, 1, h, w) weighs the gradient. The optimizer makes steps of theta's gradients (default:
-    `SGD`, the gradient itself). Only a parametrization makes an autograd graph, and only of g.
+    The mask (b or 1, 1, h, w) multiplies the gradient. The optimizer turns gradients of theta into steps (default:
+    `SGD`, the gradient itself). Only a parametrization builds an autograd graph, and only of g.
 
-    Raises InputError for a rate that is negative or no number, and for a gradient that is not finite.
+    Raises InputError for a rate that is negative or not a number, and for a gradient that is not finite.
     """
     g, optimizer = g or Itself(), optimizer or SGD()
     theta, state = g.start(x), State()
@@ -168,7 +170,7 @@ def descend(
 
 
 def check_finite(grad: Tensor, name: str, here: str) -> None:
-    """Raises InputError for a gradient that is not finite: no step may end in a grey picture."""
+    """Raises InputError for a gradient that is not finite, before it can turn the picture grey."""
     if not bool(grad.isfinite().all()):
         raise InputError(
             f"{name}: the gradient of {here}, is not finite; the picture has diverged: use a lower rate or "
@@ -181,7 +183,7 @@ def _masked(grad: Latent, mask: Mask | None) -> Latent:
 
 
 def _through(g: Parametrization, theta: Tensor) -> tuple[Latent, Callable[[Latent], Tensor]]:
-    """g(theta), and the map that takes a gradient at g(theta) back to theta."""
+    """g(theta), and a function that maps a gradient at g(theta) back to theta."""
     with torch.enable_grad():
         leaf = theta.detach().requires_grad_()
         x = g(leaf)

@@ -1,6 +1,7 @@
 """DPM-Solver++ (2M) (Lu et al. 2022, arXiv:2211.01095, Algorithm 2) and its SDE form (appendix B).
 
-Of order 1 they are DDIM's steps: with eta = 0, and with eta = 1, which is DDPM with the small variance.
+At order 1 these are DDIM's steps: with eta = 0 for the ODE form, and with eta = 1 (DDPM with the small variance) for
+the SDE form.
 """
 
 from collections.abc import Sequence

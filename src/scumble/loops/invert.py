@@ -1,9 +1,9 @@
-"""DDIM inversion: from a picture to the noise it would come from. Two published conventions, here one
-argument apart.
+"""DDIM inversion: from a picture to the noise that it would come from, in either of two published conventions.
 
-At level t, on the way up to s, "source" tells the network t, where x stands (Dhariwal & Nichol 2021;
-DiffusionCLIP, arXiv:2110.02711); "target" tells it s, where x goes (Prompt-to-Prompt, arXiv:2208.01626;
-null-text inversion, arXiv:2211.09794), which is the time the step back down will use.
+They differ in the time of the network call at level t, on the way up to level s. With "source" the network gets t, the
+level of x (Dhariwal & Nichol 2021; DiffusionCLIP, arXiv:2110.02711). With "target" it gets s, the level that x moves
+to and the time that the step back down will use (Prompt-to-Prompt, arXiv:2208.01626; null-text inversion,
+arXiv:2211.09794).
 """
 
 from collections.abc import Sequence
@@ -30,11 +30,11 @@ def invert(
     each: Each | None = None,
     on_step: Watch | None = None,
 ) -> Latent:
-    """x at the level of the first t -> x at the level of the last s; pairs go up (`grids.upward`).
+    """Takes x from the level of the first t to the level of the last s; the pairs go up (`grids.upward`).
 
-    Deterministic. Do not clamp, and invert without guidance: otherwise the way back does not return. `refine`
-    repeats each move with the eps at where it led, told s: a fixed point of that is the exact inverse of the
-    step back down (Pan et al. 2023, arXiv:2309.04907; Garibi et al. 2024, arXiv:2403.14602).
+    It is deterministic. Use it without clamping and without guidance, or the way back does not return. `refine`
+    repeats each move with the eps predicted at its result and time s. A fixed point of this is the exact inverse of
+    the step back down (Pan et al. 2023, arXiv:2309.04907; Garibi et al. 2024, arXiv:2403.14602).
     """
 
     def predict(x_t: Latent, t: float, s: float) -> Prediction:

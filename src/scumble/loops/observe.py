@@ -1,4 +1,4 @@
-"""Where a network looks: its cross attention while it denoises a picture, word by word."""
+"""Cross-attention maps of a picture, word by word: where the network attends while it denoises."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,7 @@ def observe(
 ) -> Maps:
     """The maps of the text's words over the pictures z (b, c, h, w), averaged over the levels `times`.
 
-    At each level z is noised afresh, and the network is asked once. Raises InputError for a prior without
-    cross attention.
+    At each level z is noised and the network is called once. Raises InputError for a prior without cross-attention.
     """
     record = Record((SOURCE,))
     with prior.control(Edits(maps=[record])):

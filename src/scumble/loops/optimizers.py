@@ -1,6 +1,6 @@
-"""How a gradient becomes a step of unit rate. Pure: a rule is given its state and returns the next one.
+"""How a gradient becomes a step of unit rate. The rules are pure: they get their state and return the next one.
 
-theta (b, ...) holds a picture per row; nothing here mixes them.
+theta (b, ...) holds a picture per row, and no rule mixes rows.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,15 @@ class Optimizer(Protocol):
     """theta <- theta - rate * step."""
 
     def __call__(self, grad: Tensor, k: int, state: State) -> tuple[Tensor, State]:
-        """The gradient of step k, from 1, and what the last step returned, () at first -> (step, state)."""
+        """Takes the gradient of step k (from 1) and the state that the previous step returned, () at first. Returns
+        (step, state).
+        """
         ...
 
 
 @dataclass(frozen=True)
 class SGD:
-    """The gradient itself, or with momentum the sum of all so far, each older one weighing less."""
+    """The gradient itself, or with momentum the sum of all gradients, older ones with less weight."""
 
     momentum: float = 0.0
 
@@ -52,7 +54,7 @@ class Adam:
 
 @dataclass(frozen=True)
 class Sign:
-    """The sign of every element: steps of one size, whatever the gradient's."""
+    """The sign of every element: steps of equal size for any gradient."""
 
     def __call__(self, grad: Tensor, k: int, state: State) -> tuple[Tensor, State]:
         return grad.sign(), ()
@@ -60,7 +62,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Normalized:
-    """The gradient scaled to a root mean square of 1, picture by picture; a gradient of 0 stays 0."""
+    """The gradient scaled to a root mean square of 1 per picture; a gradient of 0 stays 0."""
 
     def __call__(self, grad: Tensor, k: int, state: State) -> tuple[Tensor, State]:
         rms = grad.flatten(1).square().mean(1).sqrt().reshape(-1, *[1] * (grad.ndim - 1))

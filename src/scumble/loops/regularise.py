@@ -1,5 +1,5 @@
-"""Noise that looks like noise: Pix2Pix-Zero's regularisation of what an inversion's network says (Parmar et al.
-2023, arXiv:2302.03027, section 3.2).
+"""Pix2Pix-Zero's regularisation of the noise that an inversion predicts (Parmar et al. 2023, arXiv:2302.03027, section
+3.2).
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from scumble.core.types import Latent, Time
 
 @dataclass(frozen=True, kw_only=True)
 class Regularisation:
-    """Weights and repeats. `zero`: a shift may be 0, which punishes variance instead of correlation (a slip of
-    early versions of the code that pipelines still have).
+    """Weights and repeats. `zero`: a shift may be 0, which penalises variance instead of correlation. This is an error
+    in early versions of the code that pipelines still have.
     """
 
     auto_correlation: float = 20.0
@@ -29,10 +29,10 @@ class Regularisation:
 
 
 def regularised(denoise: Denoiser, schedule: Schedule, noise: Noise, values: Regularisation) -> Denoiser:
-    """The denoiser with its eps driven, picture by picture, towards white noise of mean 0 and variance 1.
+    """The denoiser with its eps optimised, per picture, towards white noise of mean 0 and variance 1.
 
-    Each round takes `rolls` gradient steps against auto-correlation, with fresh shifts from `noise`, and one
-    against the divergence. The gradients are those of eps alone: the network is not differentiated.
+    Each round takes `rolls` gradient steps against auto-correlation, with new shifts from `noise`, and one against the
+    divergence. The gradients are with respect to eps alone; the network is not differentiated.
     """
 
     def white(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:

@@ -1,7 +1,7 @@
 """One move from level t to level s, as pure functions, and `fold`, which runs them over a grid.
 
-Every loop of the library is a fold of one of these, or takes them one by one (edit-friendly inversion, FlowEdit).
-A step draws nothing: it returns the mean of x_s and how much fresh noise belongs to it.
+Every loop of the library folds one of these, or calls them one by one (edit-friendly inversion, FlowEdit). A step
+draws nothing: it returns the mean of x_s and the standard deviation of the noise to add.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ from scumble.core.types import Latent, Pair
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """x_s = mean + std z, z standard normal noise.
+    """x_s = mean + std z, with z standard normal noise.
 
-    `std` is None where no noise is added. `var` is what gradient guidance multiplies by: std^2, except in DDPM's
-    step to the clean level, which adds no noise but has a variance all the same (see `Schedule.posterior`).
+    `std` is None if no noise is added. `var` is the factor for gradient guidance: std^2, except in DDPM's step to the
+    clean level, which adds no noise but still has a variance (see `Schedule.posterior`).
     """
 
     mean: Latent
@@ -30,7 +30,7 @@ class Move:
     var: Tensor
 
     def draw(self, mean: Latent, noise: Noise) -> Latent:
-        """mean + std z, with `mean` in place of the step's own (a shifted one)."""
+        """mean + std z; `mean`, if given, replaces the step's own (a shifted one)."""
         return mean if self.std is None else mean + self.std.to(mean) * noise.like(mean)
 
 

@@ -30,7 +30,7 @@ from scumble.loops.regularise import Regularisation
 
 @dataclass(frozen=True, kw_only=True)
 class Pix2PixZero(Method):
-    """A gradient step on the latent before each sampling step moves the edit's cross-attention towards the caption's."""
+    """Before each sampling step, a gradient step moves the edit's cross-attention towards the caption's."""
 
     paper: ClassVar[Paper] = Paper(
         title="Zero-shot Image-to-Image Translation",

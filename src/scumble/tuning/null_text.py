@@ -1,5 +1,5 @@
-"""Null-text inversion (Mokady et al. 2023, arXiv:2211.09794): tune what "nothing" means, one move at a time,
-until guided sampling keeps to the chain of an unguided inversion.
+"""Null-text inversion (Mokady et al. 2023, arXiv:2211.09794): optimise the null embedding, one move at a time, until
+guided sampling follows the states of an unguided inversion.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from scumble.loops import steps
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """How hard to try. Move i of n has the share i / n of the way behind it.
+    """The settings of the optimisation. For move i of n, share = i / n.
 
-    Adam starts afresh at every move, from the embedding that the move before ended with; its rate falls to
-    half by the end. A picture's embedding is done after `inner_steps`, or after the update whose loss was
-    below `early_stop` + `growth` * share. `published`: the shares are i / 50 whatever n, and the pictures of
-    a batch have one loss, and so one end, together.
+    Adam starts again at every move, from the embedding of the move before. Its rate falls to half by the end. A
+    picture's embedding is finished after `inner_steps` updates, or after the update whose loss was below `early_stop`
+    + `growth` * share. `published`: share = i / 50 for any n, and the pictures of a batch have one common loss, so
+    they stop together.
     """
 
     inner_steps: int = 10
@@ -35,8 +35,8 @@ class Tuning:
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """`tokens` (n, b, L, D) of the null text at every move; `path` (n + 1, b, c, h, w), the guided chain they
-    lead down; `losses` (n, inner steps, b), -1 where a picture was done.
+    """`tokens` (n, b, L, D) of the null prompt at every move; `path` (n + 1, b, c, h, w), the guided states that they
+    give; `losses` (n, inner steps, b), -1 after a picture was finished.
     """
 
     tokens: Tensor
@@ -54,8 +54,8 @@ def tune_null_text(
     tuning: Tuning,
     on_step: Watch | None = None,
 ) -> Tuned:
-    """The null text of every move of `pairs` that leads from trajectory[0] down along the trajectory (n + 1,
-    b, c, h, w), under `text` (b rows) and guidance.
+    """The null prompt for every move of `pairs`, which lead from trajectory[0] down along the trajectory (n + 1, b, c,
+    h, w), under `text` (b rows) and guidance.
 
     Differentiates through the network, with respect to the tokens alone.
     """
