@@ -53,6 +53,7 @@ def needs(of: Needs) -> str:
     words = {
         "image": "a picture", "source": "--source", "target": "--target", "mask": "--mask",
         "reference": "a reference picture", "gradient": "the network's gradient", "control": "its attention",
+        "null": "a model guided by an empty prompt",
     }  # fmt: skip
     return ", ".join([text for name, text in words.items() if getattr(of, name)] + list(of.given))
 

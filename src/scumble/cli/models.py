@@ -8,14 +8,35 @@ import typer
 
 from scumble.cli.methods import table
 
-EXAMPLES = ("scumble models", "scumble models scenes")
+EXAMPLES = ("scumble models", "scumble models scenes", "scumble models --table")
 
 
 def command(
     name: Annotated[str | None, typer.Argument(help="Show the card of this model.")] = None,
+    abilities: Annotated[
+        bool, typer.Option("--table", help="Show which kind of model runs which method.")
+    ] = False,
 ) -> None:
     """List the models, or show one in detail."""
-    show(name) if name else overview()
+    if abilities:
+        capabilities()
+    elif name:
+        show(name)
+    else:
+        overview()
+
+
+def capabilities() -> None:
+    """Method by kind of model, and why one cannot run the other."""
+    from scumble.editing.abilities import abilities
+
+    rows, refused = abilities()
+    table(rows)
+    typer.echo(
+        "\nequal: to the published pipeline, in a test; given: with what was trained for that very model; -: refused:\n"
+    )
+    for pair, why in refused.items():
+        typer.echo(f"{pair}: {why}")
 
 
 def overview() -> None:
@@ -33,8 +54,9 @@ def overview() -> None:
         )
     typer.echo(
         f"""
-Any Stable Diffusion 1.x / 2.x shaped checkpoint works, too: a folder (./name) or a hub id, such as
-{A_REAL_CHECKPOINT}; their default method is dds, if the card names none.
+Stable Diffusion 1.x / 2.x, SDXL, SD 3 / 3.5 and FLUX.1 checkpoints work, too: a folder (./name) or a hub id, such
+as {A_REAL_CHECKPOINT}; the default method is the card's, else flowedit for SD 3 and FLUX.1, dds for
+the others. `scumble models --table` shows which of them run which method.
 `scumble models NAME` shows the card of a model on this machine."""
     )
 

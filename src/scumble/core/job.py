@@ -17,7 +17,7 @@ from scumble.core.masks import blend
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Card, Denoiser, Prior, Text
-from scumble.core.request import Edit, EditRequest, Method, OnStep, Step, Watch
+from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Step, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Image, Latent, Mask, Time
 
@@ -120,11 +120,8 @@ class Job:
         for name in needs.given:
             if name not in request.given:
                 raise InputError(f"given: {name!r} is missing; {type(self.method).__name__} needs it")
-        for ability in ("gradient", "control"):
-            if getattr(needs, ability) and ability not in self.prior.card.capabilities:
-                missing = f"a model with {ability}, which {self.prior.card.id!r} does not have"
-                hint = "; load it unquantised, its layers not offloaded" if ability == "gradient" else ""
-                raise InputError(f"prior: {type(self.method).__name__} needs {missing}{hint}")
+        if why := unable(type(self.method).__name__, self.method.needs, self.prior.card):
+            raise InputError(why)
         also = [prompt for prompt, _ in request.also]
         texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative), *also]
         if also and not self.method.composes:
@@ -274,6 +271,17 @@ class Job:
             },
             provenance={**provenance, "prior_hash": card.hash, **prompts},
         )
+
+
+def unable(name: str, needs: Needs, card: Card) -> str | None:
+    """Why a model with this card cannot run a method, in one sentence; None where it can."""
+    for ability in ("gradient", "control"):
+        if getattr(needs, ability) and ability not in card.capabilities:
+            hint = "; load it unquantised, its layers not offloaded" if ability == "gradient" else ""
+            return f"prior: {name} needs a model with {ability}, which {card.id!r} does not have{hint}"
+    if needs.null and card.guidance != "free":
+        return f"prior: {name} tunes the null text, and {card.id!r} was trained to run without one; use another method"
+    return None
 
 
 def _own(request: EditRequest) -> EditRequest:

@@ -127,19 +127,18 @@ x_t (Dhariwal & Nichol 2021, arXiv:2105.05233, Algorithm 1). Deterministic steps
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a method cannot do without. `prompt`: a prompt of any kind, where the model takes text; `gradient`: through
-    the network; `given`: names in `EditRequest.given`.
-    """
+    """What a method cannot do without; of the model: a gradient through it, control of its attention, a null text."""
 
     image: bool = True
-    prompt: bool = True
+    prompt: bool = True  # of any kind, where the model takes text
     source: bool = False
     target: bool = False
     mask: bool = False
     reference: bool = False
     gradient: bool = False
     control: bool = False
-    given: tuple[str, ...] = ()
+    null: bool = False
+    given: tuple[str, ...] = ()  # names in EditRequest.given
 
 
 @dataclass(frozen=True, kw_only=True)

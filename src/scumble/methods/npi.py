@@ -32,7 +32,7 @@ class NPI(Method):
             "control.",
         ),
     )
-    needs: ClassVar[Needs] = Needs(source=True, target=True)
+    needs: ClassVar[Needs] = Needs(source=True, target=True, null=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=7, help="steps of the inversion, and as many of the sampling")

@@ -56,6 +56,23 @@ def describe(family: str, configs: Mapping[str, Config]) -> dict[str, Any]:
     return {**fields, **(PUBLISHED["flux"] if embedded else PUBLISHED["schnell"])}
 
 
+def kinds() -> dict[str, Card]:
+    """A card for each kind of model that reads text, by its name: what all of them can do."""
+    unet = {"block_out_channels": (1,) * 4, "down_block_types": ("",) * 4, "sample_size": 64}
+    vae = {"block_out_channels": (1,) * 4}
+    told: Mapping[str, tuple[str, Config]] = {
+        "SD 1.x / 2.x": ("latent", {}),
+        "SDXL": ("sdxl", {}),
+        "SD 3 / 3.5": ("sd3", {}),
+        "FLUX.1 dev": ("flux", {"guidance_embeds": True}),
+        "FLUX.1 schnell": ("flux", {"guidance_embeds": False}),
+    }
+    return {
+        name: Card(id=name, hash="", **describe(family, {"unet": unet, "vae": vae, "transformer": said}))
+        for name, (family, said) in told.items()
+    }
+
+
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "sdxl": {"recommended": {"sampling": {"guidance": 5.0}}},  # diffusers' pipeline
     "sd3": {

@@ -111,12 +111,20 @@ def models() -> dict[str, Card]:
 
 
 def usual_method(model: str) -> str | None:
-    """The method that the card of a model on this disk names; nothing is loaded."""
+    """The method that the card or the family of a model on this disk names; nothing is loaded."""
+    from scumble.priors._card import describe
+
     folder = builtin(model) if model in BUILTIN else home(model)
     try:
         named = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("method")
     except (OSError, ValueError, AttributeError):
-        return None  # what is wrong with it, loading says
+        named = None  # what is wrong with it, loading says
+    if named is None and folder.is_dir():
+        try:
+            read = Folder.open(folder)
+            named = describe(read.family(), {part: read.config(part) for part in read.parts}).get("method")
+        except (InputError, KeyError, TypeError):
+            return None
     return named if isinstance(named, str) else None
 
 

@@ -1,0 +1,35 @@
+"""Which kind of model runs which method, read off the code: `scumble models --table`."""
+
+from __future__ import annotations
+
+EQUAL = {  # what a test compares with the published pipeline (tests/parity), by kind of model
+    "sampling": ("SD 1.x / 2.x", "SDXL", "SD 3 / 3.5", "FLUX.1 dev", "FLUX.1 schnell"),
+    "sdedit": ("SD 1.x / 2.x",),
+    "diffedit": ("SD 1.x / 2.x",),
+}
+
+
+def abilities() -> tuple[list[tuple[str, ...]], dict[str, str]]:
+    """The table's rows, its head first: "runs", "equal" (to a pipeline, tested), "given" (with something that was
+    trained for that very model) or "-"; and why a kind of model cannot run a method, in one sentence, by "method, kind".
+    """
+    from scumble.core.job import unable
+    from scumble.editing.checks import method_class
+    from scumble.methods import METHODS, SAMPLING
+    from scumble.priors._card import kinds
+
+    cards = kinds()
+    rows: list[tuple[str, ...]] = [("method", *cards)]
+    refused: dict[str, str] = {}
+    for name in sorted({**METHODS, **SAMPLING}):
+        cells, kind_of = list[str](), method_class(name)
+        for kind, card in cards.items():
+            why = unable(kind_of.__name__, kind_of.needs, card)
+            if why:
+                refused[f"{name}, {kind}"] = why
+            own = kind_of.prepares.name if kind_of.prepares else ""
+            trained = bool({*kind_of.needs.given} - {own})
+            can = "equal" if kind in EQUAL.get(name, ()) else "given" if trained else "runs"
+            cells.append("-" if why else can)
+        rows.append((name, *cells))
+    return rows, refused
