@@ -13,7 +13,7 @@ from typing import Any
 from scumble.core.errors import InputError
 from scumble.scenes.world import VERSION
 
-from .codec import CodecRecipe, standardised, train_codec
+from .codec import CodecRecipe, DecoderRecipe, standardised, train_codec, train_decoder
 from .data import SIDE
 from .denoiser import SCHEDULER, DenoiserRecipe, TextToNoise, train_denoiser
 from .reading import ReadingRecipe, train_reading
@@ -27,8 +27,8 @@ PARTS = {
     "tokenizer": ("transformers", "CLIPTokenizer"),
     "scheduler": ("diffusers", "DDIMScheduler"),
 }
-CODEC_SHARE, READING_SHARE = 0.35, 0.04
-"""Shares of the budget for the codec and for the text encoder's reading."""
+CODEC_SHARE, DECODER_SHARE, READING_SHARE = 0.2, 0.15, 0.04
+"""Shares of the budget for the codec, for its decoder alone, and for the text encoder's reading."""
 
 DOMAIN = (
     "flat drawings of one or two coloured shapes (circle, square, triangle, star, heart, cross, diamond, ring) "
@@ -47,8 +47,8 @@ def train_prior(
 ) -> Path:
     """Train the scenes prior and write it to the folder `out`; returns `out`.
 
-    minutes: wall-clock budget; 35 % goes to the codec (none with keep_codec), 4 % to the text encoder's reading (none
-    with from_). from_: a prior to continue from: its networks start this training, with a fresh optimiser; a codec
+    minutes: wall-clock budget; 20 % goes to the codec and 15 % to its decoder alone (none with keep_codec), 4 % to the
+    text encoder's reading (none with from_). from_: a prior to continue from: its networks start this training, with a fresh optimiser; a codec
     with fewer latent channels is widened, and the denoiser then starts anew. keep_codec: take the codec of `from_` as
     it is. bank: most pictures that the denoiser has in memory. Logs and checkpoints lie beside `out`, in `out` +
     ".log"; a run that was cut off continues from there, also with another budget, of which finished stages take none.
@@ -64,17 +64,22 @@ def train_prior(
         raise InputError("keep-codec: needs --from, the prior whose codec is kept")
     log = out.with_name(out.name + ".log")
     codec_done, reading_done = (log / "vae").exists(), (log / "text_encoder").exists()
-    codec_recipe = CodecRecipe(minutes=0 if keep_codec or codec_done else minutes * CODEC_SHARE, seed=seed)
+    coding = 0 if keep_codec or codec_done else minutes
+    codec_recipe = CodecRecipe(minutes=coding * CODEC_SHARE, seed=seed)
+    decoder = DecoderRecipe(minutes=coding * DECODER_SHARE, seed=seed)
     read_by = from_ is not None or reading_done
     reading = ReadingRecipe(minutes=0 if read_by else minutes * READING_SHARE, seed=seed)
-    left = minutes - codec_recipe.minutes - reading.minutes
+    left = minutes - codec_recipe.minutes - decoder.minutes - reading.minutes
     recipe = DenoiserRecipe(minutes=left, seed=seed, bank=bank)
     codec, start = (None, None) if from_ is None else load_networks(from_, recipe)
     check_world(log)
     if codec_done:  # cut off in a later stage
         codec = load_codec(log / "vae")
     elif not keep_codec:
-        codec = standardised(train_codec(codec_recipe, log, codec), seed + 7, min(bank, 2000))
+        if not (log / "vae_frozen").exists():
+            codec = standardised(train_codec(codec_recipe, log, codec), seed + 7, min(bank, 2000))
+            _whole(log / "vae_frozen", codec.save_pretrained)
+        codec = train_decoder(decoder, load_codec(log / "vae_frozen"), log)  # the latents stay what they are
         _whole(log / "vae", codec.save_pretrained)
     assert codec is not None
     if start is None:
@@ -83,7 +88,7 @@ def train_prior(
             _whole(log / "text_encoder", train_reading(reading, start.text_encoder, log).save_pretrained)
         start.text_encoder = load_text_encoder(log / "text_encoder")
     networks = train_denoiser(codec, recipe, log, start.train())
-    write_prior(out, codec, networks, recipes(codec_recipe, reading, recipe), log)
+    write_prior(out, codec, networks, recipes(codec_recipe, decoder, reading, recipe), log)
     return out
 
 
@@ -102,13 +107,13 @@ def snapshot(log: Path, out: Path) -> Path:
         raise InputError(f"{out}: exists; choose a new folder")
     recipe = DenoiserRecipe()
     networks = averaged(TextToNoise(recipe), checkpoint)
-    write_prior(out, load_codec(log / "vae"), networks, recipes(CodecRecipe(), ReadingRecipe(), recipe), log)
+    write_prior(out, load_codec(log / "vae"), networks, recipes(CodecRecipe(), DecoderRecipe(), ReadingRecipe(), recipe), log)
     return out
 
 
 def recipes(*stages: object) -> dict[str, object]:
     """What the card says of how a prior was made."""
-    named = zip(("codec", "reading", "denoiser"), stages, strict=True)
+    named = zip(("codec", "decoder", "reading", "denoiser"), stages, strict=True)
     return {"world": VERSION, **{name: asdict(stage) for name, stage in named}}  # pyright: ignore[reportArgumentType]
 
 
