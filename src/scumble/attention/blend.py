@@ -1,4 +1,6 @@
-"""LocalBlend: what words do not attend to stays the source's (the authors' code of Hertz et al. 2022)."""
+"""LocalBlend: places that the named words do not attend to keep the source's content (authors' code of Hertz et al.
+2022).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +20,10 @@ from scumble.core.types import Latent
 
 @dataclass(frozen=True, eq=False)
 class LocalBlend:
-    """Masks from the maps that `record` has seen so far at its one `stride`, of n sources and K targets.
+    """Masks from the maps that `record` has collected so far at its one `stride`, for n sources and K targets.
 
-    `words` and `without` (n + K, L) mark the tokens whose places may change, and those whose places are taken
-    off again; `threshold` and `threshold_without` are shares of a row's largest value.
+    `words` and `without` (n + K, L) mark the tokens whose places may change, and those whose places are removed again.
+    `threshold` and `threshold_without` are shares of a row's largest value.
     """
 
     record: Record
@@ -35,7 +37,7 @@ class LocalBlend:
     window: Window
 
     def mask(self, size: tuple[int, int]) -> Tensor:
-        """(n + K, 1, h, w) in {0, 1}: each row's own places, joined with its source's, less those taken off."""
+        """(n + K, 1, h, w) in {0, 1}: each row's own places, joined with its source's, without the removed ones."""
         maps = torch.cat([self.record.at(row, self.stride) for row in (self.source, self.target)])
         mask = self._union(_above(maps, self.words, self.threshold, size, pool=True))
         if bool(self.without.any()):

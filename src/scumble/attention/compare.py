@@ -11,8 +11,8 @@ from scumble.core.control import Now, Site
 
 
 class Compare:
-    """An attention control: it keeps the maps of the "source" rows until their next call, and adds up in `loss`
-    what the "target" rows differ by.
+    """An attention control: it keeps the maps of the "source" rows until their next call, and adds the differences of
+    the "target" rows to `loss`.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Compare:
         return site.kind == "cross"
 
     def measure(self) -> None:
-        """From now on the targets' calls count, until `loss` is taken."""
+        """From now on, calls of the targets count, until `loss` is read."""
         self._losses = []
 
     def loss(self) -> Tensor:

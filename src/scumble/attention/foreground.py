@@ -1,4 +1,4 @@
-"""Foreground and background that do not look at each other (MasaCtrl: Cao et al. 2023, section 3.3)."""
+"""Foreground and background that do not attend to each other (MasaCtrl: Cao et al. 2023, section 3.3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,13 @@ from scumble.core.control import Now, Row, Site
 
 @dataclass(frozen=True, eq=False)
 class Foreground:
-    """A target's place on a thing looks, in its source, at places on the thing alone, and any other at the others.
+    """Places of the target's object attend only to the source's object, and all other places only to the rest of the
+    source.
 
-    attention(q, K_s, V_s; M_s) where M_t = 1, attention(q, K_s, V_s; 1 - M_s) elsewhere (eqs. 6 to 8). It takes
-    maps of targets that already have their sources' keys. Masks are where `words` (n + K, L) of the n sources and K
-    targets are attended to in the call so far, at `record`'s one `stride`, above `threshold` between least and most.
+    attention(q, K_s, V_s; M_s) where M_t = 1, attention(q, K_s, V_s; 1 - M_s) elsewhere (eqs. 6 to 8). It works on
+    maps of targets that already have their sources' keys. The masks are where the maps of `words` (n + K, L) of the n
+    sources and K targets, in the current call so far and at `record`'s one `stride`, exceed `threshold` between their
+    minimum and maximum.
     """
 
     record: Record

@@ -1,6 +1,6 @@
 """What attention controls do: rows follow other rows, in their maps or in queries, keys and values.
 
-Only the sites that an edit wants are touched; where none needs the maps, attention stays fused.
+Only the sites that an edit wants are changed. If none needs the maps, attention stays fused.
 """
 
 import math
@@ -23,7 +23,7 @@ Follow = tuple[Row, Row]
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Open at the times from `first` down to `last`, both included; per token where they are tensors (K, L)."""
+    """Open at the times from `first` down to `last`, inclusive; per token if they are tensors (K, L)."""
 
     first: Tensor
     last: Tensor
@@ -101,10 +101,10 @@ class Inject:
 
 @dataclass(frozen=True, eq=False)
 class Borrow:
-    """At the sites, rows take `what` of q, k, v from the rows they follow.
+    """At the sites, rows use `what` of q, k, v from the rows that they follow.
 
-    With q and k, self-attention has the maps of the rows followed, without a map being made. `called`: what a
-    network is refused for that has no such site; unnamed, it may have none.
+    With q and k, self-attention has the maps of the followed rows, without computing maps. `called`: the name in the
+    error for a network without such a site; unnamed, the network may have none.
     """
 
     sites: Sites
@@ -129,7 +129,7 @@ class Borrow:
 
 
 class Edits:
-    """An attention control made of edits: rows are borrowed first, then maps are edited in order."""
+    """An attention control made of edits: queries, keys and values are replaced first, then maps are edited."""
 
     def __init__(
         self, *, maps: Sequence[MapEdit] = (), borrow: Sequence[Borrow] = (), features: Sequence[Borrow] = ()

@@ -1,4 +1,4 @@
-"""Attention maps as things to look at: which place of the picture attends to which token."""
+"""Attention maps to look at: which place of the picture attends to which token."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from scumble.core.text import Text
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """The cross attention of b prompts: stride of the sites to the latent -> (b, L, h, w), averaged over heads,
-    sites and calls. Over the tokens it sums to 1, where no edit has changed it.
+    """The cross-attention of b prompts: stride of the sites to the latent -> (b, L, h, w), averaged over heads, sites
+    and calls. It sums to 1 over the tokens, unless an edit has changed it.
     """
 
     strides: Mapping[int, Tensor]
@@ -41,9 +41,9 @@ def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class Record:
-    """Sums up the cross attention of named rows, as it is after all edits before it.
+    """Sums the cross-attention of named rows, after all edits before it.
 
-    `blocks` choose the sites; `stride`, or `settle`, may narrow them down to those of one stride.
+    `blocks` selects the sites; `stride`, or `settle`, can restrict them to one stride.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class Record:
         return site.kind == "cross" and site.block in self._blocks
 
     def settle(self, sites: Iterable[Site], coarsest: int) -> int:
-        """Keep to the coarsest of a network's sites whose stride is at most `coarsest`.
+        """Restricts the record to the coarsest of a network's sites whose stride is at most `coarsest`.
 
-        Returns their stride; raises InputError where there are none.
+        Returns their stride; raises InputError if there are none.
         """
         there = {site.stride for site in sites if self._may(site)}
         fine = [stride for stride in there if stride <= coarsest]
@@ -80,14 +80,14 @@ class Record:
         return self._stride
 
     def during(self, now: Now) -> None:
-        """Forget all but what belongs to this network call."""
+        """Keeps only what belongs to this network call."""
         if self._call is not now:
             self._call = now
             self._sums.clear()
             self._heads.clear()
 
     def has_seen(self, now: Now) -> bool:
-        """Whether anything was kept `during` this call."""
+        """Whether anything was recorded `during` this call."""
         return self._call is now and bool(self._sums)
 
     def open(self, now: Now) -> bool:

@@ -1,4 +1,4 @@
-"""Masks out of attention maps and guidance: where a concept is, and where it would change most (Brack et al. 2024,
+"""Masks from attention maps and guidance: where a concept is, and where it would change most (Brack et al. 2024,
 arXiv:2311.16711, section 3.3).
 """
 
@@ -24,7 +24,7 @@ def guidance_mask(guidance: Latent, level: float) -> Mask:
 
 
 def at_least(x: Tensor, level: float) -> Mask:
-    """1 where x (b, 1, h, w) is at least the quantile `level` of its own row."""
+    """1 where x (b, 1, h, w) is at least the quantile `level` of its row."""
     return (x >= x.float().flatten(1).quantile(level, dim=1).to(x)[:, None, None, None]).to(x)
 
 

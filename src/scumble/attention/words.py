@@ -1,6 +1,6 @@
-"""Words: which tokens of two prompts answer to each other, and how a user names words, factors and times.
+"""Words: which tokens of two prompts correspond, and how a user writes words, factors and windows.
 
-Alignments are those of Prompt-to-Prompt (Hertz et al. 2022, arXiv:2208.01626, sections 3.2 and 4).
+The alignments are those of Prompt-to-Prompt (Hertz et al. 2022, arXiv:2208.01626, sections 3.2 and 4).
 """
 
 import math
@@ -20,9 +20,9 @@ Kind = Literal["replace", "refine", "reweight"]
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """What becomes of the maps of K targets: token n gets sum_w source[w] matrix[k, w, n] + own[k, n] target[n].
+    """The maps of K targets: token n gets sum_w source[w] matrix[k, w, n] + own[k, n] target[n].
 
-    `matrix` (K, L, L), rows source tokens, columns target tokens; `own` (K, L) in {0, 1}.
+    `matrix` (K, L, L), with source tokens as rows and target tokens as columns; `own` (K, L) in {0, 1}.
     """
 
     matrix: Tensor
@@ -135,7 +135,7 @@ def _ids(text: Text) -> list[int]:
 
 
 def _read(text: Text) -> int:
-    """How many tokens are no padding: those that spell something, between the start and the end token."""
+    """The number of tokens that are not padding: those that spell something, between the start and the end token."""
     spelled = [i for i, span in enumerate(text.offsets[0]) if span != (0, 0)]
     return spelled[-1] + 2 if spelled else 2
 
@@ -176,7 +176,7 @@ def read_windows(field: str, text: str) -> dict[str, tuple[float, float]]:
 
 @dataclass(frozen=True)
 class Region:
-    """The words whose places count, and those whose places are taken off."""
+    """The words whose places count, and those whose places are removed."""
 
     words: tuple[str, ...]
     without: tuple[str, ...]

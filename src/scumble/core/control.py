@@ -1,4 +1,4 @@
-"""How a method looks into a network, or changes what it sees there, without knowing which network it is."""
+"""How a method reads a network's attention and features, or changes them, without knowing which network it is."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ class Site:
     layer: int
 
     def grid(self, latent: tuple[int, int]) -> tuple[int, int]:
-        """(h, w) of the site where the latent is `latent`: an odd side is rounded up when it is halved."""
+        """(h, w) of the site for a latent of size `latent`: an odd side is rounded up when it is halved."""
         return -(-latent[0] // self.stride), -(-latent[1] // self.stride)
 
 
@@ -49,7 +49,7 @@ def listed(sites: Iterable[Site]) -> str:
 
 
 def wanted(control: "AttentionControl", sites: Iterable[Site]) -> list[Site]:
-    """The sites of a network that a control wants. Raises InputError where it wants none."""
+    """The sites of a network that a control wants. Raises InputError if there are none."""
     sites = list(sites)
     found = [site for site in sites if control.wants(site)]
     if not found:
@@ -61,10 +61,10 @@ def wanted(control: "AttentionControl", sites: Iterable[Site]) -> list[Site]:
 
 @dataclass(frozen=True, eq=False)
 class Now:
-    """The moment of a network call: the time it is told, the level x_t stands at, the name of every row.
+    """The moment of a network call: the time that the network is told, the level of x_t, and the name of every row.
 
-    `rows` has one entry per row of the batch, None for a row nobody named; `latent` is (h, w) of x_t. There is
-    no step counter: windows are given as times of the grid.
+    `rows` has one entry per row of the batch, None for an unnamed row; `latent` is (h, w) of x_t. There is no step
+    counter: windows are given as times of the grid.
     """
 
     t: Time
@@ -73,7 +73,7 @@ class Now:
     latent: tuple[int, int]
 
     def find(self, row: Row) -> list[int]:
-        """The numbers of the rows that are called `row`."""
+        """The indices of the rows that are called `row`."""
         return [i for i, name in enumerate(self.rows) if name == row]
 
 
@@ -82,8 +82,8 @@ class AttentionControl(Protocol):
     """Reads or replaces attention and features. Both hooks may keep the autograd graph of what they see."""
 
     def wants(self, site: Site) -> bool:
-        """Whether attend (attention sites) or feature (the other sites) is to be called at this site. Changes
-        nothing: it may be asked at any time.
+        """Whether to call attend (at attention sites) or feature (at other sites) at this site. It has no side effects
+        and may be called at any time.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The two errors that are nobody's bug: bad input, and a machine that cannot."""
+"""The two errors that are not bugs: bad input, and a machine that cannot do what is asked."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,7 +9,7 @@ class InputError(ValueError):
 
 
 class MachineError(RuntimeError):
-    """Memory, network or disk did not suffice. The message says what was wanted, what was there, what to do."""
+    """Memory, network or disk did not suffice. The message says what was needed, what was available, and what to do."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

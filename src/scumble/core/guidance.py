@@ -30,9 +30,9 @@ from scumble.core.types import Coef, Latent, Mask, Time
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """One guided role of a call: the rows it asks, and what their answers say together. `branch` makes one.
+    """One role with guidance in a call: the rows that it needs, and how their predictions combine. Made by `branch`.
 
-    `null` is None where no null row is asked; `w` is a number or (b,), one per row.
+    `null` is None if no null row is needed; `w` is a number or (b,), one per row.
     """
 
     role: str
@@ -42,7 +42,7 @@ class Branch:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The null row, where one is asked, then the text row."""
+        """The null row, if there is one, then the text row."""
         text: Row = (self.role, "text")
         return (text,) if self.null is None else ((self.role, "null"), text)
 
@@ -54,7 +54,7 @@ class Branch:
         return texts
 
     def combine(self, p: Mapping[Row, Prediction]) -> Prediction:
-        """null + w (text - null) of this role's rows; the text alone where no null was asked."""
+        """null + w (text - null) of this role's rows; the text alone if there is no null row."""
         text = p[self.role, "text"]
         if self.null is None:
             return text
@@ -63,10 +63,10 @@ class Branch:
 
 
 def branch(card: Card, role: str, text: Text, null: NullText | None, w: float | Tensor) -> Branch:
-    """The branch of a role on a model with this card. `null` None: the role is not guided.
+    """The branch of a role on a model with this card. `null` None: the role has no guidance.
 
-    Raises InputError where the model cannot be guided as asked: w other than 1, or a null text of its own
-    (a negative prompt, null-text inversion), on a model whose guidance has no null row.
+    Raises InputError if the model does not support the requested guidance: w other than 1, or its own null text (a
+    negative prompt, null-text inversion), on a model whose guidance has no null row.
     """
     if null is None or "text" not in card.capabilities:
         return Branch(role, _embedded(card, text, 1.0), None, 1.0)
@@ -96,7 +96,7 @@ def _refuse(card: Card, null: NullText, w: float | Tensor) -> None:
 
 
 class Guided:
-    """Several branches asked in one call: the null rows of all roles first, then their text rows."""
+    """Several branches in one call: the null rows of all roles first, then their text rows."""
 
     def __init__(self, prior: Prior, branches: Sequence[Branch]):
         self._prior = prior
@@ -109,12 +109,14 @@ class Guided:
     def ask(
         self, x: Mapping[str, Tensor], t: Time, at: Time | None = None, *, rows: Sequence[Row] | None = None
     ) -> dict[Row, Prediction]:
-        """One network call: the state of each role at times t -> what is said about each row (default: all)."""
+        """One network call: takes the state of each role at times t and returns the predictions of rows (default:
+        all).
+        """
         rows = self.rows if rows is None else tuple(rows)
         return self._panel(rows, t).ask(self._prior, {row: x[row[0]] for row in rows}, t, at)
 
     def __call__(self, x: Mapping[str, Tensor], t: Time, at: Time | None = None) -> dict[str, Prediction]:
-        """One network call: the state of each role at times t -> the guided prediction of each role."""
+        """One network call: from the state of each role at times t to the prediction of each role, with guidance."""
         p = self.ask(x, t, at)
         return {role: branch.combine(p) for role, branch in self.branches.items()}
 
@@ -185,10 +187,10 @@ def _role(k: int) -> str:
 def guide_branches(
     prior: Prior, texts: Mapping[str, Text], nulls: Mapping[str, NullText], w: float
 ) -> Denoiser:
-    """Guidance on several branches in one call: x_t holds the rows of each role, one below the other.
+    """Guidance for several branches in one call: x_t holds the rows of each role, one below the other.
 
-    `texts` and `nulls` have a role's rows each, by role ("source", "target", ...); a role without a null is not
-    guided. A control sees the rows by name.
+    `texts` and `nulls` hold a role's rows each, by role ("source", "target", ...). A role without a null has no
+    guidance. A control sees the rows by name.
     """
     guided = Guided(
         prior, [branch(prior.card, role, text, nulls.get(role), w) for role, text in texts.items()]

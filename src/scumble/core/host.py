@@ -1,6 +1,6 @@
-"""What a host program may have set in torch before it calls us. No result may depend on it.
+"""Settings of torch that a host program may have changed before it calls this library. No result may depend on them.
 
-The default dtype is not set aside here, because it is one for all threads: whoever makes a tensor says its dtype.
+The default dtype is not reset here, because it applies to all threads. Code that makes a tensor states its dtype.
 """
 
 from collections.abc import Generator
@@ -15,9 +15,10 @@ T = TypeVar("T", Tensor, Tensor | None)
 
 @contextmanager
 def isolated() -> Generator[None]:
-    """Inside, and as a decorator: no gradients, no inference mode, no autocast, the CPU as default device.
+    """A context and decorator: no gradients, no inference mode, no autocast, and the CPU as default device.
 
-    Gradients can be switched on inside, which they cannot in a host's inference mode. Afterwards all is as before.
+    Gradients can be switched on inside, which is impossible in a host's inference mode. Afterwards all settings are
+    restored.
     """
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
@@ -33,5 +34,5 @@ def isolated() -> Generator[None]:
 
 
 def owned(x: T) -> T:
-    """The tensor, or a copy where it was made in inference mode: autograd refuses those for good."""
+    """The tensor, or a copy if it was made in inference mode: autograd never accepts those."""
     return x.clone() if x is not None and x.is_inference() else x

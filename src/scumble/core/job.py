@@ -1,4 +1,4 @@
-"""The frame that all methods share: pictures, prompts and noise in rows, progress, and the result."""
+"""What all methods share: pictures, prompts and noise arranged in rows, progress, and the result."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ Given = TypeVar("Given")
 
 
 class Counted:
-    """A prior that counts the rows its network is asked."""
+    """A prior that counts the rows of its network calls."""
 
     def __init__(self, prior: Prior, schedule: Schedule | None = None):
         """`schedule`: the prior's, fitted to a canvas."""
@@ -78,9 +78,9 @@ class Texts(TypedDict):
 class Job:
     """One call of a method.
 
-    b pictures give b rows; one picture with K targets gives K rows, which share its noise and its source
-    (`sources`: the rows of a source branch). Without a picture, `image` is an empty canvas of the size asked
-    for. Raises InputError where the request lacks what the method needs, or its parts do not fit together.
+    b pictures give b rows. One picture with K targets gives K rows, which share its noise and its source (`sources`:
+    the number of rows of a source branch). Without a picture, `image` is an empty canvas of the requested size. Raises
+    InputError if the request lacks what the method needs, or its parts do not fit together.
     """
 
     def __init__(self, method: Method, prior: Prior, request: EditRequest, on_step: OnStep | None):
@@ -151,7 +151,7 @@ class Job:
 
     @property
     def schedule(self) -> Schedule:
-        """The prior's, its grids fitted to this canvas: what a method takes its times from."""
+        """The prior's schedule, with its grids fitted to this canvas. A method takes its times from it."""
         return self.prior.schedule
 
     def encode(self, *, sample: bool = False) -> Latent:
@@ -162,16 +162,16 @@ class Job:
         return self.prior.encode(self.image, self.noise if sample else None)
 
     def spread(self, z: Latent) -> Tensor:
-        """One picture's latent in all rows; b pictures' as they are."""
+        """One picture's latent repeated in all rows; several pictures' latents unchanged."""
         return z.expand(self.rows, -1, -1, -1)
 
     def text(self, prompts: Sequence[str], rows: int | None = None) -> Text:
-        """The prompts' text in `rows` rows (default: all)."""
+        """The embedded prompts in `rows` rows (default: all)."""
         height, width = self.image.shape[-2:]
         return self.prior.embed(prompts, size=(height, width)).expand(rows or self.rows)
 
     def texts(self) -> Texts:
-        """All three; the source in one row where one picture and one source prompt stand against K targets."""
+        """All three texts. The source has one row if one picture with one source prompt has K targets."""
         return Texts(
             source=self.text(self.source, self.sources),
             target=self.text(self.target),
@@ -179,7 +179,7 @@ class Job:
         )
 
     def known(self, name: str, prompt: str) -> str:
-        """A prompt of the method's own. Raises InputError for words that the prior does not know."""
+        """A prompt that is a parameter of the method. Raises InputError for words that the prior does not know."""
         words = self.prior.card.words
         unknown = [
             word for word in re.findall(r"\w+", prompt.lower()) if words is not None and word not in words
@@ -214,7 +214,7 @@ class Job:
         return value
 
     def mask(self, z: Latent) -> Mask | None:
-        """The mask on the latent's grid: a cell may change as far as any of its pixels may."""
+        """The mask on the latent's grid: a cell may change as much as the pixel in it that may change most."""
         if self.request.mask is None:
             return None
         mask = self.request.mask.to(z)
@@ -225,7 +225,7 @@ class Job:
         return torch.nn.functional.adaptive_max_pool2d(mask, z.shape[-2:])
 
     def watch(self, done: int = 0, n: int | None = None) -> Watch:
-        """What a loop reports to: its first step is step done + 1 of n (default: the loop's own number)."""
+        """The callback for a loop's progress: its first step is step done + 1 of n (default: the loop's own number)."""
 
         def report(k: int, of: int, t: float, x: Latent, clean: Latent) -> None:
             if "trajectory" in self.request.keep:
@@ -238,7 +238,7 @@ class Job:
 
     @property
     def evaluations(self) -> int:
-        """Of the network so far, per row, rounded up."""
+        """Network evaluations so far, per row, rounded up."""
         return -(-self.prior.rows // self.rows)
 
     def edit(
@@ -248,7 +248,7 @@ class Job:
         kept: Mapping[str, object] | None = None,
         raw: Image | None = None,
     ) -> Edit:
-        """The result: decoded, or painted by the method itself, and outside the mask the input's own pixels."""
+        """The result: decoded, or made by the method itself; outside the mask it has the input's own pixels."""
         raw = image = self.prior.decode(latent) if raw is None else raw
         if self.request.mask is not None:
             mask = torch.nn.functional.interpolate(self.request.mask.to(raw), raw.shape[-2:])

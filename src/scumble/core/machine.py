@@ -1,4 +1,4 @@
-"""Memory: what was taken, what is left, and what to say where it ran out."""
+"""Memory: how much is used, how much is left, and the error when it runs out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATUS = Path("/proc/self/status")
 
 
 def peak(device: str = "cpu") -> int:
-    """Bytes: the most that this process has held so far, on its accelerator or, on the CPU, in main memory."""
+    """Bytes: the most that this process has used so far, on its accelerator or, on the CPU, in main memory."""
     import psutil
 
     for name in ("max_memory_allocated", "driver_allocated_memory"):
@@ -33,7 +33,7 @@ def peak(device: str = "cpu") -> int:
 
 
 def free(device: str = "cpu") -> int:
-    """Bytes that are left, on the accelerator or, on the CPU, in main memory."""
+    """Bytes that are free on the accelerator or, on the CPU, in main memory."""
     import psutil
 
     free = getattr(_module(device), "mem_get_info", None)
@@ -41,7 +41,7 @@ def free(device: str = "cpu") -> int:
 
 
 def alive(process: int) -> bool:
-    """Whether there is a process of that number on this machine."""
+    """Whether a process with this number runs on this machine."""
     import psutil
 
     return psutil.pid_exists(process)
@@ -57,7 +57,9 @@ def _module(device: str) -> Any:
 
 @contextmanager
 def limits(device: str = "cpu") -> Generator[None]:
-    """Inside, running out of memory is a MachineError. A model's own, which know more remedies, pass through."""
+    """Inside, running out of memory raises MachineError. A model's own MachineError, with more remedies, passes
+    through.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:

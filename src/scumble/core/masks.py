@@ -1,4 +1,4 @@
-"""Masks (b or 1, 1, h, w): 1 = may change, 0 = must stay. The one place that mixes what changed into what stays."""
+"""Masks (b or 1, 1, h, w): 1 = may change, 0 = must stay. The one place that blends changed values into kept ones."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from scumble.core.types import Mask
 
 
 def blend(kept: Tensor, changed: Tensor, mask: Mask | None) -> Tensor:
-    """kept + mask (changed - kept); `changed` where there is no mask."""
+    """kept + mask (changed - kept); `changed` if there is no mask."""
     return changed if mask is None else kept + mask * (changed - kept)
 
 

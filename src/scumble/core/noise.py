@@ -13,11 +13,11 @@ SEEDS = 2**64  # of a generator: 0 to SEEDS - 1
 
 
 class Noise:
-    """One generator per picture: picture i draws from seed + i, on the CPU, in float32, and is moved
-    afterwards.
+    """One generator per picture. Picture i draws from seed + i, on the CPU, in float32; draws are then moved to the
+    device.
 
-    A picture's draws are the same bit for bit whatever its companions in the batch, the device or the
-    precision. One picture edited towards K prompts is K rows: they share its draws.
+    A picture's draws are the same bit for bit for any batch, device or precision. One picture with K prompts has K
+    rows, which share its draws.
     """
 
     def __init__(self, seed: int, pictures: int = 1):
@@ -27,14 +27,14 @@ class Noise:
 
     @classmethod
     def of(cls, seeds: Iterable[int]) -> "Noise":
-        """One generator for each of the seeds, which need not follow on each other."""
+        """One generator for each of the seeds, which need not be consecutive."""
         made = cls(0, 0)
         made._generators = [torch.Generator("cpu").manual_seed(int(seed) % SEEDS) for seed in seeds]
         return made
 
     def like(self, x: Latent) -> Latent:
-        """Standard normal draws of the shape, dtype and device of x (b, c, h, w); b is the pictures or, for
-        one picture, any.
+        """Standard normal draws of the shape, dtype and device of x (b, c, h, w); b is the number of pictures or, for
+        one picture, any number.
         """
         draws = [
             torch.randn(x.shape[1:], generator=g, dtype=torch.float32, device="cpu") for g in self._generators
@@ -65,7 +65,7 @@ class Noise:
 
 
 class Tape(Noise):
-    """Recorded draws, handed out in order: for parity with recorded runs and for replay."""
+    """Recorded draws, returned in order: for parity with recorded runs and for replay."""
 
     def __init__(self, draws: Iterable[Tensor]):
         self._draws = iter(list(draws))

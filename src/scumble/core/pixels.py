@@ -1,4 +1,4 @@
-"""8-bit pictures: to and from images in [-1, 1], and how far two of them are apart."""
+"""8-bit pictures: conversion to and from images in [-1, 1], and the difference between two pictures."""
 
 import math
 from collections.abc import Sequence
@@ -34,6 +34,6 @@ def rms(a: Pixels, b: Pixels) -> float:
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
-    """The peak signal-to-noise ratio in dB; `SAME` for equal pictures and as its limit."""
+    """The peak signal-to-noise ratio in dB, at most `SAME`, the value for equal pictures."""
     error = rms(a, b)
     return min(20 * math.log10(255 / error), SAME) if error else SAME

@@ -1,4 +1,4 @@
-"""Which number format a device calculates fast in: measured, for the names of processors do not tell."""
+"""Which number format is fast on a device. It is measured, because processor names do not show it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import nn
 
 @cache
 def fast_dtype(device: str = "cpu") -> torch.dtype:
-    """bfloat16 where the device is faster in it than in float32, else float32.
+    """bfloat16 if the device is faster in it than in float32, else float32.
 
-    A processor without bfloat16 instructions emulates it, up to 18 times slower than float32: it is timed once per
-    process, for some 50 milliseconds. An accelerator is asked; one that cannot tell gets float32.
+    A processor without bfloat16 instructions emulates it, up to 18 times slower than float32, so it is timed once per
+    process, for about 50 milliseconds. An accelerator is queried; one that gives no answer uses float32.
     """
     kind = device.partition(":")[0]
     if kind != "cpu":

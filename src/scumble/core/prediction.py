@@ -1,4 +1,4 @@
-"""What a network says about x_t, whatever it was trained to output."""
+"""The prediction of a network for x_t, for any kind of output that it was trained for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ OUTPUTS: Mapping[str, Output] = {name: output for output, name in PREDICTION_TYP
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The two ends of x_t = alpha x0 + sigma eps, as the network sees them.
+    """The two ends of x_t = alpha x0 + sigma eps, as the network predicts them.
 
-    `x0` and `eps` have the shape and unit of the latent. `var` is the raw learned-range channel in [-1, 1]
-    (Nichol & Dhariwal 2021, eq. 15) of a network that has one. Only `Schedule.predict` makes a Prediction
-    from a network's output.
+    `x0` and `eps` have the shape and unit of the latent. `var` is the raw learned-range channel in [-1, 1] (Nichol &
+    Dhariwal 2021, eq. 15) of a network that has one. Only `Schedule.predict` makes a Prediction from a network's
+    output.
     """
 
     x0: Latent

@@ -1,4 +1,4 @@
-"""What a diffusion model is to us, and the batched call."""
+"""The interface of a diffusion model (`Prior`), and the batched network call (`ask`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -49,7 +49,7 @@ class Card:
 
 @runtime_checkable
 class Prior(Protocol):
-    """A diffusion model. All of it is differentiable: no no_grad inside, `Method.__call__` decides."""
+    """A diffusion model. All of it is differentiable: it uses no no_grad, `Method.__call__` decides."""
 
     @property
     def schedule(self) -> Schedule: ...
@@ -58,8 +58,8 @@ class Prior(Protocol):
     def card(self) -> Card: ...
 
     def encode(self, image: Image, noise: Noise | None = None) -> Latent:
-        """The posterior mean in the prior's own scaled space, float32, on its device; a sample when noise is
-        given.
+        """The mean of the encoder's distribution in the prior's scaled space, float32, on its device; a sample if
+        noise is given.
         """
         ...
 
@@ -68,14 +68,14 @@ class Prior(Protocol):
         ...
 
     def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
-        """The prompts' text, one row each. `size` is the canvas (H, W), for networks conditioned on it."""
+        """The embedded prompts, one row each. `size` is the canvas (H, W), for networks conditioned on it."""
         ...
 
     def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:
-        """What the network, told time t, says about x_t, which stands at level `at` (None: t). One network
+        """The network's prediction for x_t, which has the level `at` (None: t); the network is told t. One network
         call.
 
-        Row i of x_t goes with t[i] and row i of the text. Times live on the CPU.
+        Row i of x_t belongs to t[i] and row i of the text. Times are on the CPU.
         """
         ...
 
@@ -91,7 +91,7 @@ class Prior(Protocol):
         ...
 
     def control(self, control: AttentionControl) -> AbstractContextManager[None]:
-        """Installs a control for the calls inside, and removes it whatever happens.
+        """Installs a control for the calls inside, and removes it afterwards, also after an error.
 
         Raises InputError at the first call if the control wants no site of this network.
         """
@@ -117,7 +117,7 @@ NullText = Text | Callable[[Time], Text]
 
 
 class Panel:
-    """Named rows whose texts are stacked once, for loops that ask the same rows at every step."""
+    """Named rows whose texts are stacked once, for loops that evaluate the same rows at every step."""
 
     def __init__(self, texts: Mapping[Row, Text]):
         self._sizes = {row: len(text) for row, text in texts.items()}
@@ -126,7 +126,7 @@ class Panel:
     def ask(
         self, prior: Prior, x: Mapping[Row, Tensor], t: Time, at: Time | None = None
     ) -> dict[Row, Prediction]:
-        """One batched call: x_t of every row, in any order -> what the network says about each."""
+        """One batched call: takes x_t of every row, in any order, and returns each row's prediction."""
         sizes = list(self._sizes.values())
         x_t = torch.cat([x[row] for row in self._sizes])
         p = prior.predict(x_t, _stack(t, sizes), self._text, None if at is None else _stack(at, sizes))
@@ -146,10 +146,9 @@ def _stack(t: Time, sizes: Sequence[int]) -> Tensor:
 def ask(
     prior: Prior, rows: Mapping[Row, tuple[Tensor, Text]], t: Time, at: Time | None = None
 ) -> dict[Row, Prediction]:
-    """THE batched call: named rows (x_t, text), all at times t (b,), in one evaluation of the network.
+    """The batched network call: evaluates named rows (x_t, text), all at times t (b,), in one call.
 
-    A row may hold one picture where the others hold b (a source shared by b targets, which then share their
-    times).
+    A row may hold one picture where the others hold b (a source shared by b targets, which then share their times).
     """
     panel = Panel({row: text for row, (_, text) in rows.items()})
     return panel.ask(prior, {row: x for row, (x, _) in rows.items()}, t, at)

@@ -206,7 +206,7 @@ class Method(Protocol):
         raise InputError(f"prepare: {type(self).__name__} has no artifact to prepare; edit with it")
 
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
-        """The edit. It takes artifacts from `request.given`, or makes them itself."""
+        """Makes the edit, with the artifacts in `request.given` or, without them, with its own."""
         ...
 
 

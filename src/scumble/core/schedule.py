@@ -140,7 +140,7 @@ class Schedule:
         return torch.full((rows,), t, dtype=torch.float64 if self.abar is None else torch.int64)
 
     def told(self, t: Time) -> Time:
-        """The number the network is given for t."""
+        """The number that the network is told as the time t."""
         return t * (1000 / self.T) if self.rescale else t
 
     def at(self, t: Time | float) -> tuple[Coef, Coef]:

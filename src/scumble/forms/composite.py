@@ -1,4 +1,4 @@
-"""A soft layer over the source: how opaque it is at every place moves together with what it shows."""
+"""A soft layer over the source: its opacity at every place and its content are optimised together."""
 
 import math
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from scumble.core.types import Latent, Mask
 class Composite:
     """source + opacity (colour - source), with colour = source + change / first.
 
-    theta (b, c + 1, h, w) is the change and the logit of the opacity, which is `first` everywhere at the
-    start: there a step is the latent's own. Where the steps agree the layer opens up and they grow; where they
-    only tremble it stays thin. `source` (b or 1, c, h, w) is the latent that the layer lies on.
+    theta (b, c + 1, h, w) holds the change and the logit of the opacity, which is `first` everywhere at the start:
+    there, a step equals that of the latent. Where steps agree, the layer becomes more opaque and they grow; where they
+    only fluctuate, it stays thin. `source` (b or 1, c, h, w) is the latent below the layer.
     """
 
     source: Latent
     first: float = 0.2
 
     def start(self, x: Latent) -> Tensor:
-        """A layer that shows x (b, c, h, w); no change at all where x is the source."""
+        """A layer that shows x (b, c, h, w); it changes nothing where x is the source."""
         logit = torch.full_like(x[:, :1], math.log(self.first / (1 - self.first)))
         return torch.cat([x - self.source.to(x), logit], dim=1)
 
@@ -30,5 +30,5 @@ class Composite:
         return self.source.to(theta) + self.opacity(theta) / self.first * theta[:, :-1]
 
     def opacity(self, theta: Tensor) -> Mask:
-        """How much of the layer is seen at every place, (b, 1, h, w): a soft mask of the edit."""
+        """The opacity of the layer at every place, (b, 1, h, w): a soft mask of the edit."""
         return theta[:, -1:].sigmoid()

@@ -17,13 +17,13 @@ RATE = 0.03  # of the fit's first step; it falls to 0
 
 @dataclass(frozen=True, eq=False)
 class NeuralField:
-    """theta (b, p) holds the weights of one small network per picture; it sees a place's sines and cosines and
-    says its colour.
+    """theta (b, p) holds the weights of one small network per picture, which maps sines and cosines of a position to a
+    colour.
 
-    `image` (1, 3, H, W) is where it starts: `start` fits the network to it in `fit` steps of Adam, its first
-    weights drawn from `seed`. Each of the `octaves` doubles the finest frequency. Weights know no latent's
-    rate: let a method take "normalized" steps of about 4e-4. Adam's, one size for every weight, carry the
-    noise of the score everywhere.
+    `image` (1, 3, H, W) is the start: `start` fits the network to it in `fit` steps of Adam, with initial weights
+    drawn from `seed`. Each of the `octaves` doubles the finest frequency. The rate of a latent does not suit weights:
+    use "normalized" steps of about 4e-4. Adam uses one step size for all weights and carries the noise of the score
+    everywhere.
     """
 
     prior: Prior
@@ -34,7 +34,9 @@ class NeuralField:
     seed: int = 0
 
     def start(self, x: Latent) -> Tensor:
-        """Weights of a network that paints the image, as near as it comes; one row for each of x (b, c, h, w)."""
+        """Weights of networks that reproduce the image as closely as the fit allows; one row for each of x (b, c, h,
+        w).
+        """
         wanted, state, rule = self.image.to(x), State(), Adam()
         theta = self._drawn().to(x)
         for k in range(1, self.fit + 1):
@@ -79,7 +81,7 @@ class NeuralField:
         return torch.cat(parts, dim=1)
 
     def _seen(self, height: int, width: int) -> Tensor:
-        """What the network sees of the middle of every pixel: (1, H * W, 2 + 4 octaves)."""
+        """The network's inputs at the centre of every pixel: (1, H * W, 2 + 4 octaves)."""
         sides = [(2 * torch.arange(n, dtype=torch.float64) + 1) / n - 1 for n in (height, width)]
         places = torch.stack(torch.meshgrid(*sides, indexing="ij"), dim=-1).reshape(-1, 2, 1)
         angles = places * math.pi / 2 * 2 ** torch.arange(self.octaves, dtype=torch.float64)

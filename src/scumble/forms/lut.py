@@ -1,4 +1,4 @@
-"""Recolouring: a table of colours moves, and with it all pixels of a colour alike, so nothing changes place."""
+"""Recolouring: a table of colours is optimised. All pixels of a colour change equally, so nothing moves."""
 
 import functools
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Pixels through the encoder: the picture itself moves, at its own resolution, and no decoder touches it."""
+"""Pixels through the encoder: the picture itself is optimised, at its own resolution, without a decoder."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +12,10 @@ from scumble.forms.pace import pace
 
 @dataclass(frozen=True, eq=False)
 class EncodedPixels:
-    """theta (b, 3, H, W) is the picture, in units that keep the rates of methods what they are for the latent.
+    """theta (b, 3, H, W) is the picture, in units for which a method's rates keep their meaning for the latent.
 
-    `image` (b or 1, 3, H, W) is where it starts. An encoder hears fine patterns that no eye sees: expect some.
+    `image` (b or 1, 3, H, W) is the start. Encoders respond to fine patterns that are invisible to the eye: expect
+    some.
     """
 
     prior: Prior
