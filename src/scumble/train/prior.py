@@ -47,11 +47,12 @@ def train_prior(
 ) -> Path:
     """Train the scenes prior and write it to the folder `out`; returns `out`.
 
-    minutes: wall-clock budget; 20 % goes to the codec and 15 % to its decoder alone (none with keep_codec), 4 % to the
-    text encoder's reading (none with from_). from_: a prior to continue from: its networks start this training, with a fresh optimiser; a codec
-    with fewer latent channels is widened, and the denoiser then starts anew. keep_codec: take the codec of `from_` as
-    it is. bank: most pictures that the denoiser has in memory. Logs and checkpoints lie beside `out`, in `out` +
-    ".log"; a run that was cut off continues from there, also with another budget, of which finished stages take none.
+    minutes: wall-clock budget; 20 % goes to the codec and 15 % to its decoder alone (none with keep_codec), 4 % to
+    the text encoder's reading (none with from_). from_: a prior to continue from: its networks start this training,
+    with a fresh optimiser; a codec with fewer latent channels is widened, and the denoiser then starts anew.
+    keep_codec: take the codec of `from_` as it is. bank: most pictures that the denoiser has in memory. Logs and
+    checkpoints lie beside `out`, in `out` + ".log"; a run that was cut off continues from there, also with another
+    budget, of which finished stages take none.
 
     Raises InputError for an occupied `out`, a missing `from_`, a budget that is not positive, a `.log` folder of
     another world, codec or recipe, and a bank that does not fit into memory.
@@ -107,7 +108,8 @@ def snapshot(log: Path, out: Path) -> Path:
         raise InputError(f"{out}: exists; choose a new folder")
     recipe = DenoiserRecipe()
     networks = averaged(TextToNoise(recipe), checkpoint)
-    write_prior(out, load_codec(log / "vae"), networks, recipes(CodecRecipe(), DecoderRecipe(), ReadingRecipe(), recipe), log)
+    how = recipes(CodecRecipe(), DecoderRecipe(), ReadingRecipe(), recipe)
+    write_prior(out, load_codec(log / "vae"), networks, how, log)
     return out
 
 
