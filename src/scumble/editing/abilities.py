@@ -11,7 +11,7 @@ EQUAL = {  # what a test compares with the published pipeline (tests/parity), by
 
 def abilities() -> tuple[list[tuple[str, ...]], dict[str, str]]:
     """The table's rows, its head first: "runs", "equal" (to a pipeline, tested), "given" (with something that was
-    trained for that very model) or "-"; and why a kind of model cannot run a method, in one sentence, by "method, kind".
+    trained for that very model) or "-"; and by "method, kind" why a kind of model cannot run a method, in a sentence.
     """
     from scumble.core.job import unable
     from scumble.editing.checks import method_class
