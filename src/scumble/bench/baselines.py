@@ -1,6 +1,6 @@
-"""What frames every table: doing nothing, ignoring the picture, and what the codec allows at best.
+"""Reference rows for every table: doing nothing, ignoring the picture, and the best that the codec allows.
 
-They are methods like any other, so that they are run, scored and counted by the same code.
+They are methods like any other, so the same code runs, scores and counts them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scumble.loops.ddim import ddim
 
 @dataclass(frozen=True, kw_only=True)
 class Copy(Method):
-    """The source, untouched: it preserves all and edits nothing."""
+    """The source, unchanged: it preserves everything and edits nothing."""
 
     paper: ClassVar[Paper] = Paper(title="The source itself", arxiv="none", bibtex="")
     needs: ClassVar[Needs] = Needs()
@@ -31,7 +31,7 @@ class Copy(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Resample(Method):
-    """A new picture of the target prompt, from pure noise: it may edit and preserves nothing."""
+    """A new picture of the target prompt, from pure noise: it may edit, and preserves nothing."""
 
     paper: ClassVar[Paper] = Paper(
         title="Denoising Diffusion Implicit Models", arxiv="2010.02502", bibtex="@misc{song2020ddim}"
@@ -55,7 +55,7 @@ class Resample(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling(Method):
-    """The codec's picture of the true edit, which the bench hands over as the reference: no editor does better."""
+    """The codec's picture of the true edit, which the bench passes as the reference. No editor can do better."""
 
     paper: ClassVar[Paper] = Paper(title="The codec's picture of the true edit", arxiv="none", bibtex="")
     needs: ClassVar[Needs] = Needs(reference=True)

@@ -1,4 +1,4 @@
-"""Whether a checkpoint does what it must, with figures and a sheet to look at."""
+"""Checks whether a checkpoint works, with figures and a contact sheet."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Finding:
 
 
 class Patient:
-    """A model under examination, and the picture it is examined with: one that every model can paint."""
+    """A model to check, and a test picture that every model can reproduce."""
 
     def __init__(self, prior: Prior, perform: Callable[[Plan], Edit]):
         from PIL import Image
@@ -58,7 +58,7 @@ class Patient:
         self.reads = "text" in prior.card.capabilities
 
     def edit(self, method: str, target: str, **settings: object) -> tuple[Plan, Edit]:
-        """An edit of the picture by a method, all of it the model's own; without words where it reads none."""
+        """An edit of the picture by a method, without the layer; without prompts if the model takes none."""
         from scumble.editing.checks import DomainWarning
         from scumble.editing.plan import plan
         from scumble.editing.recipe import Recipe
@@ -73,7 +73,7 @@ class Patient:
         return made, self.perform(made)
 
     def codec(self) -> Found:
-        """The picture through the codec and back."""
+        """The picture, encoded and decoded."""
         from scumble.core.pixels import psnr, to_pixels
         from scumble.editing.checks import CODEC_FLOOR
         from scumble.pictures.placed import Placed
@@ -84,7 +84,7 @@ class Patient:
         return copied >= CODEC_FLOOR, f"{copied:.1f} dB, at least {CODEC_FLOOR:.0f}", _shown(placed.before)
 
     def noise(self) -> Found:
-        """What the model says about the picture under known noise: wrong if its config misreads its output."""
+        """Predictions for the picture under known noise; they are wrong if the config misstates the prediction type."""
         from scumble.core.prediction import PREDICTION_TYPES
         from scumble.pictures.placed import Placed
         from scumble.pictures.reading import read
@@ -106,7 +106,7 @@ class Patient:
         return middle <= NOISE_ERROR, figures, None
 
     def sample(self) -> Found:
-        """A picture from noise alone."""
+        """A picture sampled from noise."""
         words = SAMPLE if self.prior.card.words is None else TARGET
         _, edit = self.edit("sdedit", words, strength=1.0, steps=STEPS["sample"])
         spread = edit.raw.std().item()
@@ -114,14 +114,14 @@ class Patient:
         return 0.05 < spread < 1.5, figures, edit.picture
 
     def identity(self) -> Found:
-        """An edit from a prompt to itself: it must not move."""
+        """An edit with equal prompts: nothing may change."""
         plan, edit = self.edit("dds", SOURCE, steps=STEPS["identity"])
         moved = (edit.raw - plan.placed.before.to(edit.raw)).abs().max().item() * 127.5
         figures = f"moved by {moved:.2f} of 255 steps, at most {STILL}"
         return moved <= STILL, figures, edit.picture
 
     def change(self) -> Found:
-        """An edit from one prompt to another: it must move."""
+        """An edit with different prompts: something must change."""
         from scumble.core.pixels import psnr, to_pixels
 
         started = time.perf_counter()
@@ -135,7 +135,7 @@ class Patient:
         return 8 < distance < 60, figures, edit.picture
 
     def findings(self) -> Iterator[Finding]:
-        """All checks that concern such a model; a check that breaks down has not passed."""
+        """All checks that apply to this kind of model. A check that raises an error has failed."""
         checks = {
             "codec round trip": self.codec,
             "predicted noise": self.noise,
@@ -151,8 +151,8 @@ class Patient:
 
 
 def noise_errors(prior: Prior, image: Tensor, prompt: str) -> dict[Output, list[float]]:
-    """Mean squared errors of the predicted noise of `image` (1, 3, H, W) at LEVELS, where noise has variance 1,
-    for each way to read the network's output: the one that the prior's schedule names, and all others.
+    """Mean squared errors of the predicted noise of `image` (1, 3, H, W) at LEVELS, where noise has variance 1, for
+    every prediction type: the one that the prior's schedule states, and all others.
     """
     import torch
 
@@ -183,7 +183,7 @@ def noise_errors(prior: Prior, image: Tensor, prompt: str) -> dict[Output, list[
 
 
 def drawn(patient: Patient, findings: Sequence[Finding]) -> Image.Image:
-    """The sheet: the input, and what every check made of it."""
+    """The contact sheet: the input, and the result of every check."""
     cells = [Cell(patient.picture, ["input"])]
     for finding in findings:
         if finding.picture is not None:
@@ -193,7 +193,7 @@ def drawn(patient: Patient, findings: Sequence[Finding]) -> Image.Image:
 
 
 def report(prior: Prior, findings: Sequence[Finding]) -> str:
-    """All that somebody else needs to know, without a path."""
+    """Everything that somebody else needs to know, without paths."""
     from scumble import __version__
     from scumble.core import machine
     from scumble.editing.passport import placeless, versions

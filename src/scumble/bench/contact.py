@@ -1,4 +1,4 @@
-"""The bench's contact sheet: per edit the source, the true edit, and what every method made of it."""
+"""The bench's contact sheet: for each edit the source, the true edit, and every method's result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLANK = 224  # the grey of a picture that is not there
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A picture, the lines beneath it, and whether it is a joint success."""
+    """A picture, the lines below it, and whether it is a joint success."""
 
     pixels: Pixels
     lines: tuple[str, ...]
@@ -40,7 +40,7 @@ def draw(path: Path, bench: Bench, contestants: Sequence[Contestant], tasks: Tas
 
 
 def tiles(bench: Bench, contestants: Sequence[Contestant], tasks: Tasks, count: int = 10) -> list[list[Tile]]:
-    """A row of tiles for each of the first `count` edits, of the first seed; all rows are of one length."""
+    """A row of tiles for each of the first `count` edits, with the first seed; all rows have the same length."""
     made = {c.label: {r["id"]: r for r in read_rows(bench.file(c)) if r["repeat"] == 0} for c in contestants}
     rows: list[list[Tile]] = []
     for task in tasks.all[:count]:

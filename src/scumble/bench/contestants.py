@@ -1,4 +1,4 @@
-"""Who takes part: a method with its parameters and where each value came from, and what it is given besides."""
+"""The rows of the bench: a method with its parameters, the origin of each value, and extra inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COMMA = re.compile(r",(?![^(\[]*[)\]])")  # but not those within brackets
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """A row of the table, as it was asked for. `label` is what the row is called: "sdedit:strength=0.5+mask"."""
+    """A row of the table, as requested. `label` names the row: "sdedit:strength=0.5+mask"."""
 
     label: str
     name: str
@@ -38,22 +38,22 @@ class Contestant:
 
     @property
     def stem(self) -> str:
-        """The label as a file's name."""
+        """The label as a file name."""
         return re.sub(r"[^\w.=,+-]+", "-", self.label).strip("-.")
 
     @property
     def frames(self) -> bool:
-        """Whether it is no editor but there to compare with."""
+        """Whether it is a reference row, not an editor."""
         return self.name in BASELINES
 
     @property
     def world(self) -> str:
-        """Which stage it is run on: "whole", "reduced" or "exact"."""
+        """The stage that it runs on: "whole", "reduced" or "exact"."""
         return next((w for w in ("exact", "reduced") if w in self.extras), "whole")
 
     @property
     def seeds(self) -> int | None:
-        """How many seeds make a difference; None: all do."""
+        """How many seeds give different results; None: all do."""
         return 1 if self.name in SEEDLESS else None
 
     def kind(self) -> type[Any]:
@@ -65,7 +65,7 @@ class Contestant:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A contestant with its method made; `parameters`: name -> value and where it came from."""
+    """A contestant with its method; `parameters`: name -> value and its origin."""
 
     contestant: Contestant
     method: Method
@@ -115,7 +115,7 @@ def make_ready(contestant: Contestant, card: Card) -> Ready:
 
 
 def _recommending(card: Card, name: str, kind: type[Any]) -> Card:
-    """The card; for a baseline it recommends what it recommends for sdedit, which samples alike."""
+    """The card; for a baseline, with the values that it recommends for sdedit, which samples in the same way."""
     if name not in BASELINES:
         return card
     known = {f.name for f in fields(kind)}

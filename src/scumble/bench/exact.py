@@ -1,8 +1,8 @@
 """The reduced world: a few thousand scenes that can all be listed, so that the exact score of the set is known.
 
-The same method on the same edits, once with the network and once with the exact score, tells what the network costs
-from what the method cannot do. Everything else is the same: the codec, the schedule, the pictures, the prompts.
-A caption leaves open where exactly an object stands, here among five places a little apart.
+Running the same method on the same edits, once with the network and once with the exact score, separates the method's
+errors from the network's. Codec, schedule, pictures and prompts are the same. A caption leaves the exact position of
+an object open, here among five positions close together.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ def _differ(a: Thing, b: Thing) -> bool:
 def reduced_edits(
     split: Split, seed: int, scenes: Sequence[Scene] | None = None, kinds: Sequence[str] = KINDS
 ) -> Iterator[SceneEdit]:
-    """An endless stream of edits within the reduced world, the kinds in turn: sources and all targets are of it.
+    """An endless stream of edits within the reduced world, cycling through the kinds. The sources and all targets
+    belong to it.
 
-    scenes: another world, in which every one of `kinds` must be possible.
+    scenes: another world, in which each of `kinds` must be possible.
     """
     world = scenes or reduced_scenes()
     known, rng = frozenset(world), generator(split, seed)
@@ -87,7 +88,7 @@ def reduced_edits(
 class ExactScore(FinitePrior):
     """The exact score of a set of scenes in the latent space of another prior, with that prior's codec.
 
-    A prompt is answered by the scenes that it describes, the empty one by all.
+    A prompt selects the scenes that it describes; the empty prompt selects all.
     """
 
     def __init__(self, base: Prior, scenes: Sequence[Scene] | None = None):
@@ -114,7 +115,7 @@ class ExactScore(FinitePrior):
 
 
 def exact_card(card: Card) -> Card:
-    """The card of the exact score that stands in for a prior: the same values recommended, nothing to control."""
+    """The card of the exact score in place of a prior: the same recommended values, without attention control."""
     return replace(card, hash=f"exact-{card.hash}", capabilities=frozenset({"text", "gradient"}))
 
 

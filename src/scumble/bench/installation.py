@@ -1,4 +1,4 @@
-"""What this installation has, what it lacks, and how long edits take on this machine."""
+"""What is installed, what is missing, and how long edits take on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EFFICIENCY = 0.5
 
 
 def findings() -> Iterator[tuple[bool, str]]:
-    """Whether each check passed, and what it found; a check that breaks down has not passed."""
+    """For each check whether it passed, and its result. A check that raises an error has failed."""
     checks: list[Callable[[], tuple[bool, str]]] = [python, packages, device, memory, cache, weights, ability]
     for check in checks:
         try:
@@ -99,7 +99,7 @@ def weights() -> tuple[bool, str]:
 
 
 def ability() -> tuple[bool, str]:
-    """How long edits take here: operations over what the machine does in a second."""
+    """How long edits take here: the number of operations divided by the machine's operations per second."""
     import torch
 
     kind = (
@@ -114,7 +114,7 @@ def ability() -> tuple[bool, str]:
 
 
 def throughput(device: str) -> float:
-    """Operations a second in the layer that U-Nets spend most time in, at the precision of that device."""
+    """Operations per second in the layer that dominates the time of U-Nets, at the precision of that device."""
     import torch
 
     rows, channels, side = 1 if device == "cpu" else 4, 640, 32  # DDS asks four rows at once

@@ -1,4 +1,4 @@
-"""A batch of edits: onto the canvas, through the method, and back as pictures of their own size."""
+"""Makes a batch of edits: onto the canvas, through the method, and back to pictures of the original size."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from scumble.pictures.placed import Placed
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Completed:
-    """An edit that was made; its evaluations and times are its share of the batch's.
+    """An edit that was made. Evaluations and times are its share of the batch's.
 
-    result, codec: of the picture's own size; the codec's own picture of the source. back: PSNR to the source of the
-    result edited back, dB, where that was asked for and something had changed. refused_back: why it was not edited
-    back.
+    result, codec: of the picture's own size; codec: the source, encoded and decoded. back: PSNR between the source and
+    the result edited back, dB, if requested and if something had changed. refused_back: why it was not edited back.
     """
 
     result: Pixels
@@ -43,7 +42,7 @@ class Completed:
 
 @dataclass(frozen=True)
 class Refused:
-    """An edit that the method refuses, in its own words."""
+    """An edit that the method refused, with its message."""
 
     why: str
 
@@ -71,7 +70,7 @@ def batches(todo: Iterator[tuple[int, Task]], prior: Prior, size: int) -> Iterat
 def attempt(
     ready: Ready, prior: Prior, some: Sequence[Case], *, seed: int, back: bool = False
 ) -> list[Completed | Refused]:
-    """What comes of every edit of a batch: where the method refuses one, each is tried alone."""
+    """The outcome of every edit of a batch. If the method refuses the batch, each edit is tried alone."""
     try:
         return [*make(ready, prior, some, seed=seed, back=back)]
     except InputError as error:
@@ -84,10 +83,10 @@ def attempt(
 def make(
     ready: Ready, prior: Prior, some: Sequence[Case], *, seed: int, back: bool = False
 ) -> list[Completed]:
-    """Edit i of the batch draws from seed + i, as it would alone.
+    """Makes a batch. Edit i draws from seed + i, as it would alone.
 
     Raises:
-        InputError: what the method refuses, or values that ran away.
+        InputError: the method refuses, or values diverge.
     """
     clocked = Clocked(prior)
     places = [case.placed for case in some]
@@ -120,7 +119,7 @@ def _returned(
     results: Sequence[Pixels],
     back: bool,
 ) -> tuple[Sequence[float | None], str | None]:
-    """PSNR to the source of every result edited back, None for a no-op; and why an edit alone was not."""
+    """PSNR to the source of every result edited back, None for a no-op; and why an edit was not edited back."""
     nothing = [None] * len(some)
     moved = [back and case.task.kind != "noop" for case in some]
     if not any(moved):
@@ -162,7 +161,7 @@ def _request(ready: Ready, prior: Prior, some: Sequence[Case], seed: int) -> Edi
 
 
 def _encoded(prior: Prior, request: EditRequest) -> EditRequest:
-    """The request with its pictures' latents, which the method and the layer share."""
+    """The request with the latents of its pictures, which method and layer share."""
     assert request.image is not None
     with torch.no_grad():
         return replace(request, latent=prior.encode(request.image))
@@ -178,7 +177,7 @@ def _edit(ready: Ready, prior: Prior, request: EditRequest) -> Edit:
 def _shown(
     ready: Ready, prior: Prior, request: EditRequest, edit: Edit, places: Sequence[Placed]
 ) -> tuple[list[Pixels], list[Pixels]]:
-    """The codec's pictures of what was edited, and the results: the method's own pictures, or under the layer."""
+    """The codec's pictures of the sources, and the results: the method's own pictures, or with the layer."""
     assert request.latent is not None
     with torch.no_grad():
         before = prior.decode(request.latent)
@@ -197,7 +196,7 @@ def _shown(
 
 
 class Clocked(Counted):
-    """A prior that also takes the time spent in its codec."""
+    """A prior that also measures the time spent in its codec."""
 
     def __init__(self, prior: Prior):
         super().__init__(prior)
@@ -217,7 +216,7 @@ class Clocked(Counted):
 
 
 def _now() -> float:
-    """Seconds, after all that an accelerator was asked for is done."""
+    """The time in seconds, after an accelerator has finished all its work."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return time.perf_counter()

@@ -53,7 +53,7 @@ def report(paths: Sequence[Path], form: str = "md", against: str | None = None) 
 
 
 def gather(paths: Sequence[Path]) -> dict[str, list[TableRow]]:
-    """The rows of every method; one that comes with other settings in another file is named after the file, too."""
+    """The rows of every method. If a method has other settings in another file, its name gets the file's name, too."""
     found: dict[str, list[TableRow]] = {}
     for path in paths:
         if path.name == TESTS and len(paths) > 1:  # as in FOLDER/*.jsonl
@@ -68,7 +68,7 @@ def gather(paths: Sequence[Path]) -> dict[str, list[TableRow]]:
 
 
 def value(row: TableRow, key: str) -> float | None:
-    """A score of a row; None where it does not apply."""
+    """A score of a row; None if it does not apply."""
     if key in ("evaluations", "seconds"):
         return row[key]
     if key == "noop":
@@ -111,7 +111,7 @@ def _of_kind(rows: Iterable[TableRow], kind: str, key: str) -> Values:
 
 
 def differences(methods: Mapping[str, Sequence[TableRow]], against: str | None) -> list[Table]:
-    """Every method minus one, on the edits that both made."""
+    """Every method minus one, on the edits that both have made."""
     if against is None:
         return []
     others = [m for m in methods if m != against]
@@ -120,7 +120,7 @@ def differences(methods: Mapping[str, Sequence[TableRow]], against: str | None) 
 
 
 def prior_part(methods: Mapping[str, Sequence[TableRow]]) -> list[Table]:
-    """The exact score minus the network, same method and edits: what better weights could still gain."""
+    """The exact score minus the network, with the same method and edits: what better weights could still gain."""
     pairs = [(m, m.replace("+exact", "+reduced")) for m in methods if "+exact" in m]
     found = [(m, _minus(methods[m], methods[other])) for m, other in pairs if other in methods]
     return [Table("The prior's part: exact score minus network, same edits", COMPARED, found)]
@@ -131,7 +131,9 @@ def _minus(a: Sequence[TableRow], b: Sequence[TableRow]) -> list:
 
 
 def notes(methods: Mapping[str, Sequence[TableRow]], paths: Sequence[Path]) -> list[str]:
-    """What the figures rest on: sets, models, versions, seeds, refusals, the sentinels, and looks at the test split."""
+    """What the figures are based on: sets, models, versions, seeds, refusals, the reference rows, and measurements on
+    the test split.
+    """
     lines = ["mean [95 % interval]; an edit counts once, its seeds are averaged; n: edits, at most"]
     settings: dict[str, list[str]] = {}
     for method, rows in methods.items():
@@ -147,7 +149,7 @@ def notes(methods: Mapping[str, Sequence[TableRow]], paths: Sequence[Path]) -> l
 
 
 def refusals(method: str, rows: Sequence[TableRow]) -> list[str]:
-    """How many edits a method refused, with any seed, and in which words the first of them."""
+    """How many edits a method refused, with any seed, and the first message."""
     lines: list[str] = []
     for key, what in (("refused", "refused, which is no success"), ("refused_back", "not edited back")):
         some = [row for row in rows if row[key] is not None]

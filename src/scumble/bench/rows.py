@@ -1,4 +1,4 @@
-"""The bench's files: one JSON object per edit, appended whole, and never mixed with those of other settings."""
+"""The bench's files: one JSON object per edit. Files are appended to, and never mix rows of different settings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ OLDER = {"refused": None, "refused_back": None}  # what rows did not say when a 
 
 
 def resume(path: Path, settings: Mapping[str, object]) -> list[TableRow]:
-    """The rows that an earlier run left; a last one that it did not finish is cut off.
+    """The rows that an earlier run left. An incomplete last row is removed.
 
-    settings: what every row of this run will carry under `SETTINGS`.
+    settings: what every row of this run has under `SETTINGS`.
 
     Raises:
-        InputError: a file of other settings, naming the first difference, or one that is no file of the bench.
+        InputError: a file with other settings, naming the first difference, or a file that is not of the bench.
     """
     if not path.exists():
         return []

@@ -1,4 +1,4 @@
-"""Running methods over edits, scored as they are made, and taken up where an earlier run stopped."""
+"""Runs methods over edits, scores them, and continues where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PATIENCE = 10  # edits that may be refused before the first is made; the kinds o
 class Bench:
     """How the bench runs: `seeds` seeds per edit, `batch` pictures per call, into the folder `out`.
 
-    back: also edit the results of the first seed back, and see what comes back.
+    back: also edit the results of the first seed back, and compare them with the source.
     """
 
     out: Path
@@ -47,19 +47,19 @@ class Bench:
                 raise InputError(f"{name}: {getattr(self, name)} must be at least 1")
 
     def file(self, contestant: Contestant) -> Path:
-        """A contestant's rows."""
+        """The file of a contestant's rows."""
         return self.out / f"{contestant.stem}.jsonl"
 
     def picture(self, contestant: Contestant, task: str, repeat: int = 0) -> Path:
-        """A contestant's picture of an edit."""
+        """The file of a contestant's picture of an edit."""
         return self.out / contestant.stem / f"{task}-{repeat}.png"
 
     def run(self, ready: Ready, stage: Stage, tell: Tell | None = None) -> Path:
         """Makes and scores every edit that is not in the contestant's file yet; returns the file.
 
         Raises:
-            InputError: a file of other settings in the way, or a method that refuses every edit.
-            MachineError: the memory does not suffice.
+            InputError: there is a file with other settings, or the method refuses every edit.
+            MachineError: there is not enough memory.
         """
         contestant, tasks = ready.contestant, stage.tasks.all
         world = {**stage.settings, "back": self.back}
@@ -108,7 +108,7 @@ class Bench:
     def _came(
         self, contestant: Contestant, case: Case, repeat: int, outcome: Completed | Refused
     ) -> TableRow:
-        """What came of an edit; its picture is saved."""
+        """The row of an edit; its picture is saved."""
         task = case.task
         known = case.known.first if "mask" in contestant.extras else case.known
         if isinstance(outcome, Refused):
@@ -138,10 +138,10 @@ class Bench:
 
 
 def trusted(batches: Iterable[list[TableRow]], proven: bool, label: str) -> Iterator[list[TableRow]]:
-    """The rows of all batches, held back until a method is proven to make an edit that asks for a change.
+    """The rows of all batches, held back until the method has made at least one edit that asks for a change.
 
     Raises:
-        InputError: it made none of the first `PATIENCE`, or none at all. Its settings are at fault, not the edits.
+        InputError: it made none of the first `PATIENCE`, or none at all. Then its settings are wrong, not the edits.
     """
     held: list[TableRow] = []
     for rows in batches:

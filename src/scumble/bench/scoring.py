@@ -1,4 +1,4 @@
-"""What a row says of an edit: the scores of its picture, or of none where the method refused it."""
+"""The scores in a row: those of its picture, or of a refused edit without a picture."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def scores(judged: Judged, back: float | None, apart: float | None) -> dict[str,
 
 
 def unmade(known: Known, kind: str) -> dict[str, object]:
-    """The scores of a refused edit: it fails wherever it could have succeeded, and nothing is there to be measured.
+    """The scores of a refused edit: it fails every score that it could have passed, and nothing is measured.
 
-    A no-op asks for nothing, so it does not fail. The untouched source would be no stand-in for the missing picture:
-    it preserves all, and a no-op done to perfection is just that.
+    A no-op asks for nothing, so it does not fail. The unchanged source cannot replace the missing picture: it
+    preserves everything, and would be a perfect no-op.
     """
     could = scores(judge(known, known.source, known.source), None, None)
     fails = {name for name in VERDICTS if could[name] is not None and kind != "noop"}

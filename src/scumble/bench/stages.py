@@ -1,4 +1,4 @@
-"""What a contestant is run on: a set of edits, and a prior or the exact score in its place."""
+"""What a contestant runs on: a set of edits, with a prior or the exact score."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSIONS = ("python", "torch", "diffusers", "transformers")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Stage:
-    """Edits, and a prior that is made when first needed: the exact score of a world takes a while."""
+    """Edits, and a prior that is made when it is first needed, because the exact score of a world takes a while."""
 
     tasks: Tasks
     card: Card
@@ -35,7 +35,7 @@ class Stage:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What tells results that were made here from all others."""
+        """What distinguishes results of this stage from all others."""
         where = {
             "device": str(self.loaded.get("device", "cpu")),
             "dtype": str(self.loaded.get("dtype", "float32")),
@@ -94,7 +94,7 @@ class Stages:
 def framing(
     contestants: Sequence[Contestant], *, has_truths: bool = True, names: Sequence[str] = tuple(BASELINES)
 ) -> list[Contestant]:
-    """The rows that frame the table, on every set of edits that the contestants are run on, but for those given."""
+    """The reference rows, for every set of edits that the contestants run on, except those already given."""
 
     def extra(contestant: Contestant) -> frozenset[str]:
         return frozenset({"reduced"} if contestant.world != "whole" else ())

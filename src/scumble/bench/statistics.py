@@ -1,7 +1,7 @@
-"""Means over edits, and intervals that know that several seeds of one edit are not independent.
+"""Means over edits, and intervals that account for the dependence between seeds of one edit.
 
-An edit counts once, whatever the number of its seeds: its value is the mean over them. Edits are resampled whole
-(the cluster bootstrap: Davison & Hinkley 1997, section 3.8), and the interval is that of the percentiles.
+Each edit counts once, for any number of seeds: its value is the mean over them. Whole edits are resampled (the cluster
+bootstrap: Davison & Hinkley 1997, section 3.8), and the interval is given by percentiles.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def by_edit(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
 
 
 def estimate(edits: Mapping[str, float]) -> Estimate | None:
-    """The mean over edits; None without any."""
+    """The mean over edits; None if there are none."""
     return interval(np.array(list(edits.values()))) if edits else None
 
 
 def difference(a: Mapping[str, float], b: Mapping[str, float]) -> Estimate | None:
-    """The mean of a - b over the edits that both have; None where they share none."""
+    """The mean of a - b over the edits that both have; None if they share none."""
     return estimate({edit: a[edit] - b[edit] for edit in a if edit in b})
 
 
@@ -58,5 +58,5 @@ def interval(values: NDArray[np.float64], draws: int = DRAWS) -> Estimate:
 
 @lru_cache(maxsize=16)
 def _counts(n: int, draws: int) -> NDArray[np.int16]:
-    """(draws, n): how often every resample holds every value."""
+    """(draws, n): how often each resample contains each value."""
     return np.random.default_rng(n).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.int16)

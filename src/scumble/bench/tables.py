@@ -14,7 +14,7 @@ from scumble.bench.statistics import Estimate
 
 @dataclass(frozen=True)
 class Column:
-    """A score: how it is called, what it is multiplied by to be shown, and with how many digits."""
+    """A score: its name, its factor for display, and its number of digits."""
 
     key: str
     title: str
@@ -22,7 +22,7 @@ class Column:
     digits: int = 1
 
     def show(self, found: Estimate | None) -> str:
-        """ "73.2 [69.5, 76.8]"; the number alone where there is no interval, or none that could be seen."""
+        """ "73.2 [69.5, 76.8]"; only the number if there is no interval, or none wide enough to show."""
         if found is None:
             return "n/a"
         mean, low, high = (

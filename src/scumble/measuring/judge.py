@@ -71,17 +71,17 @@ class Judged:
 
     @property
     def done(self) -> bool | None:
-        """Whether little enough of the error is left."""
+        """Whether at most the share `SUCCESS` of the error is left."""
         return None if self.left is None else self.left <= SUCCESS
 
     @property
     def success(self) -> bool | None:
-        """Done, and found where a scene tells what there is to find."""
+        """Done, and found if a scene says what there is to find."""
         return None if self.done is None else self.done and self.found is not False
 
     @property
     def joint(self) -> bool | None:
-        """Success, and what had to stay is within `MARGIN` of what the codec makes of it."""
+        """Success, and the kept part is within `MARGIN` of what the codec alone preserves."""
         if self.success is None or self.preserved is None or self.codec is None:
             return None
         return self.success and self.preserved >= min(self.codec, BEST_CODEC) - MARGIN

@@ -63,8 +63,9 @@ def _error(eps: Latent, noise: Latent) -> float:
 
 
 def pareto(edits: Sequence[tuple[float, float]]) -> list[bool]:
-    """Of (distance, direction), those that no other beats: nearer at no less direction, or further along at no
-    more distance. The untouched input, (0, 0), competes, so whatever went nowhere is not among them.
+    """Of (distance, direction), those that no other beats: closer with at least the same direction, or further along
+    with at most the same distance. The unchanged input, (0, 0), competes, so results without direction are not among
+    them.
     """
     rivals = [(0.0, 0.0), *edits]
 

@@ -1,4 +1,4 @@
-"""Edits to make and to measure: scenes of a split, or anybody's pictures, and where they lie on a prior's canvas."""
+"""Edits to make and to measure: scenes of a split or a user's pictures, and their place on a prior's canvas."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEEDED, OPTIONAL = ("image", "source", "target"), ("mask", "truth", "kind", "id"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
-    """One edit to make: edit `index` of its set. `look()` renders or reads its pictures, anew at every call."""
+    """One edit to make: edit `index` of its set. `look()` renders or reads its pictures at every call."""
 
     id: str
     index: int
@@ -48,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Tasks:
-    """The edits of one set; `world` is what tells it from every other."""
+    """The edits of one set; `world` identifies the set."""
 
     all: Sequence[Task]
     world: Mapping[str, object]
@@ -58,7 +58,7 @@ class Tasks:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Case:
-    """An edit to make, what is known of its right answers, and its picture on a prior's canvas."""
+    """An edit to make, its known right answers, and its picture on a prior's canvas."""
 
     task: Task
     known: Known
@@ -195,7 +195,7 @@ def _listed(folder: Path, entry: Mapping[str, str], name: str, index: int) -> Ta
 
 
 def _read(folder: Path, entry: Mapping[str, str]) -> Known:
-    """What is known of a listed edit; without a mask, what the truth leaves alone is what has to stay."""
+    """What is known of a listed edit. Without a mask, what the truth leaves unchanged must stay."""
     picture = reading.read(folder / entry["image"])
     source = np.asarray(picture.rgb)
     truth = np.asarray(reading.read(folder / entry["truth"]).rgb) if "truth" in entry else None

@@ -1,7 +1,7 @@
-"""The thing of the world that explains one part of a picture best.
+"""Finds the object of the world that best explains one part of a picture.
 
-Given shape and texture, a picture is linear in the object's ink, so that three sums tell the squared error under
-every ink. The best few candidates are moved and scaled by Gauss-Newton steps, then blurred as far as the picture is.
+For a given shape and texture, a picture is linear in the object's ink, so three sums give the squared error for every
+ink. The best candidates are moved and scaled by Gauss-Newton steps, then blurred as much as the picture is.
 """
 
 from __future__ import annotations

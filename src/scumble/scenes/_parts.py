@@ -1,4 +1,4 @@
-"""The connected parts of a mask: what the reader takes for objects before it knows which."""
+"""The connected parts of a mask: the reader's candidates for objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEAST = 0.006
 
 
 def parts_of(mask: Bools, least: float = LEAST) -> Labels:
-    """The connected parts of a mask, holes filled, 1 .. n; those of less area than `least` are 0."""
+    """The connected parts of a mask with holes filled, labelled 1 .. n; parts of less area than `least` are 0."""
     free = connected(~mask)
     outside = np.unique(np.concatenate([free[[0, -1]].ravel(), free[:, [0, -1]].ravel()]))
     labels = connected(mask | ~np.isin(free, outside[outside > 0]))
@@ -22,7 +22,7 @@ def parts_of(mask: Bools, least: float = LEAST) -> Labels:
 
 
 def pieces_of(labels: Labels, part: int) -> Labels:
-    """A part cut at its narrowest bridge: pieces 1 .. n, and -1 for all other parts."""
+    """A part, cut at its narrowest bridge: pieces 1 .. n, and -1 for all other parts."""
     mask = labels == part
     core, pieces, depth = mask, mask.astype(np.int32), 0
     while pieces.max() == 1 and depth < 8:

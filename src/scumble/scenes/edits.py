@@ -1,4 +1,4 @@
-"""Edits as minimal changes of a scene: two captions, an instruction, and exactly what the result must look like."""
+"""Edits as minimal changes of a scene: two captions, an instruction, and the exact true result."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ Size = int | tuple[int, int]
 class SceneEdit:
     """One edit with its exact ground truth.
 
-    targets: every scene that fulfils it, the canonical one first; more than one only where an added object's place is
-    left open. captions name all attributes, so that the changed one and its object are unmistakable.
+    targets: every scene that is a correct answer, the canonical one first. There is more than one only if the position
+    of an added object is left open. The captions name all attributes, so that the changed one and its object are
+    unambiguous.
     """
 
     kind: str
@@ -192,7 +193,7 @@ def random_edit(rng: np.random.Generator, kind: str, *, held_out: bool = False) 
 
 
 def change(scene: Scene, kind: str, rng: np.random.Generator) -> SceneEdit | None:
-    """An edit of one kind on a given scene; None where what was drawn finds no room there."""
+    """An edit of one kind on a given scene; None if there is no room for what was drawn."""
     try:
         targets, instruction = MAKERS[kind](scene, rng)
     except _NoRoom:
@@ -212,7 +213,7 @@ def change(scene: Scene, kind: str, rng: np.random.Generator) -> SceneEdit | Non
 
 
 def edits(split: Split, seed: int = 0, kinds: Sequence[str] = KINDS) -> Iterator[SceneEdit]:
-    """An endless stream of edits of one split, the kinds in turn."""
+    """An endless stream of edits of one split, cycling through the kinds."""
     rng = generator(split, seed)
     while True:
         for kind in kinds:

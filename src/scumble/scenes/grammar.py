@@ -1,8 +1,8 @@
-"""Scene -> caption, in varied words; caption -> constraints, against which any scene can be checked.
+"""From a scene to a caption, in varied words; from a caption to constraints, which any scene can be checked against.
 
     [on a B background,] a [SIZE] [TEXTURE] [COLOUR] SHAPE [PLACE] [and a ...] [on a B background] [at night]
 
-What a caption leaves unsaid is free. "a red circle on a white background" is always among a scene's captions.
+What a caption does not say is open. "a red circle on a white background" is always among a scene's captions.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ARTICLE = {"orange": "an"}
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a caption says of one object; None is unsaid."""
+    """What a caption says about one object; None means not said."""
 
     shape: str | None = None
     colour: str | None = None
@@ -66,7 +66,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Constraints:
-    """What a whole caption says. Objects are all named: a scene with more or fewer does not match."""
+    """What a whole caption says. It names all objects: a scene with more or fewer does not match."""
 
     things: tuple[Wanted, ...]
     background: str | None = None
@@ -142,7 +142,7 @@ def _ground(name: str) -> str:
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption in random words, with random attributes left unsaid."""
+    """A caption in random words, with random attributes omitted."""
     if rng.random() < 0.1:
         return short_caption(scene)
     text = _caption(scene, rng)

@@ -1,7 +1,7 @@
-"""Reads a picture back into a scene, by synthesis and without any network.
+"""Reads a picture back into a scene, by synthesis and without a network.
 
-The background is the empty picture that agrees with most pixels. What differs from it falls into connected parts,
-and over each part every shape is laid with the renderer's own distance functions: the smallest error is the reading.
+The background is the empty picture that agrees with most pixels. The remaining pixels form connected parts. Every
+shape is fitted to each part with the renderer's own distance functions; the smallest error gives the reading.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Reading:
 
     @property
     def clear(self) -> bool:
-        """Whether every thing is clearly one of the world's, and nothing else is there."""
+        """Whether every object is clearly one of the world's, and there is nothing else."""
         return all(fit >= CLEAR for fit in self.fits) and self.stray <= STRAY
 
 

@@ -1,7 +1,7 @@
-"""The analytic, anti-aliased renderer: a scene and a size in, sRGB pixels out, always the same ones.
+"""The analytic, anti-aliased renderer: from a scene and a size to sRGB pixels, always the same.
 
 Every shape is a signed distance (negative inside) in pixels; its coverage of a pixel is clip(1/2 - distance, 0, 1).
-Shapes are folded by their symmetry, so that a star costs one edge.
+Shapes are folded by their symmetry, so that a star needs one edge.
 """
 
 from __future__ import annotations

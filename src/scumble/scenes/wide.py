@@ -1,7 +1,7 @@
-"""The wide world: scenes as people draw them with any program.
+"""The wide world: scenes closer to what people draw with any program.
 
-Sizes are continuous, objects stand anywhere, colours vary around their names, backgrounds also have the plain
-colours, pictures have any aspect ratio. Names are said only where they are beyond doubt (`Thing.vague`).
+Sizes are continuous, objects are anywhere, colours vary around their names, backgrounds may have plain colours, and
+pictures any aspect ratio. A name is used only if it clearly applies (`Thing.vague`).
 """
 
 from __future__ import annotations
