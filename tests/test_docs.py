@@ -25,7 +25,7 @@ def blocks(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["concepts", "engine", "add-a-method", "scenes"])
+@pytest.mark.parametrize("name", ["concepts", "engine", "add-a-method", "scenes", "directions"])
 def test_code_blocks_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     page = ROOT / "docs" / f"{name}.md"
     module = ModuleType(f"docs_{name.replace('-', '_')}")

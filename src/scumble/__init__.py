@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from scumble.core.request import Cancelled, Edit, EditRequest, Step, pull
     from scumble.core.schedule import Schedule
     from scumble.editing.apply import load_editor
+    from scumble.methods.asyrp import Asyrp
     from scumble.methods.cds import CDS
     from scumble.methods.ddim_inversion import DDIMInversion
     from scumble.methods.dds import DDS
     from scumble.methods.dds_fast import DDSFast
     from scumble.methods.diffedit import DiffEdit
+    from scumble.methods.diffusionclip import DiffusionCLIP
     from scumble.methods.direct_inversion import DirectInversion
     from scumble.methods.edit_friendly import EditFriendly
     from scumble.methods.editor import TrainedEditor
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Asyrp",
     "CDS",
     "Cancelled",
     "Card",
@@ -55,6 +58,7 @@ __all__ = [
     "DDS",
     "DDSFast",
     "DiffEdit",
+    "DiffusionCLIP",
     "DirectInversion",
     "Edit",
     "EditFriendly",
@@ -92,6 +96,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Asyrp": "methods.asyrp",
     "CDS": "methods.cds",
     "Cancelled": "core.request",
     "Card": "core.prior",
@@ -99,6 +104,7 @@ _HOME = {
     "DDS": "methods.dds",
     "DDSFast": "methods.dds_fast",
     "DiffEdit": "methods.diffedit",
+    "DiffusionCLIP": "methods.diffusionclip",
     "DirectInversion": "methods.direct_inversion",
     "Edit": "core.request",
     "EditFriendly": "methods.edit_friendly",

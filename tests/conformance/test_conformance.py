@@ -23,7 +23,7 @@ from scumble.priors.pixel import PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 from scumble.testing import check_fields, check_method, check_prior
 
-from . import tiny
+from . import tiny, trained
 
 TINY_DDPM = Path(__file__).parents[1] / "goldens/tiny-ddpm"
 
@@ -62,6 +62,8 @@ EXACT = {
 }
 # Few enough steps for a network, at values where every field still matters.
 SHORT: dict[str, dict[str, Any]] = {
+    "asyrp": {"steps": 4, "inversion_steps": 3, "edit_until": 700, "boost": 400},
+    "diffusionclip": {"steps": 3, "inversion_steps": 3},
     "sdedit": {"steps": 10},
     "masactrl": {"steps": 4, "layer": 3},
     "plug_and_play": {"steps": 4, "feature_block": 2},
@@ -84,7 +86,7 @@ TASK = {"editor": {"task": "first"}}
 def given(name: str, prior: Any) -> Any:
     """What a method must be given, made for a prior."""
     if name != "editor":
-        return None
+        return trained.given(get(name).needs.given, prior)
     with torch.no_grad():
         probe = prior.encode(probe_picture())
     config = EditorConfig(channels=probe.shape[1], widths=(8,), attention=(False,), head=8, groups=4)
@@ -147,7 +149,7 @@ def test_methods_conform_on_a_network(name: str, tiny_sd: StableDiffusionPrior) 
 @pytest.mark.parametrize("name", LOOKS_INSIDE)
 def test_every_field_matters_on_a_network(name: str, tiny_sd: StableDiffusionPrior) -> None:
     method = get(name)(**SHORT.get(name, {"steps": 4}))
-    check_fields(method, tiny_sd, dtype=torch.float32)
+    check_fields(method, tiny_sd, dtype=torch.float32, given=given(name, tiny_sd))
 
 
 @pytest.mark.parametrize("prior", ["gaussian", "finite-flow"])
@@ -171,6 +173,7 @@ def test_sdedit_conforms_without_text() -> None:
 @pytest.mark.parametrize("name", [name for name in METHODS if get(name).needs.control])
 def test_methods_that_control_attention_say_where_there_is_none(name: str) -> None:
     prior = EXACT["gaussian"]()
-    request = EditRequest(image=torch.zeros(1, 3, 4, 8), source="a", target="b")
+    needed = dict.fromkeys(get(name).needs.given)
+    request = EditRequest(image=torch.zeros(1, 3, 4, 8), source="a", target="b", given=needed)
     with pytest.raises(InputError, match="needs a model with control, which 'gaussian' does not have"):
         get(name)()(prior, request)

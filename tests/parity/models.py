@@ -41,11 +41,15 @@ def tiny_sd(case: Case) -> Any:
 @cache
 def _loaded(folder: Path) -> StableDiffusionPrior:
     prior = StableDiffusionPrior.from_pretrained(str(folder), device="cpu", dtype="float32")
-    for module in [*prior._unet.modules(), *prior._vae.modules()]:
-        if isinstance(module, nn.GroupNorm):
-            # On one thread torch's sums in float32 lose the last two digits that the cases ask for.
-            module.forward = partial(_in_double, module)
+    _sum_in_double(prior._unet, prior._vae)
     return prior
+
+
+def _sum_in_double(*networks: nn.Module) -> None:
+    """On one thread torch's sums in float32 lose the last two digits that the cases ask for."""
+    for module in (module for network in networks for module in network.modules()):
+        if isinstance(module, nn.GroupNorm):
+            module.forward = partial(_in_double, module)
 
 
 def _in_double(norm: nn.GroupNorm, x: Tensor) -> Tensor:
@@ -144,6 +148,8 @@ def kept(case: Case, T: int) -> list[int]:
 def tiny_ddpm(case: Case) -> PixelPrior:
     """The tiny pixel model; with variance channels where the case adds them by its formula."""
     prior = PixelPrior.from_pretrained(ROOT / "tiny-ddpm", schedule=pixel_schedule(case))
+    assert prior._module is not None
+    _sum_in_double(prior._module)
     if case.hyper.get("var_type") != "learned_range":
         return prior
     return PixelPrior(_with_variance(prior.network), prior.schedule, prior.card, prior.parameters())

@@ -13,6 +13,7 @@ from .attention import check_masactrl, check_plug_and_play, check_prompt_to_prom
 from .case import ROOT, Case, find
 from .chains import check_ddim, check_ddpm
 from .diffedit import check_diffedit
+from .directions import check_asyrp, check_diffusionclip
 from .distil import check_cds, check_ids, check_pds
 from .edits import check_dds, check_sdedit, check_sds
 from .inversions import check_direct_inversion, check_null_text
@@ -21,10 +22,12 @@ from .paths import check_dds_ef, check_edit_friendly, check_flowedit
 from .pix2pix import check_pix2pix_zero
 
 CHECKS = {
+    "asyrp": check_asyrp,
     "cds": check_cds,
     "ddim": check_ddim,
     "ddpm": check_ddpm,
     "diffedit": check_diffedit,
+    "diffusionclip": check_diffusionclip,
     "direct_inversion": check_direct_inversion,
     "null_text": check_null_text,
     "dds": check_dds,

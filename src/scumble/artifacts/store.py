@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib import import_module
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,19 @@ if TYPE_CHECKING:
     from scumble.core.request import Artifact
 
 VERSION = 1
+SUFFIX = (
+    ".safetensors"  # of a trained direction's file: by it a command line tells it from a bank of sentences
+)
 ARTIFACTS: dict[str, str] = {
     "bank": "scumble.artifacts.bank:SourceBank",
     "direction": "scumble.artifacts.direction:Direction",
     "inversion": "scumble.artifacts.inversion:Inversion",
+    "tuned": "scumble.artifacts.tuned:TunedWeights",
 }
 """The artifacts that an edit can be given: name in `EditRequest.given` -> "module:Class"."""
+
+KINDS: dict[str, str] = {**ARTIFACTS, "h_space": "scumble.artifacts.h_space:HSpaceDirection"}
+"""What a file can hold: the kind in its header -> "module:Class". Two kinds can be given by one name."""
 
 
 def check_output(path: Path) -> None:
@@ -44,7 +53,7 @@ def save(artifact: Artifact, path: Path, *, replace: bool = True) -> None:
     from safetensors.torch import save as serialised
 
     check_output(path)
-    about = {"scumble": VERSION, "name": artifact.name, "about": artifact.about()}
+    about = {"scumble": VERSION, "name": _kind(artifact), "about": artifact.about()}
     tensors = {name: x.detach().cpu().contiguous() for name, x in artifact.tensors().items()}
     with atomic(path, replace=replace) as temporary:
         temporary.write_bytes(serialised(tensors, {"scumble": json.dumps(about, allow_nan=False)}))
@@ -65,19 +74,19 @@ def load(path: Path) -> Artifact:
         name, about = header["name"], dict(header["about"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a file that scumble saved ({error})") from None
-    if header.get("scumble") != VERSION or name not in ARTIFACTS:
+    if header.get("scumble") != VERSION or name not in KINDS:
         raise InputError(f"{path}: saved by another version of scumble; make it again")
     try:
-        return _kind(name).restore(tensors, about)
+        return _class(name).restore(tensors, about)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
 def given(name: str, text: str) -> Artifact:
-    """What the words of `--given name=text` mean: a file that `save` wrote, or for "direction" two banks of sentences.
+    """What the words of `--given name=text` mean: a file that `save` wrote, or for "direction" two banks of sentences
+    or trained directions (see `_direction`).
 
-    "A,B" are such banks: each a text file of one sentence per line, a folder of such files, or a word. Raises
-    InputError, naming what is wrong.
+    Raises InputError, naming what is wrong.
     """
     if name not in ARTIFACTS:
         raise InputError(f"--given {name}={text}: write it as inversion=FILE, bank=FILE or direction=A,B")
@@ -90,13 +99,49 @@ def given(name: str, text: str) -> Artifact:
 
 
 def _direction(text: str) -> Artifact:
+    """ "A,B" are banks: each a text file of one sentence per line, a folder of such files, or a word.
+    "FILE.safetensors[:WEIGHT],..." are directions that `scumble train direction` made.
+    """
     from scumble.artifacts.direction import Direction
 
     parts = [part.strip() for part in text.split(",")]
+    files = [part.rpartition(SUFFIX) for part in parts]
+    if all(name and (not rest or rest.startswith(":")) for name, _, rest in files):
+        return _trained([(Path(name + SUFFIX), rest[1:]) for name, _, rest in files])
     if len(parts) != 2 or not all(parts):
-        raise InputError(f"--given direction={text}: write it as A,B, such as cat,dog or cats.txt,dogs.txt")
+        raise InputError(
+            f"--given direction={text}: write it as A,B, such as cat,dog or cats.txt,dogs.txt, or as the file of a "
+            f"trained direction, NAME{SUFFIX}"
+        )
     source, target = (_bank(part) for part in parts)
     return Direction(source=source, target=target)
+
+
+def _trained(files: Sequence[tuple[Path, str]]) -> Artifact:
+    """Trained directions at once, each with its weight in words, if any."""
+    from scumble.artifacts.h_space import HSpaceDirection
+
+    loaded = [load(path) for path, _ in files]
+    for (path, _), artifact in zip(files, loaded, strict=True):
+        if artifact.name != "direction":
+            raise InputError(f"--given direction={path}: the file holds a {artifact.name}, not a direction")
+    if len(loaded) == 1 and not isinstance(loaded[0], HSpaceDirection):
+        return loaded[0]
+    directions = [one for one in loaded if isinstance(one, HSpaceDirection)]
+    if len(directions) < len(loaded):
+        raise InputError(
+            "direction: only trained ones can be joined; name one pair of banks, or trained ones"
+        )
+    return HSpaceDirection.joined(directions, [_weight(path, words) for path, words in files])
+
+
+def _weight(path: Path, words: str) -> float | None:
+    if not words:
+        return None
+    try:
+        return float(words) if isfinite(float(words)) else float("x")
+    except ValueError:
+        raise InputError(f"{path}:{words}: the weight is not a number; write it as {path.name}:0.5") from None
 
 
 def _bank(text: str) -> tuple[str, ...]:
@@ -135,6 +180,12 @@ def digest(artifact: object) -> str | None:
     return total.hexdigest()[:16]
 
 
-def _kind(name: str) -> Any:
-    module, _, attribute = ARTIFACTS[name].partition(":")
+def _kind(artifact: Artifact) -> str:
+    """What the header of its file says."""
+    place = f"{type(artifact).__module__}:{type(artifact).__qualname__}"
+    return next((kind for kind, known in KINDS.items() if known == place), artifact.name)
+
+
+def _class(kind: str) -> Any:
+    module, _, attribute = KINDS[kind].partition(":")
     return getattr(import_module(module), attribute)

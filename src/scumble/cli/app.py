@@ -12,6 +12,7 @@ from scumble.cli import (
     attention,
     bench,
     demo,
+    direction,
     doctor,
     edit,
     fetch,
@@ -32,7 +33,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-training = typer.Typer(help="Train the models that come with the package.", no_args_is_help=True)
+training = typer.Typer(
+    help="Train the models that come with the package, and edits of your own.", no_args_is_help=True
+)
 app.add_typer(training, name="train")
 benching = typer.Typer(help="Measure methods against exact ground truth.", no_args_is_help=True)
 app.add_typer(benching, name="bench")
@@ -65,6 +68,7 @@ register(benching, "report", bench.report, bench.REPORT_EXAMPLES)
 register(reproducing, "dds", reproduce.dds, reproduce.DDS_EXAMPLES)
 register(training, "prior", train.prior, train.PRIOR_EXAMPLES)
 register(training, "editor", train.editor, train.EDITOR_EXAMPLES)
+register(training, "direction", direction.command, direction.EXAMPLES)
 register(training, "card", train.card, train.CARD_EXAMPLES)
 register(training, "snapshot", train.snapshot, train.SNAPSHOT_EXAMPLES)
 

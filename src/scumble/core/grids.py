@@ -62,7 +62,8 @@ def spaced(
         case "linspace":
             times = [round(k * top / gaps) for k in range(steps)]
         case "floor":
-            times = [int(k / gaps * top + slack) for k in range(steps)]
+            # As numpy's linspace rounds, which the published code takes: k times 1 / gaps, and the end itself.
+            times = [int((1.0 if k == gaps else k * (1 / gaps)) * top + slack) for k in range(steps)]
         case "ddim":
             times = respace(T, f"ddim{steps}")
         case "uniform":

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from scumble.artifacts import ARTIFACTS
 from scumble.core.errors import InputError
 from scumble.core.machine import limits
 from scumble.editing import loading
@@ -60,7 +61,8 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
 
     prior = placed.prior if placed else loading.load(recipe)
     shown = recipe.target or (recipe.source if recipe.given else None)  # what is given may say what to show
-    check_model(prior.card, name, kind.needs, shown)
+    trained = any(each in ARTIFACTS for each in kind.needs.given)  # such an artifact says it all
+    check_model(prior.card, name, kind.needs, shown or ("what it was trained for" if trained else None))
     said = [
         recipe.source or "",
         recipe.target or "",

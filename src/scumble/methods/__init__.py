@@ -10,11 +10,13 @@ from typing import Any
 from scumble.core.errors import InputError
 
 METHODS: dict[str, str] = {
+    "asyrp": "scumble.methods.asyrp:Asyrp",
     "cds": "scumble.methods.cds:CDS",
     "ddim_inversion": "scumble.methods.ddim_inversion:DDIMInversion",
     "dds": "scumble.methods.dds:DDS",
     "dds_fast": "scumble.methods.dds_fast:DDSFast",
     "diffedit": "scumble.methods.diffedit:DiffEdit",
+    "diffusionclip": "scumble.methods.diffusionclip:DiffusionCLIP",
     "direct_inversion": "scumble.methods.direct_inversion:DirectInversion",
     "editor": "scumble.methods.editor:TrainedEditor",
     "edit_friendly": "scumble.methods.edit_friendly:EditFriendly",

@@ -44,6 +44,11 @@ def changed(prior: Prior, values: Weights, *, trained: bool = False) -> Generato
                 weight.requires_grad_(wanted)
 
 
+def fitted(prior: Prior, values: Weights) -> dict[str, Tensor]:
+    """The values on the device and in the precision of the prior's weights. Raises InputError as `changed` does."""
+    return {name: values[name].to(own.device, own.dtype) for name, own in _matched(prior, values).items()}
+
+
 def _matched(prior: Prior, values: Weights) -> dict[str, Tensor]:
     """The prior's weights that have the names of `values`."""
     own = prior.parameters()

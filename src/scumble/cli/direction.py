@@ -1,0 +1,159 @@
+"""`scumble train direction`: one edit, learned from two phrases and a CLIP."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from scumble.artifacts.store import SUFFIX, check_output
+from scumble.cli import flags, options, values
+from scumble.cli.voice import Voice
+from scumble.core.atomic import claimed
+from scumble.core.errors import InputError
+from scumble.core.loading import Loading
+
+if TYPE_CHECKING:
+    from scumble.core.judges import Embedder
+    from scumble.core.prior import Prior
+    from scumble.core.request import Step
+    from scumble.core.types import Image
+
+EXAMPLES = (
+    'scumble train direction "a picture by day" "a picture at night" --clip clip-vit-base-patch16',
+    'scumble train direction "a cat" "a dog" --method diffusionclip --clip CLIP --pictures cats -o dog.tuned',
+)
+ENDINGS = "*.png", "*.jpg", "*.jpeg", "*.webp"
+
+
+@flags.takes(Loading)
+def command(
+    loading: Loading,
+    source: Annotated[str, typer.Argument(help="What the pictures show.")],
+    target: Annotated[str, typer.Argument(help="What they should show.")],
+    method: Annotated[str, typer.Option(help="asyrp or diffusionclip.")] = "asyrp",
+    clip: Annotated[Path | None, typer.Option(help="The folder of a CLIP, which measures the edit.")] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="A folder of pictures like those to edit; for the built-in model they are drawn."),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many pictures are drawn, or read at most.")] = 24,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A value of the training; repeats."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first weights, and of drawn pictures.")] = 0,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="[default: TARGET.safetensors]")] = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Learn an edit from two phrases and a CLIP, for any number of pictures (`asyrp`, `diffusionclip`).
+
+    Ctrl-C stops it after the current step; the same command goes on from there.
+    """
+    from scumble.editing.loading import load
+    from scumble.train import direction
+
+    voice, settings = Voice(quiet), values.settings(set_ or [])
+    out = out or Path(re.sub(r"\W+", "-", target.strip()).strip("-") + SUFFIX)
+    _check(source, target, method, clip, out, overwrite)
+    direction.check(method, settings)
+    judge = _judge(cast(Path, clip))
+    with voice.waiting(f"loading {loading.model}"):
+        dtype = "float32" if loading.dtype == "auto" else loading.dtype
+        prior = load(replace(loading, dtype=dtype))
+    voice.say(f"model {prior.card.id}: {prior.card.domain}")
+    asked = direction.Asked(
+        method=method,
+        source=source,
+        target=target,
+        recipe=direction.values(method, settings, prior.card),
+        seed=seed,
+    )
+    seen = _pictures(prior, pictures, n, seed)
+    with claimed(out), _stopping(voice) as stop:
+        made = _train(direction, (prior, judge, seen, asked, out), stop, voice)
+    typer.echo(out)
+    voice.say(f"use it with: scumble edit IN.png --method {method} --given {made.name}={out}")
+
+
+def _check(source: str, target: str, method: str, clip: Path | None, out: Path, overwrite: bool) -> None:
+    for name, words in {"source": source, "target": target}.items():
+        if not words.strip():
+            raise InputError(
+                f"{name}: empty; describe in a few words what the pictures show before and after"
+            )
+    if clip is None:
+        raise InputError("clip: missing; name the folder of a CLIP with --clip, which measures the edit")
+    check_output(out)
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: exists already; --overwrite replaces it")
+    if method == "asyrp" and out.suffix != SUFFIX:
+        raise InputError(f"{out}: the name of a direction must end in {SUFFIX}")
+
+
+def _judge(clip: Path) -> Embedder:
+    from scumble.networks import load
+
+    return cast("Embedder", load("clip", clip))
+
+
+def _pictures(prior: Prior, folder: Path | None, n: int, seed: int) -> list[Image]:
+    from scumble.pictures import reading
+    from scumble.train import direction
+
+    if folder is None:
+        return direction.drawn(prior, n, seed)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name one with pictures like those that will be edited")
+    files = sorted(file for ending in ENDINGS for file in folder.glob(ending))[:n]
+    if not files:
+        raise InputError(f"{folder}: no pictures there; it takes PNG, JPEG and WebP files")
+    return direction.pictures_of(prior, [reading.read(file).rgb for file in files])
+
+
+def _train(direction: Any, given: tuple[Any, ...], stop: Callable[[], bool], voice: Voice) -> Any:
+    out: Path = given[-1]
+    last: list[Mapping[str, float]] = []
+    with voice.steps("training") as tell:
+
+        def on_step(step: Step, shown: Mapping[str, float]) -> None:
+            last[:] = [shown]
+            tell(step)
+
+        try:
+            made = direction.train_direction(*given, on_step=on_step, stop=stop)
+        except direction.Stopped:
+            voice.say(f"stopped; the same command goes on from {out.name}.resume.pt")
+            raise KeyboardInterrupt from None
+    if last:
+        voice.say(", ".join(f"{name} {value:.3f}" for name, value in last[0].items()))
+    return made
+
+
+@contextmanager
+def _stopping(voice: Voice) -> Iterator[Callable[[], bool]]:
+    """Inside, the first Ctrl-C only asks to stop; the second one interrupts at once."""
+    asked: list[bool] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+        voice.say("stopping after this step (Ctrl-C again: at once)")
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
