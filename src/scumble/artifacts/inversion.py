@@ -1,4 +1,4 @@
-"""An inversion: the chain of states that leads to a picture. Made once, reused for many edits."""
+"""An inversion: the path of states that leads to a picture. It is made once and used by many edits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What was made once of pictures, and kept: what it was made of, and whether it is whole."""
+"""Checks of artifacts: what they were made from, and whether they are complete."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from scumble.core.types import Image
 
 @runtime_checkable
 class PictureArtifact(Protocol):
-    """What was made once of pictures, with a prior, and says so."""
+    """An artifact that was made from pictures with a prior, and records both."""
 
     name: ClassVar[str]
 
@@ -31,9 +31,10 @@ class PictureArtifact(Protocol):
 
 
 def check_origin(made: PictureArtifact, card: Card, image: Image, prompts: Sequence[str], again: str) -> None:
-    """Raises InputError unless it was made with this prior, at this size, of these pictures and source prompts.
+    """Raises InputError unless the artifact was made with this prior, at this size, from these pictures and source
+    prompts.
 
-    `again`: what to do then.
+    `again`: the remedy in the message.
     """
     if (made.prior, made.prior_hash) != (card.id, card.hash):
         raise InputError(

@@ -83,7 +83,7 @@ def load(path: Path) -> Artifact:
 
 
 def given(name: str, text: str) -> Artifact:
-    """What the words of `--given name=text` mean: a file that `save` wrote, or for "direction" two banks of sentences
+    """The value of `--given name=text`: a file that `save` wrote or, for "direction", two banks of sentences
     or trained directions (see `_direction`).
 
     Raises InputError, naming what is wrong.

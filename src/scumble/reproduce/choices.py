@@ -1,4 +1,4 @@
-"""What the choices of an edit cost: its guidance, its optimizer, a pull back to the source."""
+"""What settings of an edit change: guidance, optimizer, a pull to the source."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Guidance(Experiment):
 
 @dataclass(frozen=True, kw_only=True)
 class Regularised(Experiment):
-    """SDS with an L2 term that pulls back to the source, over its weight."""
+    """SDS with an L2 term that pulls to the source, for several weights."""
 
     name: ClassVar[str] = "regularised"
     title: ClassVar[str] = "SDS pulled back to the source, against DDS"
@@ -167,7 +167,7 @@ class Regularised(Experiment):
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizers(Experiment):
-    """The same gradients, other steps. All rates are such that the first steps are of one size."""
+    """The same gradients with different steps. The rates are chosen so that all first steps have the same size."""
 
     name: ClassVar[str] = "optimizers"
     title: ClassVar[str] = "How the gradient of DDS becomes a step"
@@ -227,12 +227,12 @@ class Optimizers(Experiment):
 
 
 def _trade(rows: Sequence[TableRow]) -> tuple[Floats, Floats]:
-    """What a path changed outside the mask and achieved inside it, means over the pictures at every stop."""
+    """What a path changed outside the mask and achieved inside it: means over the pictures at every stop."""
     return curve(rows, "iteration", "outside")[1], curve(rows, "iteration", "achieved")[1]
 
 
 def _price(outside: Floats, achieved: Floats, goal: float) -> float:
-    """What was changed outside when `goal` was first achieved, between stops in a straight line."""
+    """What was changed outside when `goal` was first achieved, by linear interpolation between stops."""
     k = int(np.argmax(achieved >= goal))
     if k == 0:
         return float(outside[0])

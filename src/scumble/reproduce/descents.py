@@ -1,4 +1,4 @@
-"""What happens to a picture that follows a score: SDS against DDS, equal prompts, far too many steps."""
+"""How a picture changes while it follows a score: SDS against DDS, equal prompts, and many more steps than usual."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def strip(material: Material, states: Latent, at: Sequence[int], shown: Sequence
 
 
 def kept(rows: Sequence[TableRow]) -> str:
-    """The column that tells how much of what had to stay was changed: all of it where no mask is known."""
+    """The column that measures how much of the rest was changed: everywhere, if no mask is known."""
     return "outside" if len(values(rows, "outside")) else "distance"
 
 
@@ -112,7 +112,7 @@ class SDSAgainstDDS(Experiment):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity(Experiment):
-    """Figure 3, bottom: the target prompt is the source prompt, so that nothing should happen."""
+    """Figure 3, bottom: the target prompt equals the source prompt, so nothing should change."""
 
     name: ClassVar[str] = "identity"
     title: ClassVar[str] = "Equal prompts: where nothing should change"

@@ -1,4 +1,6 @@
-"""The style of all figures, and what they are made of. Colours are those of Okabe & Ito, which all eyes tell apart."""
+"""The style of all figures, and their parts. Colours are those of Okabe & Ito, which are safe for colour-blind
+readers.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ STYLE: Mapping[str, Any] = {
 
 
 def check_matplotlib() -> None:
-    """Raises InputError, with the command that installs it, where matplotlib is missing."""
+    """Raises InputError, with the command that installs it, if matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -68,7 +70,7 @@ def check_matplotlib() -> None:
 
 
 def render(experiment: Experiment, measured: Measured) -> Image:
-    """The figure as a picture of few colours, so that it stays small."""
+    """The figure as a picture with few colours, to keep the file small."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from PIL import Image
@@ -164,7 +166,7 @@ def heat(values: NDArray[np.floating[Any]], most: float, size: Sequence[int]) ->
 
 
 def scale(figure: Any, axis: Axes, most: float, label: str) -> None:
-    """What the colours of `heat` mean, beneath an axis."""
+    """The colour scale of `heat`, below an axis."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -173,7 +175,7 @@ def scale(figure: Any, axis: Axes, most: float, label: str) -> None:
 
 
 def outlined(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A picture with the border of a mask in black and white, which shows on anything."""
+    """A picture with the border of a mask in black and white, which is visible on any background."""
     inner = mask & np.roll(mask, 1, 0) & np.roll(mask, -1, 0) & np.roll(mask, 1, 1) & np.roll(mask, -1, 1)
     outer = mask | np.roll(mask, 1, 0) | np.roll(mask, -1, 0) | np.roll(mask, 1, 1) | np.roll(mask, -1, 1)
     drawn = picture.copy()

@@ -1,4 +1,4 @@
-"""What an experiment is: it measures a table, judges the published claim by the table alone, and draws it."""
+"""What an experiment is: it measures a table, judges the published claim by the table alone, and draws a figure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_OF = 0.75
 
 @dataclass(frozen=True)
 class Measured:
-    """The table of all that is drawn as numbers, a row per picture and setting, and the pictures that are drawn."""
+    """The table of all numbers in the figure, one row per picture and setting, and the pictures shown."""
 
     rows: Sequence[TableRow]
     pictures: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
@@ -32,7 +32,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the claim holds here, and one sentence with the numbers that say so."""
+    """Whether the claim holds here, and one sentence with the numbers that show it."""
 
     holds: bool
     finding: str
@@ -44,7 +44,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One figure: n pictures, and the hyper-parameters of what is done to them.
+    """One figure: n pictures, and the settings of what is done to them.
 
     claim: what was published, and where. criterion: when it counts as holding. needs: what must be known of every
     edit, "mask" or "truth".
@@ -64,19 +64,19 @@ class Experiment:
 
     @property
     def pictures(self) -> int:
-        """How many pictures it looks at."""
+        """How many pictures it uses."""
         return self.n
 
     def within(self, count: int) -> Experiment:
-        """The same with at most so many pictures."""
+        """The same with at most this many pictures."""
         return replace(self, n=min(self.n, count))
 
     def evaluations(self, guidance: float) -> int:
-        """How many rows the network will be asked."""
+        """How many rows the network will evaluate."""
         raise NotImplementedError
 
     def measure(self, material: Material) -> Measured:
-        """All that is drawn."""
+        """Measures everything that is drawn."""
         raise NotImplementedError
 
     def judge(self, rows: Sequence[TableRow]) -> Verdict:
@@ -94,7 +94,7 @@ def some(rows: Iterable[TableRow], **where: object) -> list[TableRow]:
 
 
 def values(rows: Iterable[TableRow], column: str) -> Floats:
-    """A column's values; what is unknown is left out."""
+    """A column's values, without unknown ones."""
     return np.array([row[column] for row in rows if row[column] is not None], dtype=np.float64)
 
 
@@ -105,12 +105,12 @@ def mean(rows: Iterable[TableRow], column: str) -> float:
 
 
 def levels(rows: Iterable[TableRow], column: str) -> list[Any]:
-    """The different values of a column, in the order in which they come."""
+    """The different values of a column, in order of appearance."""
     return list(dict.fromkeys(row[column] for row in rows))
 
 
 def share(holds: Iterable[object]) -> float:
-    """In how many of the pictures something is so."""
+    """The share of pictures for which something holds."""
     return float(np.mean([bool(h) for h in holds]))
 
 

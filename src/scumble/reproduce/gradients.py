@@ -1,4 +1,4 @@
-"""What the gradients are like where a descent starts: where they lie, how long they are, what they share."""
+"""Gradients at the start of a descent: where they lie, how long they are, and what they have in common."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ PAIRS = ("matched pair", "random pair", "matched, other noise")
 
 @dataclass(frozen=True, kw_only=True)
 class Bias(Experiment):
-    """The paper's assumption: pairs of a picture and its own prompt that are alike have one bias."""
+    """The paper's assumption: similar pairs of a picture and its own prompt have the same bias."""
 
     name: ClassVar[str] = "bias"
     title: ClassVar[str] = "What SDS gradients of matched pictures and prompts share"
@@ -178,7 +178,7 @@ PROMPTS = ("its own prompt", "another's prompt")
 
 @dataclass(frozen=True, kw_only=True)
 class Norms(Experiment):
-    """How long the gradient of SDS is where nothing, or much, is to change."""
+    """The length of the SDS gradient, where nothing should change and where much should."""
 
     name: ClassVar[str] = "norms"
     title: ClassVar[str] = "The length of the SDS gradient"

@@ -1,4 +1,4 @@
-"""What the experiments work on: a prior, pictures with what is known of their edits, and descents from them."""
+"""What the experiments use: a prior, pictures with what is known of their edits, and descents from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Tell = Callable[[int], None]
 
 
 def scenes(split: Split, n: int, side: int) -> tuple[Tasks, list[str]]:
-    """n edits of a split, and prompts that leave open where and how large things are."""
+    """n edits of a split, with prompts that do not say where and how large objects are."""
     rng = generator(split, SEED + 1)
     prompts = [short_caption(random_scene(rng, 1, held_out=split == "test")) for _ in range(n)]
     return scene_tasks(split, n, side, edits(split, SEED, KINDS), "reproduce"), prompts
@@ -48,9 +48,9 @@ def scenes(split: Split, n: int, side: int) -> tuple[Tasks, list[str]]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Material:
-    """Pictures that share a canvas, seen by a prior at one guidance. Picture i uses seed + i.
+    """Pictures that share a canvas, on a prior with one guidance. Picture i uses seed + i.
 
-    prompts: to paint from noise; by default the targets. batch: pictures per call of the network.
+    prompts: to generate from noise; by default the targets. batch: pictures per network call.
     """
 
     prior: Prior
@@ -88,7 +88,7 @@ class Material:
         return replace(self, cases=self.cases[:n])
 
     def still(self) -> Material:
-        """The same with the sources' prompts for targets: nothing is to change."""
+        """The same with the source prompts as targets: nothing should change."""
         alone = [
             replace(p, task=replace(p.task, target=p.task.source), known=Known(source=p.known.source))
             for p in self.cases
@@ -96,12 +96,12 @@ class Material:
         return replace(self, cases=alone)
 
     def watched(self, tell: Tell) -> tuple[Material, Watched]:
-        """The same, telling of every call of the network."""
+        """The same, with a report of every network call."""
         prior = Watched(self.prior, tell)
         return replace(self, prior=prior), prior
 
     def parts(self) -> Iterator[tuple[slice, Material]]:
-        """As many pictures as the network is asked about at once, and which they are."""
+        """The pictures in groups that fit one network call, with their indices."""
         for i in range(0, len(self), self.batch):
             here = slice(i, i + self.batch)
             yield here, replace(self, cases=self.cases[here], seed=self.seed + i)
@@ -119,7 +119,7 @@ class Material:
 
     @cached_property
     def mask(self) -> Mask:
-        """The true masks on the latent's grid: a cell may change as far as any of its pixels may."""
+        """The true masks on the latent's grid: a cell may change as much as the pixel in it that may change most."""
         masks = torch.cat([p.mask() for p in self.cases]).to(self.z)
         return torch.nn.functional.adaptive_max_pool2d(masks, self.z.shape[-2:])
 
@@ -130,7 +130,7 @@ class Material:
 
     @cached_property
     def sharp(self) -> list[float]:
-        """How sharp the edits should be: as the codec's pictures of the true ones, else of the sources."""
+        """The reference sharpness of the edits: that of the decoded true edits or, if unknown, of the sources."""
         known = all(p.known.truths for p in self.cases)
         return [sharpness(picture) for picture in (self.shown(self.truth) if known else self.before)]
 
@@ -149,7 +149,7 @@ class Material:
         return self.prior.embed(prompts, size=(height, width))
 
     def sds(self, prompts: Sequence[str]) -> SDSScore:
-        """SDS towards a prompt for every picture."""
+        """SDS towards one prompt per picture."""
         null = self.text([""] * len(prompts))
         return SDSScore(self.prior, target=self.text(prompts), null=null, guidance=self.guidance)
 
@@ -219,18 +219,18 @@ class Material:
         return to_pixels(self.images(x))
 
     def answers(self) -> Pixels | None:
-        """The true edits on the canvas, (n, H, W, 3); None where they are not known."""
+        """The true edits on the canvas, (n, H, W, 3); None if they are unknown."""
         if not all(p.known.truths for p in self.cases):
             return None
         return to_pixels(torch.cat([p.put(p.known.truths[0]) for p in self.cases]))
 
     def seen(self, x: Latent) -> list[dict[str, Any]]:
-        """What is to be said of the edits so far, latents (n, c, h, w): a row for every picture.
+        """The measurements of the current edits, latents (n, c, h, w): one row per picture.
 
         distance, outside: RMS difference to the codec's picture of the source, in the whole picture and outside the
         true mask, 8-bit steps. achieved: the share of the squared error to the true edit, inside its mask, that is
-        gone. sharpness: 1 is as sharp as the codec's picture of the true edit, or else of the source. None where it
-        is unknown.
+        removed. sharpness: 1 is as sharp as the codec's picture of the true edit or, if unknown, of the source. None
+        if a value is unknown.
         """
         found = zip(self.cases, self.shown(x), self.before, self.sharp, strict=True)
         return [
@@ -239,8 +239,8 @@ class Material:
         ]
 
     def directions(self, x: Latent) -> list[float]:
-        """How much better each target explains the edit than its source does (`measuring.measures.margin`), less the
-        same of the picture that was edited.
+        """How much better each target explains the edit than its source does (`measuring.measures.margin`), minus the
+        same for the picture before the edit.
         """
         after, before = self.images(x), self.images(self.z)
         quads = zip(after, before, self.source, self.target, strict=True)
@@ -260,7 +260,7 @@ def measured(case: Case, after: Pixels, before: Pixels, sharp: float) -> dict[st
 
 
 class Watched(Counted):
-    """A prior that tells how many rows it was asked."""
+    """A prior that reports how many rows it evaluated."""
 
     def __init__(self, prior: Prior, tell: Tell):
         super().__init__(prior)

@@ -1,4 +1,4 @@
-"""Numbers of pictures and of gradients; nothing here knows a model."""
+"""Measures of pictures and gradients; nothing here uses a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def sharpness(pixels: Pixels) -> float:
-    """The variance of the Laplacian of the luma: what blur takes away. In squared 8-bit steps."""
+    """The variance of the Laplacian of the luma, which blur reduces. In squared 8-bit steps."""
     y = pixels.astype(np.float64) @ np.array(LUMA)
     y = np.pad(y, 1, mode="edge")
     laplacian = y[1:-1, :-2] + y[1:-1, 2:] + y[:-2, 1:-1] + y[2:, 1:-1] - 4 * y[1:-1, 1:-1]
@@ -23,7 +23,7 @@ def sharpness(pixels: Pixels) -> float:
 
 
 def outside(a: Pixels, b: Pixels, mask: NDArray[np.bool_] | None) -> float | None:
-    """The RMS difference of what lies outside the mask, in 8-bit steps; None where nothing does."""
+    """The RMS difference outside the mask, in 8-bit steps; None if there is nothing outside."""
     return None if mask is None or mask.all() else rms(a[~mask], b[~mask])
 
 
@@ -44,7 +44,7 @@ def norm(grad: Tensor) -> Tensor:
 
 
 def energy(grad: Tensor) -> Tensor:
-    """What of a gradient lies where: (b, c, h, w) -> the sum of squares over the channels, (b, h, w)."""
+    """The distribution of a gradient: (b, c, h, w) -> the sum of squares over the channels, (b, h, w)."""
     return grad.double().square().sum(1)
 
 

@@ -1,4 +1,4 @@
-"""The paper's descents: its times, its rate, and where they are looked at."""
+"""The paper's descents: its times, its rate, and the steps at which they are measured."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def follow(
 
 @dataclass(frozen=True)
 class Pulled:
-    """A score with an L2 pull back to a latent: score + weight (x - z)."""
+    """A score with an L2 pull to a latent: score + weight (x - z)."""
 
     score: Score
     z: Latent
@@ -53,5 +53,5 @@ def stops(steps: int, shares: Sequence[float] = (0, 0.05, 0.125, 0.25, 0.375, 0.
 
 
 def times(count: int) -> list[int]:
-    """Times spread evenly over those that the paper draws from."""
+    """Times spaced evenly over the range that the paper draws from."""
     return [round(DDS.t_low + (DDS.t_high - DDS.t_low) * (k + 0.5) / count) for k in range(count)]

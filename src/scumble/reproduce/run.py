@@ -33,10 +33,10 @@ Progress = Callable[[str, int, int, float], None]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Run:
-    """Figures of one material in a folder. A finished one of the same settings is not made again.
+    """Figures of one material in a folder. A finished figure with the same settings is not made again.
 
-    world: what tells these pictures from all others (`Tasks.world`). overwrite: a figure of other settings is made
-    anew, not refused.
+    world: what identifies these pictures (`Tasks.world`). overwrite: replace a figure with other settings instead of
+    refusing.
     """
 
     out: Path
@@ -46,13 +46,13 @@ class Run:
     progress: Progress | None = field(default=None, repr=False)
 
     def file(self, name: str, suffix: str) -> Path:
-        """A figure's file: .png is drawn from .csv (the numbers) and .npz (the pictures); .json says how they were
-        made, and that they were.
+        """A figure's file: .png is drawn from .csv (the numbers) and .npz (the pictures). A .json with the settings
+        marks them as complete.
         """
         return self.out / f"{name}{suffix}"
 
     def settings(self, experiment: Experiment) -> dict[str, Any]:
-        """All that decides what comes out."""
+        """Everything that decides the result."""
         prior, material = self.material.prior, self.material
         loaded: Mapping[str, Any] = prior.loaded
         found = {name: version for name, version in versions().items() if name in VERSIONS}
@@ -71,7 +71,7 @@ class Run:
         return json.loads(json.dumps(about))
 
     def finished(self, experiment: Experiment) -> bool:
-        """Whether it was measured with these settings. Raises InputError where it was with others."""
+        """Whether it was measured with these settings. Raises InputError if it was measured with others."""
         path = self.file(experiment.name, ".json")
         if not path.exists():
             return False
@@ -87,7 +87,7 @@ class Run:
         )
 
     def make(self, experiment: Experiment) -> Verdict:
-        """Measures, judges and draws a figure, as far as that is not done yet."""
+        """Measures, judges and draws a figure, as far as this is not done yet."""
         name = experiment.name
         if not self.finished(experiment):
             self._measure(experiment)
@@ -126,13 +126,13 @@ class Run:
         tables.write_text(self.file(name, ".json"), json.dumps(about, indent=1) + "\n")
 
     def report(self) -> Path:
-        """report.md: every figure that the folder holds, with claim, criterion, verdict and settings."""
+        """Writes report.md: every figure in the folder, with claim, criterion, verdict and settings."""
         path = self.out / REPORT
         tables.write_text(path, "\n\n".join(["# The experiments of the DDS paper", *self._parts()]) + "\n")
         return path
 
     def sheet(self, experiments: Sequence[Experiment], verdicts: Sequence[Verdict]) -> Path:
-        """sheet.png: all figures side by side; those whose claim does not hold are framed."""
+        """Writes sheet.png: all figures side by side; those whose claim does not hold are framed."""
         cells = [
             sheets.Cell(
                 Image.open(self.file(one.name, ".png")).convert("RGB"),
@@ -168,7 +168,7 @@ class Run:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a figure's .json says. Raises InputError where it is not one."""
+    """The content of a figure's .json. Raises InputError if it is not one."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         return {
@@ -194,6 +194,6 @@ def seconds_per_row(prior: Prior, material: Material) -> float:
 
 
 def estimate(experiments: Sequence[Experiment], material: Material) -> tuple[int, float]:
-    """(evaluations, about how many seconds)."""
+    """(evaluations, estimated seconds)."""
     rows = sum(experiment.evaluations(material.guidance) for experiment in experiments)
     return rows, rows * seconds_per_row(material.prior, material)

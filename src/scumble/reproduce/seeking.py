@@ -1,4 +1,4 @@
-"""What SDS paints from noise, against samples of the same model."""
+"""What SDS generates from noise, compared with samples of the same model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHOWN = 6
 
 @dataclass(frozen=True, kw_only=True)
 class ModeSeeking(Experiment):
-    """Figure 2: every result starts at noise of its own."""
+    """Figure 2: every result starts from its own noise."""
 
     name: ClassVar[str] = "mode-seeking"
     title: ClassVar[str] = "SDS from noise, against samples"

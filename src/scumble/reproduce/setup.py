@@ -1,4 +1,4 @@
-"""What is settled before anything is measured: the guidance, the pictures, and the experiments they allow."""
+"""What is decided before anything is measured: guidance, pictures, and the experiments that they allow."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def allowed(
 
 
 def lacking(experiment: Experiment, tasks: Tasks) -> str:
-    """What the experiment must know of every edit and these do not tell: "mask", "truth", or nothing."""
+    """What the experiment must know of every edit and these do not provide: "mask", "truth", or nothing."""
     has = {"mask": tasks.has_masks, "truth": tasks.has_truths}
     return " and ".join(need for need in sorted(experiment.needs) if not has[need])

@@ -1,4 +1,4 @@
-"""The files of a figure: numbers as CSV, pictures as NPZ, each written whole or not at all."""
+"""The files of a figure: numbers as CSV and pictures as NPZ, each written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scumble.reproduce.experiment import Measured, TableRow
 
 
 def write(measured: Measured, table: Path, pictures: Path) -> None:
-    """The table, six digits a number, and the pictures."""
+    """Writes the table, with six digits per number, and the pictures."""
     text = io.StringIO()
     columns = list(dict.fromkeys(key for row in measured.rows for key in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -29,7 +29,7 @@ def write(measured: Measured, table: Path, pictures: Path) -> None:
 
 
 def read(table: Path, pictures: Path) -> Measured:
-    """What was written. Raises InputError where it is missing or damaged."""
+    """Reads what `write` wrote. Raises InputError if it is missing or damaged."""
     try:
         with np.load(pictures, allow_pickle=False) as stored:
             return Measured(rows(table), dict(stored))
@@ -41,13 +41,13 @@ def read(table: Path, pictures: Path) -> Measured:
 
 
 def rows(table: Path) -> list[TableRow]:
-    """The table alone: numbers as numbers, nothing as None."""
+    """The table alone: numbers as numbers, empty cells as None."""
     with table.open(encoding="utf-8", newline="") as file:
         return [{key: _read(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
+    """Writes a text file, completely or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

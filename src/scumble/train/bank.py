@@ -1,4 +1,4 @@
-"""The denoiser's data: latents of pictures, what is where in them, and the scenes that captions are drawn from."""
+"""The denoiser's data: latents of pictures, the objects in them, and the scenes that captions are drawn from."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Batch:
 
 
 class Bank:
-    """A ring of pictures that grows as training goes on: the oldest make room for new ones.
+    """A ring of pictures that is refilled during training: new ones replace the oldest.
 
-    encode: pictures (n, 3, SIDE, SIDE) to latents. capacity: most pictures held.
-    Raises InputError for a capacity that does not fit into memory.
+    encode: maps pictures (n, 3, SIDE, SIDE) to latents. capacity: the maximum number of pictures. Raises InputError
+    for a capacity that does not fit into memory.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Bank:
         self._scenes: list[Scene] = []
 
     def grow(self, count: int) -> None:
-        """Draw, encode and keep `count` new pictures, a few at a time."""
+        """Draws, encodes and keeps `count` new pictures, a few at a time."""
         for _ in range(count // AT_ONCE):
             self._add(AT_ONCE)
         self._add(count % AT_ONCE)

@@ -1,4 +1,4 @@
-"""Captions of scenes as token ids, with the object that each token speaks of."""
+"""Captions of scenes as token ids, with the object that each token refers to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def prompt(scene: Scene, rng: np.random.Generator, *, unprompted: float, full: f
 
 
 def owners(text: str, scene: Scene) -> list[int]:
-    """For each token of the padded prompt k + 1 where it speaks of the scene's thing k, else 0."""
+    """For each token of the padded prompt, k + 1 if it refers to the scene's object k, else 0."""
     row = [0] * LENGTH
     if not text:
         return row
@@ -45,6 +45,6 @@ def owners(text: str, scene: Scene) -> list[int]:
 
 
 def tokens(tokenizer: Any, texts: Sequence[str], scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
-    """(ids, objects spoken of), both (n, LENGTH)."""
+    """(ids, objects referred to), both (n, LENGTH)."""
     ids = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
     return ids, torch.tensor([owners(t, s) for t, s in zip(texts, scenes, strict=True)])

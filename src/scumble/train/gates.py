@@ -1,7 +1,7 @@
 """What the built-in prior can do, measured on the test split and written into its card.
 
-Each gate returns mean, spread and count; `measure` runs them all. Sampling and editing go through the same public
-parts that users call.
+Each gate returns mean, spread and count; `measure` runs them all. Sampling and editing use the same public functions
+as users do.
 """
 
 from __future__ import annotations

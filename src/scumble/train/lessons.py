@@ -1,7 +1,9 @@
-"""What the denoiser is taught besides its loss: what is where (labels), and which word speaks of it (pointing).
+"""What the denoiser learns besides its main loss: which object is where (labels), and which word refers to it
+(pointing).
 
-Both need ground truth that only a generator of scenes has. They act where captions decide, at high noise, where the
-loss alone is slow: with labels, a network of 6 M parameters follows captions after a fraction of the pictures.
+Both need ground truth that only a scene generator has. They act at high noise, where captions decide and where the
+main loss alone learns slowly: with labels, a network of 6 M parameters follows captions after a fraction of the
+pictures.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ NAMES = (SHAPES, tuple(COLOURS), TEXTURES)
 
 
 class LabelHead(nn.Module):
-    """What the clean picture has in each cell, from a feature of the noisy one; dropped after training.
+    """Predicts what the clean picture has in each cell, from a feature of the noisy one. It is dropped after training.
 
     feature: (b, C, h, w) -> logits (b, sum, h, w): of shape, colour, texture (each with "none") and ground.
     """
@@ -46,9 +48,10 @@ class LabelHead(nn.Module):
 
 
 class Watched:
-    """A diffusers attention processor that spells attention out and keeps the maps of cross-attention.
+    """A diffusers attention processor that computes attention explicitly and keeps the maps of cross-attention.
 
-    Plain matrix products and a softmax train 1.5 times as fast on CPUs as the fused kernel, whose backward is slow.
+    Plain matrix products and a softmax train 1.5 times as fast on CPUs as the fused kernel, whose backward pass is
+    slow.
     """
 
     def __init__(self, seen: list[Tensor] | None = None):
@@ -75,11 +78,11 @@ class Watched:
 
 
 def pointing_loss(maps: list[Tensor], batch: Batch, speaks_of: Tensor, weight: Tensor) -> Tensor:
-    """How far words' attention strays from the objects that they speak of.
+    """How far the attention of words is from the objects that they refer to.
 
-    maps: (b, h w, tokens) each, of square layers. speaks_of: (b, tokens), k + 1 for a word of thing k, else 0.
-    weight: (b,), how much a picture counts (a noisy one cannot know where its objects are).
-    Returns the mean of -log(share of a word's attention inside its object), over words and maps.
+    maps: (b, h w, tokens) each, of square layers. speaks_of: (b, tokens), k + 1 for a word of object k, else 0.
+    weight: (b,), the weight of a picture (a noisy one cannot know where its objects are). Returns the mean of
+    -log(share of a word's attention inside its object), over words and maps.
     """
     counted = weight[:, None] * (speaks_of > 0)
     total = counted.sum().clamp(min=1e-6)

@@ -1,7 +1,7 @@
-"""Stage two of the recipe: the text encoder learns to read before anything is drawn from what it says.
+"""Stage two of the recipe: the text encoder learns to understand captions before the denoiser uses it.
 
-Binding "red" to "circle" and "blue" to "star" is a matter of language. The encoder learns it in minutes from captions
-alone: at each object's noun, what has been said of that object; at the end, all that the caption says.
+Binding "red" to "circle" and "blue" to "star" is a question of language. The encoder learns it in minutes from
+captions alone: at each object's noun, what was said about that object; at the end, everything that the caption says.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ReadingRecipe:
 
 
 class Reading(nn.Module):
-    """The text encoder and what is asked of it; all but the encoder is dropped afterwards."""
+    """The text encoder and the heads that question it; only the encoder is kept afterwards."""
 
     def __init__(self, encoder: Any):
         super().__init__()
@@ -60,7 +60,7 @@ class Reading(nn.Module):
         return self.noun(hidden), self.whole(hidden[:, -1])
 
     def loss(self, ids: Tensor, nouns: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """(loss, share of all that is said that is read rightly at the end)."""
+        """(loss, the share of statements that are read correctly at the end)."""
         at_nouns, at_end = self(ids)
         losses = [
             F.cross_entropy(part.flatten(0, 1).float(), nouns[..., k].flatten(), ignore_index=IGNORED)
@@ -74,7 +74,7 @@ class Reading(nn.Module):
 
 
 def questions(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """What is asked of a caption: at its nouns (LENGTH, 5), and at its end (12,); 0 is unsaid."""
+    """The questions about a caption: at its nouns (LENGTH, 5), and at its end (12,); 0 means not said."""
     nouns, whole = np.full((LENGTH, len(VALUES)), IGNORED), np.full(2 * len(VALUES) + 2, IGNORED)
     if not text:
         return nouns, whole

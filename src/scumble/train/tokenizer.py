@@ -1,4 +1,4 @@
-"""A CLIP tokenizer with a vocabulary of its own: every word of the scenes world is one token, any other is spelled."""
+"""A CLIP tokenizer with its own vocabulary: every word of the scenes world is one token; other words are spelled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Merge = tuple[str, str]
 
 
 def new_tokenizer() -> Any:
-    """A CLIPTokenizer, the same one at every call: weights trained with one must meet the same ids in the next."""
+    """A CLIPTokenizer, identical at every call, because trained weights depend on its ids."""
     from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
 
