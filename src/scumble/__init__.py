@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from scumble.core.schedule import Schedule
     from scumble.editing.apply import load_editor
     from scumble.methods.asyrp import Asyrp
+    from scumble.methods.blended_diffusion import BlendedDiffusion
     from scumble.methods.cds import CDS
+    from scumble.methods.classifier_guidance import ClassifierGuidance
     from scumble.methods.ddim_inversion import DDIMInversion
     from scumble.methods.dds import DDS
     from scumble.methods.dds_fast import DDSFast
@@ -45,15 +47,18 @@ if TYPE_CHECKING:
     from scumble.methods.sampling import Sampling
     from scumble.methods.sbp import SBP
     from scumble.methods.sdedit import SDEdit
+    from scumble.methods.sdg import SDG
     from scumble.methods.sds import SDS
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Asyrp",
+    "BlendedDiffusion",
     "CDS",
     "Cancelled",
     "Card",
+    "ClassifierGuidance",
     "DDIMInversion",
     "DDS",
     "DDSFast",
@@ -81,6 +86,7 @@ __all__ = [
     "Prior",
     "SBP",
     "SDEdit",
+    "SDG",
     "SDS",
     "Sampling",
     "Schedule",
@@ -97,9 +103,11 @@ __all__ = [
 
 _HOME = {
     "Asyrp": "methods.asyrp",
+    "BlendedDiffusion": "methods.blended_diffusion",
     "CDS": "methods.cds",
     "Cancelled": "core.request",
     "Card": "core.prior",
+    "ClassifierGuidance": "methods.classifier_guidance",
     "DDIMInversion": "methods.ddim_inversion",
     "DDS": "methods.dds",
     "DDSFast": "methods.dds_fast",
@@ -127,6 +135,7 @@ _HOME = {
     "Prior": "core.prior",
     "SBP": "methods.sbp",
     "SDEdit": "methods.sdedit",
+    "SDG": "methods.sdg",
     "SDS": "methods.sds",
     "Sampling": "methods.sampling",
     "Schedule": "core.schedule",

@@ -23,7 +23,7 @@ from scumble.priors.pixel import PixelPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 from scumble.testing import check_fields, check_method, check_prior
 
-from . import tiny, trained
+from . import judges, tiny, trained
 
 TINY_DDPM = Path(__file__).parents[1] / "goldens/tiny-ddpm"
 
@@ -64,6 +64,7 @@ EXACT = {
 SHORT: dict[str, dict[str, Any]] = {
     "asyrp": {"steps": 4, "inversion_steps": 3, "edit_until": 700, "boost": 400},
     "diffusionclip": {"steps": 3, "inversion_steps": 3},
+    "blended_diffusion": {"steps": 4, "augmentations": 2, "clip_weight": 10.0},
     "sdedit": {"steps": 10},
     "masactrl": {"steps": 4, "layer": 3},
     "plug_and_play": {"steps": 4, "feature_block": 2},
@@ -75,9 +76,12 @@ SHORT: dict[str, dict[str, Any]] = {
     "sbp": {"steps": 4, "good": ", fine", "bad": ", dull"},
 }
 EXACTLY: dict[str, dict[str, Any]] = {  # the exact priors know none of these words
+    "classifier_guidance": {"guidance": 1.5},  # the fields of guidance count where there is some
+    "blended_diffusion": {"guidance": 1.5, "steps": 6, "augmentations": 3},
     "null_text": {"inner_steps": 3},
     "nfsd": {"bad": ""},
     "sbp": {"good": "", "bad": ""},
+    "sdg": {"guidance": 1.5},
 }
 STEPLESS = frozenset({"editor"})  # one pass
 TASK = {"editor": {"task": "first"}}
@@ -85,6 +89,8 @@ TASK = {"editor": {"task": "first"}}
 
 def given(name: str, prior: Any) -> Any:
     """What a method must be given, made for a prior."""
+    if name in JUDGED:
+        return judges.given
     if name != "editor":
         return trained.given(get(name).needs.given, prior)
     with torch.no_grad():
@@ -101,6 +107,7 @@ def short(name: str, steps: int) -> dict[str, Any]:
     return {**({} if name in STEPLESS else {"steps": steps}), **TASK.get(name, {})}
 
 
+JUDGED = {name for name in METHODS if {"clip", "classifier"} & {*get(name).needs.given}}
 ON_EXACT = [name for name in METHODS if not get(name).needs.control]
 LOOKS_INSIDE = [name for name in METHODS if get(name).needs.control or name == "ids"]  # which may contrast
 
@@ -119,7 +126,9 @@ def test_the_latent_prior_conforms(tiny_sd: StableDiffusionPrior) -> None:
 
 
 @pytest.mark.parametrize("prior", ["gaussian", "gaussian-flow"])
-@pytest.mark.parametrize("name", ON_EXACT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in JUDGED else ()) for name in ON_EXACT]
+)
 def test_methods_conform_on_gaussians(name: str, prior: str) -> None:
     settings, world = {**short(name, 12), **EXACTLY.get(name, {})}, EXACT[prior]()
     every = name not in LOOKS_INSIDE
@@ -128,7 +137,9 @@ def test_methods_conform_on_gaussians(name: str, prior: str) -> None:
 
 
 @pytest.mark.parametrize("prior", ["finite", "finite-flow"])
-@pytest.mark.parametrize("name", ON_EXACT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in JUDGED else ()) for name in ON_EXACT]
+)
 def test_methods_conform_on_finite_priors(name: str, prior: str) -> None:
     settings, world = {**short(name, 6), **EXACTLY.get(name, {})}, EXACT[prior]()
     atol = 1e-5 if name in STEPLESS else 1e-9

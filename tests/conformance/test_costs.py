@@ -14,7 +14,7 @@ from scumble.methods import METHODS, get
 from scumble.priors.exact import GaussianPrior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
-from . import tiny, trained
+from . import judges, tiny, trained
 
 PAGES = Path(__file__).parents[2] / "docs/methods"
 SETTINGS: dict[str, dict[str, object]] = {  # what does not change the cost, or what it is at most
@@ -70,7 +70,8 @@ def test_an_edit_takes_as_many_evaluations_as_its_page_says(name: str, network: 
     if name == "editor":  # it asks the model nothing
         return
     method = replace(method, steps=method.steps // parts)
-    request = EditRequest(image=PICTURE, source="a", target="b")
-    make = trained.given(kind.needs.given, prior)
-    edit = method(prior, request if make is None else replace(request, given=make(request)))
+    mask = torch.ones(1, 1, 8, 8) if kind.needs.mask else None
+    request = EditRequest(image=PICTURE, source="a", target="b", mask=mask)
+    make = trained.given(kind.needs.given, prior) or judges.given
+    edit = method(prior, replace(request, given=make(request)))
     assert edit.evaluations * parts == said(name)

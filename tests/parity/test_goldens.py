@@ -16,6 +16,7 @@ from .diffedit import check_diffedit
 from .directions import check_asyrp, check_diffusionclip
 from .distil import check_cds, check_ids, check_pds
 from .edits import check_dds, check_sdedit, check_sds
+from .guided import check_blended_diffusion, check_classifier_guidance, check_sdg
 from .inversions import check_direct_inversion, check_null_text
 from .ledits import check_ledits_pp
 from .paths import check_dds_ef, check_edit_friendly, check_flowedit
@@ -23,6 +24,8 @@ from .pix2pix import check_pix2pix_zero
 
 CHECKS = {
     "asyrp": check_asyrp,
+    "blended_diffusion": check_blended_diffusion,
+    "classifier_guidance": check_classifier_guidance,
     "cds": check_cds,
     "ddim": check_ddim,
     "ddpm": check_ddpm,
@@ -42,11 +45,13 @@ CHECKS = {
     "ledits_pp": check_ledits_pp,
     "pix2pix_zero": check_pix2pix_zero,
     "sdedit": check_sdedit,
+    "sdg": check_sdg,
     "sds": check_sds,
 }
 # Not in the quick lane, which has at least one case of every kind of loop.
 SLOW = (
-    "cds/", "dds/batch2", "dds/notebook_vpred", "dds_ef/", "diffedit/", "direct_inversion/", "edit_friendly/", "ids/",
+    "blended_diffusion/", "cds/", "classifier_guidance/condition_score",
+    "dds/batch2", "dds/notebook_vpred", "dds_ef/", "diffedit/", "direct_inversion/", "edit_friendly/", "ids/",
     "ledits_pp/", "masactrl/", "null_text/", "pds/", "pix2pix_zero/", "plug_and_play/", "prompt_to_prompt/re", "sds/",
 )  # fmt: skip
 

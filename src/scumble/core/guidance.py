@@ -265,11 +265,13 @@ def steered(
 ) -> Denoiser:
     """eps - sigma gradient(x_t, p, t), gradient = d/dx_t log p(y | x_t): gradient guidance in the form that moves
     the score, for deterministic steps and flows as well (Dhariwal & Nichol 2021, arXiv:2105.05233, Algorithm 2).
-    Start below pure noise, where eps says nothing about x0 (`Schedule.predict`).
+    Pure noise says nothing about y: the prediction there stays as it is.
     """
 
     def steer(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
         p, level = denoise(x_t, t, at), t if at is None else at
+        if not bool(schedule.at(level)[0].any()):
+            return p
         eps = p.eps - schedule.at(level)[1].to(x_t) * gradient(x_t, p, t)
         return schedule.predict(x_t, level, eps=eps, var=p.var)
 

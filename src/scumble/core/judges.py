@@ -49,13 +49,19 @@ class Embedder(Judge, Protocol):
         """Unit vectors. Raises InputError for a prompt that it cannot read."""
         ...
 
+    def clean(self) -> "Embedder":
+        """The same for clean pictures or latents. Raises InputError where it looks at noisy ones only."""
+        if self.noisy:
+            raise InputError(f"clip: {self.id!r} looks at noisy pictures only; give one for clean pictures")
+        return self
+
     def maps(self, x: Image | Latent, t: Time | None = None) -> tuple[Tensor, ...]:
         """Its inner features (b, c_i, h_i, w_i), fine to coarse: what structure and style are read from.
 
         Raises InputError where it shows none.
         """
         raise InputError(
-            f"clip: {self.id} shows no feature maps; choose another image loss than structure or style"
+            f"clip: {self.id!r} shows no feature maps; choose another image loss than structure or style"
         )
 
 

@@ -98,9 +98,7 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Step k of n (from 1) is done: the state is x (b, c, h, w), at time t. `preview()` decodes what the
-    picture looks like now.
-    """
+    """Step k of n (from 1) is done: the state is x (b, c, h, w), at time t. `preview()`: what it looks like now."""
 
     k: int
     n: int
@@ -139,6 +137,7 @@ class Needs:
     control: bool = False
     null: bool = False
     given: tuple[str, ...] = ()  # names in EditRequest.given
+    takes: tuple[str, ...] = ()  # what it uses where it is there, of "reference"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,7 +120,7 @@ def check_needs(method: str, needs: Needs, recipe: Recipe) -> None:
         raise InputError(f"mask: missing; {method} needs a picture that is white where it may change")
     if needs.reference and recipe.reference is None:
         raise InputError(f"reference: missing; {method} needs a picture to follow")
-    if recipe.reference is not None and not needs.reference:
+    if recipe.reference is not None and not (needs.reference or "reference" in needs.takes):
         raise InputError(f"reference: {method} takes no reference picture; leave it out")
 
 

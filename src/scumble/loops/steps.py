@@ -22,7 +22,7 @@ class Move:
     """x_s = mean + std z, with z standard normal noise.
 
     `std` is None if no noise is added. `var` is the factor for gradient guidance: std^2, except in DDPM's step to the
-    clean level, which adds no noise but still has a variance (see `Schedule.posterior`).
+    clean level, which adds no noise but still has a variance (see `Schedule.posterior`), unless it is fixed_small.
     """
 
     mean: Latent
@@ -71,7 +71,9 @@ def ddpm(
     """
     c_x0, c_xt, std = schedule.posterior(t, s, kind, p.var, above=None if before is None else before[0])
     mean = c_x0.to(x_t) * p.x0 + c_xt.to(x_t) * x_t
-    return Move(mean, None if s == schedule.clean else std, std**2)
+    if s == schedule.clean:
+        return Move(mean, None, torch.zeros_like(std) if kind == "fixed_small" else std**2)
+    return Move(mean, std, std**2)
 
 
 def dpm(

@@ -11,7 +11,9 @@ from scumble.core.errors import InputError
 
 METHODS: dict[str, str] = {
     "asyrp": "scumble.methods.asyrp:Asyrp",
+    "blended_diffusion": "scumble.methods.blended_diffusion:BlendedDiffusion",
     "cds": "scumble.methods.cds:CDS",
+    "classifier_guidance": "scumble.methods.classifier_guidance:ClassifierGuidance",
     "ddim_inversion": "scumble.methods.ddim_inversion:DDIMInversion",
     "dds": "scumble.methods.dds:DDS",
     "dds_fast": "scumble.methods.dds_fast:DDSFast",
@@ -33,6 +35,7 @@ METHODS: dict[str, str] = {
     "plug_and_play": "scumble.methods.plug_and_play:PlugAndPlay",
     "sbp": "scumble.methods.sbp:SBP",
     "sdedit": "scumble.methods.sdedit:SDEdit",
+    "sdg": "scumble.methods.sdg:SDG",
     "sds": "scumble.methods.sds:SDS",
 }
 

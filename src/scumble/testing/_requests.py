@@ -42,7 +42,7 @@ def requests(
         data |= {"source": source, "target": target, "seed": 5}
         if method.needs.mask:
             data["mask"] = left_half(data["image"])
-        if method.needs.reference:
+        if method.needs.reference or "reference" in method.needs.takes:
             data["reference"] = -data["image"]
         return _equipped(method, prior, EditRequest(**{**data, **changes}), given)
 
