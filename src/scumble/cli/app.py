@@ -17,6 +17,7 @@ from scumble.cli import (
     edit,
     fetch,
     invert,
+    judges,
     methods,
     models,
     paint,
@@ -69,6 +70,8 @@ register(reproducing, "dds", reproduce.dds, reproduce.DDS_EXAMPLES)
 register(training, "prior", train.prior, train.PRIOR_EXAMPLES)
 register(training, "editor", train.editor, train.EDITOR_EXAMPLES)
 register(training, "direction", direction.command, direction.EXAMPLES)
+register(training, "classifier", judges.classifier, judges.CLASSIFIER_EXAMPLES)
+register(training, "clip", judges.clip, judges.CLIP_EXAMPLES)
 register(training, "card", train.card, train.CARD_EXAMPLES)
 register(training, "snapshot", train.snapshot, train.SNAPSHOT_EXAMPLES)
 

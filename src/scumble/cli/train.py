@@ -62,7 +62,7 @@ def editor(
     from scumble.train.editor_recipe import read
 
     wanted = read(recipe)
-    _report()
+    report()
     from scumble.train.editor import train_editor
 
     place = out or Path("runs") / wanted.name
@@ -103,7 +103,7 @@ def card(
 def run(name: str, out: Path, **options: Any) -> None:
     if name != "scenes":
         raise InputError(f"train prior: there is no recipe {name!r}; the only one is scenes")
-    _report()
+    report()
     from scumble.train.prior import train_prior
 
     typer.echo(f"the prior is in {train_prior(out, **options)}; `scumble train card` measures it")
@@ -114,14 +114,14 @@ def measure(folder: Path, **options: Any) -> None:
         raise InputError(
             f"{folder}: no card.json there; name the folder of a prior made by `scumble train prior`"
         )
-    _report()
+    report()
     from scumble.train.card import make_card
 
     typer.echo(json.dumps(make_card(folder, **options), indent=1, default=vars))
     typer.echo(f"written: {folder / 'README.md'}")
 
 
-def _report() -> None:
+def report() -> None:
     """What the recipes log (loss, pictures seen, minutes spent) goes to stderr."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("scumble").setLevel(logging.INFO)

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from scumble.core.judges import Judge
 
 NETWORKS: dict[str, dict[str, str]] = {
+    "classifier": {
+        "scumble-classifier": "scumble.networks.classifier:LatentClassifier",
+    },
     "clip": {
         "clip": "scumble.networks.pretrained:PretrainedClip",
+        "scumble-clip": "scumble.networks.clip:LatentClip",
     },
     "editor": {
         "scumble-editor": "scumble.networks.editor:Editor",

@@ -1,0 +1,77 @@
+"""`scumble train classifier` and `scumble train clip`: networks that judge a model's latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scumble.cli.train import report
+
+CLASSIFIER_EXAMPLES = (
+    "scumble train classifier -o runs/classifier --minutes 20",
+    "scumble train classifier -o runs/classifier --codec training/scenes.log/vae",
+)
+CLIP_EXAMPLES = (
+    "scumble train clip -o runs/clip --minutes 20",
+    "scumble train clip -o runs/clip --pictures runs/classifier.log/pictures",
+)
+
+Out = Annotated[
+    Path,
+    typer.Option("-o", "--out", help="A new folder; OUT.log next to it has logs, checkpoints and pictures."),
+]
+Minutes = Annotated[float, typer.Option(help="The budget, in minutes of wall time.")]
+Codec = Annotated[
+    Path | None,
+    typer.Option(help="The codec (an AutoencoderKL folder) whose latents are judged; default: scenes'."),
+]
+Pictures = Annotated[
+    Path | None, typer.Option(help="A folder of encoded pictures of another training, to use and to add to.")
+]
+Number = Annotated[int, typer.Option("--n", min=64, help="How many pictures the network learns from.")]
+Seed = Annotated[int, typer.Option(help="The seed of the initial weights and of the data's order.")]
+
+
+def classifier(
+    out: Out = Path("runs/classifier"),
+    minutes: Minutes = 20,
+    codec: Codec = None,
+    pictures: Pictures = None,
+    n: Number = 16384,
+    seed: Seed = 0,
+) -> None:
+    """Train a noise-aware classifier of shape, colour, texture and background; continues a run that was cut off."""
+    report()
+    from scumble.train import judging
+
+    recipe = judging.JudgeRecipe(minutes=minutes, pictures=n, seed=seed)
+    judging.train_classifier(judging.codec_of(codec), out, recipe, pictures=pictures)
+    _tell(out, "classifier_guidance", "classifier")
+
+
+def clip(
+    out: Out = Path("runs/clip"),
+    minutes: Minutes = 20,
+    codec: Codec = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="The text encoder (a CLIPTextModel folder) to begin from; default: scenes'."),
+    ] = None,
+    pictures: Pictures = None,
+    n: Number = 16384,
+    seed: Seed = 0,
+) -> None:
+    """Train a small CLIP that knows noise; continues a run that was cut off."""
+    report()
+    from scumble.train import judging
+
+    recipe = judging.JudgeRecipe(minutes=minutes, pictures=n, seed=seed)
+    judging.train_clip(judging.codec_of(codec), judging.text_of(text), out, recipe, pictures=pictures)
+    _tell(out, "sdg", "clip")
+
+
+def _tell(out: Path, method: str, name: str) -> None:
+    typer.echo(f"the {name} is in {out}, its curve over noise levels in {out / 'gates.json'}")
+    typer.echo(f"use it with: scumble edit --method {method} --given {name}={out}")
