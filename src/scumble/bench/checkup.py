@@ -64,6 +64,8 @@ class Patient:
         from scumble.editing.recipe import Recipe
 
         words: dict[str, Any] = {"source": SOURCE, "target": target} if self.reads else {}
+        if self.prior.card.guidance == "none":  # such models refuse any other
+            settings = {"guidance": 1.0, **settings}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DomainWarning)  # the codec has a check of its own
             recipe = Recipe(

@@ -32,9 +32,8 @@ def capabilities() -> None:
 
     rows, refused = abilities()
     table(rows)
-    typer.echo(
-        "\nequal: to the published pipeline, in a test; given: with what was trained for that very model; -: refused:\n"
-    )
+    typer.echo("\nequal: to the published pipeline, in a test; given: with what was trained for that model")
+    typer.echo("-: refused:\n")
     for pair, why in refused.items():
         typer.echo(f"{pair}: {why}")
 

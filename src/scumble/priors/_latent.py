@@ -152,7 +152,7 @@ class LatentPrior(LatentCodec):
         modules: dict[str, Any] = {
             part: module for part, module in parts.items() if isinstance(module, nn.Module)
         }
-        configs = {part: module.config for part, module in modules.items()}
+        configs = {part: _plain(module.config) for part, module in modules.items()}
         refuse_network(cls.family, configs, lambda why: InputError(f"pipeline {name}: {why}; {SCOPE}."))
 
         def card() -> Card:
@@ -276,6 +276,11 @@ def _refuse_half_t5(name: str, modules: Iterable[nn.Module]) -> None:
             raise InputError(
                 f"pipeline {name}: its T5 cannot run in float16, in which it overflows; load it in bfloat16"
             )
+
+
+def _plain(config: Any) -> Mapping[str, Any]:
+    """A module's config: diffusers' is a mapping, transformers' is not."""
+    return config.to_dict() if hasattr(config, "to_dict") else config
 
 
 def _config(scheduler: Any) -> dict[str, Any]:

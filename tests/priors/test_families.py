@@ -1,0 +1,218 @@
+"""Checkpoints of SDXL, SD3 and FLUX.1: what is recognised, refused by name, and said."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scumble.core.errors import InputError
+from scumble.priors._families import RELATIVES
+from scumble.priors._folder import Folder
+from scumble.priors.load import load_prior, usual_method
+from tests.priors.families import MAKERS, flux, save, sd3, sdxl
+
+Change = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A checkpoint of each family. Shared: copy it to change it."""
+    root = tmp_path_factory.mktemp("families")
+    return {name: save(make(), root / name) for name, make in MAKERS.items()}
+
+
+@pytest.fixture
+def copy(folders: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    return lambda name: Path(shutil.copytree(folders[name], tmp_path / name))
+
+
+def refused(folder: Path, why: str, **options: Any) -> None:
+    with pytest.raises(InputError, match=why):
+        load_prior(str(folder), device="cpu", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "guidance", "method", "size"),
+    [
+        ("sdxl", "sdxl", "free", "dds", 32),
+        ("sd3", "sd3", "free", "flowedit", 64),
+        ("flux", "flux", "embedded", "flowedit", 256),
+        ("schnell", "flux", "none", "flowedit", 256),
+    ],
+)
+def test_a_family_is_recognised(
+    folders: dict[str, Path], name: str, family: str, guidance: str, method: str, size: int
+) -> None:
+    folder = Folder.open(folders[name])
+    folder.check()
+    assert folder.family() == family
+    card = load_prior(str(folders[name]), device="cpu").card
+    assert (card.guidance, card.method, card.size) == (guidance, method, size)
+    assert usual_method(str(folders[name])) == (method if method != "dds" else None)
+
+
+@pytest.mark.parametrize("pipeline", [*RELATIVES, "StableDiffusionXLInpaintPipeline", "FluxInpaintPipeline"])
+def test_relatives_are_refused_by_name(copy: Callable[[str], Path], edit_json: Change, pipeline: str) -> None:
+    folder = copy("sdxl")
+    edit_json(folder / "model_index.json", _class_name=pipeline)
+    refused(folder, f"it is {RELATIVES[pipeline]}" if pipeline in RELATIVES else pipeline)
+
+
+def test_the_refiner_is_refused(copy: Callable[[str], Path], edit_json: Change) -> None:
+    folder = copy("sdxl")
+    edit_json(folder / "unet/config.json", projection_class_embeddings_input_dim=5 * 8 + 32)
+    refused(folder, "it is the SDXL refiner")
+    shutil.rmtree(folder / "text_encoder")
+    refused(folder, "it is the SDXL refiner")
+
+
+def test_playground_is_refused(copy: Callable[[str], Path], edit_json: Change) -> None:
+    folder = copy("sdxl")
+    edit_json(folder / "scheduler/scheduler_config.json", _class_name="EDMDPMSolverMultistepScheduler")
+    refused(folder, "it is preconditioned for EDM.*Playground")
+    edit_json(folder / "vae/config.json", latents_mean=[0.0] * 4)
+    refused(folder, "Playground 2.5")
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(128, "Control"), (384, "Fill")])
+def test_changed_fluxes_are_refused(
+    copy: Callable[[str], Path], edit_json: Change, channels: int, kind: str
+) -> None:
+    folder = copy("flux")
+    edit_json(folder / "transformer/config.json", in_channels=channels)
+    refused(folder, f"it is a {kind} .*{channels} channels, not 64")
+
+
+def test_other_transformers_are_refused(copy: Callable[[str], Path], edit_json: Change) -> None:
+    folder = copy("flux")
+    edit_json(folder / "transformer/config.json", _class_name="PixArtTransformer2DModel")
+    refused(folder, "its network is a PixArtTransformer2DModel")
+
+
+def test_a_third_text_encoder_may_be_absent(copy: Callable[[str], Path]) -> None:
+    folder = copy("sd3")
+    for name in ("text_encoder_3", "tokenizer_3"):
+        shutil.rmtree(folder / name)
+    with pytest.warns(UserWarning, match="it has no text_encoder_3"):
+        prior = load_prior(str(folder), device="cpu")
+    text = prior.embed(["a cat"])
+    assert text.tokens.shape == (1, 77 + 256, 32)
+    assert not bool(text.tokens[:, 77:].any())
+    pipe = sd3()
+    pipe.text_encoder_3 = None
+    tokens, _, _, _ = pipe.encode_prompt("a cat", None, None)
+    torch.testing.assert_close(text.tokens, tokens)
+
+
+def test_a_tokenizer_without_vocabulary_is_refused(copy: Callable[[str], Path]) -> None:
+    folder = copy("flux")
+    (folder / "tokenizer_2/tokenizer.json").unlink()
+    refused(folder, "tokenizer_2/ has no vocabulary")
+
+
+def test_a_download_that_stopped_between_two_shards(copy: Callable[[str], Path]) -> None:
+    folder = copy("flux") / "transformer"
+    (folder / "diffusion_pytorch_model.safetensors").rename(
+        folder / "diffusion_pytorch_model-00001-of-00002.safetensors"
+    )
+    refused(folder.parent, "transformer/diffusion_pytorch_model-00002-of-00002.safetensors is missing")
+
+
+def test_flux_does_not_run_in_float16(folders: dict[str, Path]) -> None:
+    refused(folders["flux"], "it runs in bfloat16 or float32, not in float16", dtype="float16")
+
+
+def test_t5_in_float16_is_refused() -> None:
+    from scumble.priors.flux import FluxPrior
+    from scumble.priors.sd3 import SD3Prior
+
+    pipe = sd3()
+    assert SD3Prior.from_pipeline(pipe).card.method == "flowedit"
+    pipe.text_encoder_3.half()
+    with pytest.raises(InputError, match="its T5 cannot run in float16"):
+        SD3Prior.from_pipeline(pipe)
+    with pytest.raises(InputError, match="pipeline StableDiffusion3Pipeline"):
+        FluxPrior.from_pipeline(pipe)
+    FluxPrior.from_pipeline(flux())
+
+
+def test_a_codec_that_says_it_overflows_runs_in_float32(
+    copy: Callable[[str], Path], edit_json: Change
+) -> None:
+    folder = copy("sdxl")
+    edit_json(folder / "vae/config.json", force_upcast=True)
+    half = load_prior(str(folder), device="cpu", dtype="float16")
+    assert half.parameters("codec")["codec.encoder.conv_in.weight"].dtype == torch.float32
+    assert half.parameters("denoiser")["denoiser.conv_in.weight"].dtype == torch.float16
+    edit_json(folder / "vae/config.json", force_upcast=False)
+    fixed = load_prior(str(folder), device="cpu", dtype="float16")
+    assert fixed.parameters("codec")["codec.encoder.conv_in.weight"].dtype == torch.float16
+
+
+def test_addons_that_are_not_read_yet(folders: dict[str, Path]) -> None:
+    refused(folders["sdxl"], "clip_skip is not read for Stable Diffusion XL yet", clip_skip=1)
+
+
+def test_what_an_encoder_cuts_off_is_quoted(folders: dict[str, Path]) -> None:
+    long = "a" * 80 + " end"
+    with pytest.warns(UserWarning, match="longer than this model's 77 tokens; cut off"):
+        load_prior(str(folders["sdxl"]), device="cpu").embed([long])
+    with pytest.warns(UserWarning, match="longer than its CLIP's 77 tokens; cut off"):
+        load_prior(str(folders["flux"]), device="cpu").embed([long])
+    with pytest.warns(UserWarning, match="longer than this model's 512 tokens; cut off: '.*end'"):
+        load_prior(str(folders["flux"]), device="cpu").embed(["a " * 300 + "end"])
+
+
+def test_what_a_model_without_guidance_says(folders: dict[str, Path]) -> None:
+    from scumble.core.request import EditRequest
+    from scumble.methods.flowedit import FlowEdit
+
+    schnell = load_prior(str(folders["schnell"]), device="cpu")
+    image = torch.zeros(1, 3, 32, 32)
+    with pytest.raises(InputError, match="was trained to run without it: set guidance to 1"):
+        FlowEdit(steps=2, guidance=5.0)(schnell, EditRequest(image=image, source="a", target="b"))
+    dev = load_prior(str(folders["flux"]), device="cpu")
+    request = EditRequest(image=image, source="a", target="b", negative="ugly")
+    with pytest.raises(InputError, match="negative: 'ugly'; model .* reads the target prompt alone"):
+        FlowEdit(steps=2, guidance=5.0)(dev, request)
+
+
+def test_a_canvas_beyond_the_last_place(copy: Callable[[str], Path]) -> None:
+    folder = save(sd3(pos_embed_max_size=8, sample_size=8), copy("sd3").parent / "small")
+    prior = load_prior(str(folder), device="cpu")
+    z = prior.encode(torch.zeros(1, 3, 32, 48))
+    with pytest.raises(InputError, match="knows places up to 32 px"):
+        prior.predict(z, prior.schedule.time(500, 1), prior.embed(["a"]))
+
+
+def test_the_canvas_is_told_to_sdxl() -> None:
+    from scumble.priors.sdxl import SDXLPrior
+
+    pipe = sdxl()
+    prior = SDXLPrior.from_pipeline(pipe)
+    assert prior.embed(["a"], size=(24, 40)).extra["time_ids"].tolist() == [[24, 40, 0, 0, 24, 40]]
+    assert prior.embed(["a"]).extra["time_ids"].tolist() == [[32, 32, 0, 0, 32, 32]]
+    assert not bool(prior.embed([""]).tokens.any())
+    pipe.register_to_config(force_zeros_for_empty_prompt=False)
+    assert bool(SDXLPrior.from_pipeline(pipe).embed([""]).tokens.any())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_doctor_examines_every_family(
+    copy: Callable[[str], Path], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from scumble import cli
+
+    folder = copy(name)
+    (folder / "card.json").write_text(json.dumps({"size": 32}))
+    cli.run(["doctor", "--model", str(folder), "-o", str(tmp_path / "sheet.png"), "--device", "cpu"])
+    said = capsys.readouterr().out
+    assert (tmp_path / "sheet.png").is_file()
+    assert "PASS  codec round trip" in said or "FAIL  codec round trip" in said  # of random weights either
+    assert "PASS  identity edit" in said
+    assert "Error:" not in said, said
