@@ -1,6 +1,7 @@
 """Schedules, conversions, posteriors and grids."""
 
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
@@ -268,6 +269,14 @@ def test_a_shift_moves_a_flows_grid_towards_the_noise() -> None:
     assert [t for t, _ in grid] == pytest.approx([1000, 900, 750, 500])
     assert grid[-1][1] == 0
     assert Schedule.flow(warp=Warp()).grid(4) == Schedule.flow().grid(4)
+
+
+@pytest.mark.parametrize("ends", ["steps", "table"])
+def test_a_shifted_grid_begins_at_pure_noise_exactly(ends: Literal["steps", "table"]) -> None:
+    """Rounding must not carry the first time beyond the schedule."""
+    for steps in range(1, 60):
+        for warp in (Warp(3.0, ends=ends), Warp(across=(0.5, 1.15), tokens=37 * steps, ends=ends)):
+            assert Schedule.flow(warp=warp).grid(steps)[0][0] == 1000
 
 
 def test_a_dynamic_shift_is_fitted_to_the_canvas() -> None:

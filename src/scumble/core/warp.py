@@ -44,7 +44,7 @@ class Warp:
             even = [k / steps for k in range(1, steps + 1)]
         else:
             last = _shifted(1 / T, 1.0 if self.across else self.shift)
-            even = [last + (1 - last) * k / max(steps - 1, 1) for k in range(steps)] if steps > 1 else [1.0]
+            even = [1 - (1 - last) * k / max(steps - 1, 1) for k in reversed(range(steps))]
         found = [_shifted(u, self.strength) for u in even]
         if self.terminal is None or found[0] == 1:
             return found
@@ -53,4 +53,4 @@ class Warp:
 
 
 def _shifted(u: float, m: float) -> float:
-    return m * u / (1 + (m - 1) * u)
+    return m * u / (m * u + (1 - u))  # exactly 1 at 1, where 1 + (m - 1) is not always m
