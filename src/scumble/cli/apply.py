@@ -95,8 +95,8 @@ def run(
     for k, edit in zip(order, apply.together([plans[k] for k in order], batch), strict=True):
         assert edit.picture is not None
         done = delivery.write(edit.picture, paths[k], edit.provenance if delivery.metadata else None)
-        hand_over([done], told := record(done, edit, plans[k]), as_json=as_json)
-        voice.say(summary(told))
+        hand_over([done], about := record(done, edit, plans[k]), as_json=as_json)
+        voice.say(summary(about))
         cells[k] = Cell(sheets.panel(edit.picture, 200, 400), [names[k % len(names)]])
     if len(names) > 1 and delivery.out:
         _sheet(read_in, names, cells, delivery, as_json)

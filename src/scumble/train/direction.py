@@ -52,7 +52,7 @@ Trained = Finetuning | HSpaceTrainer
 SAVE_EVERY = 60
 """Seconds between two states on the disk."""
 
-Told = Callable[[Step, Mapping[str, float]], None]
+Report = Callable[[Step, Mapping[str, float]], None]
 """What the training reports to after every step: the step, and the loss with its terms."""
 
 
@@ -89,8 +89,8 @@ def values(method: str, settings: Mapping[str, object], card: Card) -> Finetune 
     """
     check(method, settings)
     shared = ("start", "edit_until")  # what must be the same in the edit
-    told = {name: value for name, value in card.recommended.get(method, {}).items() if name in shared}
-    given: dict[str, Any] = {**told, **settings}
+    recommended = {name: value for name, value in card.recommended.get(method, {}).items() if name in shared}
+    given: dict[str, Any] = {**recommended, **settings}
     return METHODS[method](**given)
 
 
@@ -131,7 +131,7 @@ def train_direction(
     asked: Asked,
     out: Path,
     *,
-    on_step: Told | None = None,
+    on_step: Report | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> TunedWeights | HSpaceDirection:
     """Trains, or goes on with what was stopped, and writes the artifact to `out`.
@@ -227,7 +227,7 @@ def _channels(prior: Prior, lessons: Lessons) -> int:
 
 
 def _run(
-    prior: Counted, training: Trained, state: State, on_step: Told | None, stop: Callable[[], bool]
+    prior: Counted, training: Trained, state: State, on_step: Report | None, stop: Callable[[], bool]
 ) -> None:
     saved = time.monotonic()
     try:
@@ -254,7 +254,7 @@ def _artifact(
     prior: Prior, judge: Embedder, training: Trained, asked: Asked
 ) -> TunedWeights | HSpaceDirection:
     card, weights = prior.card, {name: x.cpu() for name, x in training.result().items()}
-    told = {
+    recipe = {
         "method": asked.method,
         "source": asked.source,
         "target": asked.target,
@@ -263,8 +263,8 @@ def _artifact(
         "values": asdict(asked.recipe),
     }
     if isinstance(asked.recipe, Finetune):
-        return TunedWeights(prior=card.id, prior_hash=card.hash, values=weights, recipe=told)
+        return TunedWeights(prior=card.id, prior_hash=card.hash, values=weights, recipe=recipe)
     one = Attribute(
-        source=asked.source, target=asked.target, steps=asked.recipe.steps, weights=weights, recipe=told
+        source=asked.source, target=asked.target, steps=asked.recipe.steps, weights=weights, recipe=recipe
     )
     return HSpaceDirection(prior=card.id, prior_hash=card.hash, attributes=(one,))

@@ -123,9 +123,9 @@ class EditorRun:
         loss, device = self.recipe.loss, self.accelerator.device
         z, tasks = batch.z.to(device), batch.tasks.to(device)
         on_device = Batch(z, tasks, batch.source, batch.target, batch.t, batch.noise, batch.owns)
-        told = task_vector(self.texts(batch.target)).to(device) if self.recipe.network.text else tasks
+        asked = task_vector(self.texts(batch.target)).to(device) if self.recipe.network.text else tasks
         with self.accelerator.autocast():
-            x = self.network(z, told).float()
+            x = self.network(z, asked).float()
         with torch.no_grad():
             delta = score(self.prior, loss, on_device, self.texts, guidance(loss, self.step))(
                 x.detach(), batch.t, batch.noise

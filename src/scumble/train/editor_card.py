@@ -33,10 +33,10 @@ def grid(editor: Editor, prior: Prior, data: Examples) -> Image.Image:
         said = {match.task: match.target for match in data.matches[row]}
         shown = [z, *(z for _ in said)]
         if editor.config.text:
-            told: Any = task_vector(prior.embed(list(said.values())))
+            asked: Any = task_vector(prior.embed(list(said.values())))
         else:
-            told = torch.tensor(list(said))
-        x = torch.cat([z, editor(z.expand(len(said), -1, -1, -1), told)])
+            asked = torch.tensor(list(said))
+        x = torch.cat([z, editor(z.expand(len(said), -1, -1, -1), asked)])
         pictures = to_pixels(prior.decode(x))
         names = ["input", *(editor.tasks[k].name for k in said)]
         for picture, name, caption in zip(pictures, names, [data.captions[row], *said.values()], strict=True):

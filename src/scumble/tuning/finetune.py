@@ -108,8 +108,8 @@ class Finetuning(Walk):
             found = torch.autograd.grad(
                 loss, list(weights.values()), allow_unused=True, materialize_grads=True
             )
-        told = {name: float(term.detach()) for name, term in {**terms, "loss": loss}.items()}
-        return told, list(found), (x.detach(),)
+        values = {name: float(term.detach()) for name, term in {**terms, "loss": loss}.items()}
+        return values, list(found), (x.detach(),)
 
     def _terms(self, x: Latent) -> dict[str, Tensor]:
         """The weighted terms of the loss at clean latents x, means over the batch."""

@@ -106,10 +106,10 @@ class HSpaceTrainer(Walk):
             terms = self._terms(shifted.x0, apart["own", "text"].x0)
             loss = torch.stack(list(terms.values())).sum()
             gradients = torch.autograd.grad(loss, self.trained)
-        told = {name: float(term.detach()) for name, term in {**terms, "loss": loss}.items()}
+        values = {name: float(term.detach()) for name, term in {**terms, "loss": loss}.items()}
         asymmetric = Prediction(shifted.x0.detach(), apart[SOURCE].eps)
         x = (asymmetric, edited), (apart["own", "text"], own)
-        return told, list(gradients), tuple(steps.ddim(p, x_t, t, s, schedule).mean for p, x_t in x)
+        return values, list(gradients), tuple(steps.ddim(p, x_t, t, s, schedule).mean for p, x_t in x)
 
     def _terms(self, x0: Latent, own: Latent) -> dict[str, Tensor]:
         """The weighted terms at the shifted prediction x0, against the picture and the unshifted one."""
