@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from scumble.priors._folder import SCOPE
 
+FOLDERS_ONLY = (
+    "single files are read of Stable Diffusion 1.x / 2.x alone yet: name a folder, or save this file as one with "
+    "diffusers, from_single_file(FILE).save_pretrained(FOLDER) of the family's pipeline"
+)
 PEFT = "base_model.model."
 # A piece of a tensor's name -> what a file with such a tensor is, and what to do with it. The first one decides.
 FOREIGN: Mapping[str, str] = {
@@ -13,9 +17,9 @@ FOREIGN: Mapping[str, str] = {
     "hada_w1": "it is a LoRA-like add-on (LoHa), not a checkpoint",
     "lokr_w": "it is a LoRA-like add-on (LoKr), not a checkpoint",
     "lora": "it is a LoRA; give the checkpoint with --model and this file with --lora",
-    "conditioner.embedders.": f"it is of the SDXL family (two text encoders); {SCOPE}",
-    "joint_blocks.": f"its network is a transformer, as in Stable Diffusion 3; {SCOPE}",
-    "double_blocks.": f"its network is a transformer, as in FLUX; {SCOPE}",
+    "conditioner.embedders.": f"it is of the SDXL family (two text encoders); {FOLDERS_ONLY}",
+    "joint_blocks.": f"its network is a transformer, as in Stable Diffusion 3; {FOLDERS_ONLY}",
+    "double_blocks.": f"its network is a transformer, as in FLUX; {FOLDERS_ONLY}",
     "transformer_blocks.0.norm1.linear": f"its network is a transformer; {SCOPE}",
     "control_model.": f"it is a ControlNet; {SCOPE}",
     "controlnet_": f"it is a ControlNet; {SCOPE}",

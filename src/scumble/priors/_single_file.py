@@ -22,7 +22,7 @@ from scumble.core.errors import InputError
 from scumble.core.places import home
 from scumble.priors._conditions import Config, refuse_unet
 from scumble.priors._folder import SCOPE, Folder
-from scumble.priors._foreign import foreign
+from scumble.priors._foreign import FOLDERS_ONLY, foreign
 
 CONFIGS = Path(str(resources.files("scumble.priors"))) / "configs"
 NETWORK, CODEC = "model.diffusion_model.", "first_stage_model."
@@ -108,7 +108,7 @@ def _kind(file: SingleFile, shapes: Mapping[str, tuple[int, ...]]) -> str:
         raise file.error("it holds no Stable Diffusion network", SCOPE)
     refuse_unet({"in_channels": first[1]}, {}, lambda why: file.error(why, SCOPE))
     if any(name.startswith(f"{NETWORK}label_emb.") for name in shapes):
-        raise file.error("its network wants a further condition, as in the SDXL family", SCOPE)
+        raise file.error("its network wants a further condition, as in the SDXL family", FOLDERS_ONLY)
     kinds = [kind for kind, prefix in TEXT.items() if any(name.startswith(prefix) for name in shapes)]
     parts = {"text encoder": bool(kinds), "codec (VAE)": any(name.startswith(CODEC) for name in shapes)}
     for part, there in parts.items():
