@@ -1,4 +1,4 @@
-"""What is added to a checkpoint when it is loaded: LoRAs, another codec, embeddings, fewer text layers."""
+"""What can be added to a checkpoint when it is loaded: LoRAs, another codec, embeddings, fewer text layers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Addons:
 
     @property
     def passport(self) -> dict[str, Any]:
-        """What `Prior.loaded` says of them; besides LoRAs only what there is."""
+        """How `Prior.loaded` describes them: LoRAs always, the others only if there are any."""
         said: dict[str, Any] = {"lora": [each.passport for each in self.loras]}
         if self.vae:
             said["vae"] = self.vae.passport
@@ -104,7 +104,7 @@ class Addons:
 
 
 def load_codec(file: AddedFile, like: Any) -> Any:
-    """An AutoencoderKL of the file's weights, in diffusers' or the original names; all else is as in `like`."""
+    """An AutoencoderKL with the file's weights, in diffusers' or the original names; everything else as in `like`."""
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
@@ -130,8 +130,8 @@ def load_codec(file: AddedFile, like: Any) -> Any:
 
 @torch.no_grad()
 def add_embedding(file: AddedFile, tokenizer: Any, encoder: Any) -> list[int]:
-    """Teach tokenizer and encoder the word of a textual inversion (Gal et al. 2022), called as its tensor is or as
-    its file; the ids of its vectors come back. Raises InputError for a word that is there already.
+    """Adds the word of a textual inversion (Gal et al. 2022) to tokenizer and encoder. Its name is that of the tensor
+    or of the file. Returns the ids of its vectors. Raises InputError for a word that exists already.
     """
     stored, _ = file.read()
     name = next((each for each in ANONYMOUS if each in stored), next(iter(stored), ""))

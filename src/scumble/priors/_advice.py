@@ -1,4 +1,4 @@
-"""What to know about a checkpoint that loads well and may still be used wrongly: said once, as warnings."""
+"""Warnings about a checkpoint that loads but may be used wrongly, each given once."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from scumble.core.errors import InputError
 
 
 class Bridge:
-    """An installed control: takes the moment of a network call to the sites, sees that all are reached."""
+    """An installed control: passes the moment of a network call to the sites, and checks that all are reached."""
 
     def __init__(self, control: AttentionControl, wanted: Iterable[Site]):
         self.control = control
@@ -54,10 +54,10 @@ class Bridge:
 
 @contextmanager
 def installed(network: nn.Module, control: AttentionControl) -> Iterator[Bridge]:
-    """The control in the network while the context is open; processors and hooks are as before afterwards.
+    """Installs the control in the network while the context is open. Processors and hooks are restored afterwards.
 
-    Raises InputError if the control wants none of the network's sites, or a layer that attends in a way that is
-    not known here.
+    Raises InputError if the control wants none of the network's sites, or for a layer with an unknown kind of
+    attention.
     """
     places = sites(network)
     chosen = wanted(control, places)
@@ -134,7 +134,7 @@ def _refuse_unknown(site: Site, attn: Any) -> None:
 
 
 class _Processor:
-    """diffusers' attention protocol, with the attention itself left to the control."""
+    """diffusers' attention protocol; the control computes the attention itself."""
 
     def __init__(self, site: Site, bridge: Bridge):
         self.site, self.bridge = site, bridge

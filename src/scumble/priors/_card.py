@@ -1,4 +1,4 @@
-"""The card of a checkpoint: its own card.json where it carries one, else what the configs say."""
+"""The card of a checkpoint: its own card.json if it has one, else derived from the configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's name -> its checkpoint: a built-in folder, a folder or file on this disk, or what the hub keeps."""
+"""From a model's name to its checkpoint: a built-in folder, a folder or file on this disk, or a model of the hub."""
 
 import re
 from difflib import get_close_matches
@@ -59,5 +59,5 @@ def is_file_of_hub(model: str) -> bool:
 
 
 def builtin(name: str) -> Path:
-    """Where the package keeps a built-in model."""
+    """The folder of a built-in model in the package."""
     return Path(str(resources.files("scumble.priors"))) / "builtin" / name

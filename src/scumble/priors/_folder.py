@@ -1,6 +1,6 @@
-"""A checkpoint folder in the diffusers layout: what it holds, what it is, and what is wrong with it.
+"""A checkpoint folder in the diffusers layout: what it contains, what kind it is, and what is wrong with it.
 
-Nothing here imports torch: configs and file names are judged before anything large is read or fetched.
+Nothing here imports torch: configs and file names are checked before anything large is read or downloaded.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ SCOPE = (
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that exists; the name it was asked for by, which errors quote; the id that its card shows; the
-    hub's commit, if it comes from there.
+    """A folder that exists, with the name that it was requested by (for messages), the id for its card and, if it
+    comes from the hub, the commit.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Folder:
         return folder
 
     def licence(self) -> str | None:
-        """What the README's front matter calls it, where there is one."""
+        """The licence in the README's front matter, if there is one."""
         file = self.path / "README.md"
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
         front = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
@@ -95,7 +95,7 @@ class Folder:
 
     @property
     def index(self) -> Config:
-        """model_index.json; empty where there is none."""
+        """model_index.json; empty if there is none."""
         file = self.path / "model_index.json"
         return self.json(file) if file.is_file() else {}
 
@@ -246,7 +246,7 @@ class Folder:
 
 
 def stem(part: str) -> str:
-    """How the weights' files of a part are called."""
+    """The stem of the names of a part's weight files."""
     return "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
 
 

@@ -1,4 +1,4 @@
-"""What a .safetensors file is, by the names of its tensors: people give one kind of file in another's place."""
+"""What a .safetensors file contains, judged by the names of its tensors, for files given in the wrong place."""
 
 from __future__ import annotations
 

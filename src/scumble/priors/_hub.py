@@ -1,4 +1,4 @@
-"""A hub id -> a local folder: configs first, to refuse what we cannot drive before gigabytes are fetched."""
+"""From a hub id to a local folder: configs first, so that unsupported models are refused before a large download."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MARGIN = 1.05  # of the space on the disk over the size of the files
 
 @dataclass(frozen=True)
 class Download:
-    """What of a checkpoint is still to be fetched: the weights' files by name, and their bytes."""
+    """What is still to be downloaded of a checkpoint: the weight files by name, and their sizes in bytes."""
 
     model: str
     licence: str
@@ -49,13 +49,14 @@ class Download:
 def fetch(
     model: str, *, revision: str | None = None, offline: bool = False, to: Path | None = None
 ) -> Folder:
-    """The checkpoint `model` ("owner/name") of the hub, in its cache or the folder `to`; what is there stays.
+    """Downloads the checkpoint `model` ("owner/name") of the hub into its cache or the folder `to`; existing files are
+    kept.
 
-    Of the weights only safetensors of the parts in use are fetched, the half-precision ones where there are
-    any. Before, a line on the log says how much, under which licence, and where to.
+    Of the weights, only safetensors of the parts in use are downloaded, in half precision if available. Before that, a
+    log line gives size, licence and location.
 
     Raises:
-        InputError: not a checkpoint that we can drive, not found, or no access.
+        InputError: not a supported checkpoint, not found, or no access.
         MachineError: not cached while offline, no connection, or no space.
     """
     folder, download = survey(model, revision=revision, offline=offline, to=to)
@@ -135,7 +136,7 @@ def file_of(model: str, *, revision: str | None = None, offline: bool = False) -
 
 
 def fetch_file(model: str, *, revision: str | None = None, offline: bool = False) -> Path:
-    """A single file of the hub in its cache, announced as `fetch` announces."""
+    """A single file of the hub in its cache, announced in the log like `fetch`."""
     from huggingface_hub import hf_hub_download
 
     path, download = file_of(model, revision=revision, offline=offline)
@@ -160,7 +161,7 @@ def _names(model: str, revision: str | None) -> list[str]:
 
 
 def _refuse_pickles(model: str, names: Sequence[str]) -> None:
-    """Raises InputError, before anything is fetched, for a repository without weights that we read."""
+    """Raises InputError, before any download, for a repository without weights in a supported format."""
     blank = Folder(Path(), model, model)
     safe = [name for name in names if name.endswith(".safetensors")]
     pickles = [name for name in names if name.endswith(PICKLES)]

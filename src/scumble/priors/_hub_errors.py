@@ -15,7 +15,7 @@ KNOWN = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "CompVis/stable-diffusio
 
 @contextmanager
 def hub_errors(model: str, revision: str | None = None, offline: bool = False) -> Iterator[None]:
-    """Raises InputError or MachineError for whatever the hub's client raises inside."""
+    """Raises InputError or MachineError for any error of the hub's client inside."""
     from huggingface_hub import errors
 
     client = logging.getLogger("huggingface_hub")  # it reports each attempt; what came of all is said once
@@ -69,7 +69,7 @@ def _translated(error: Exception, model: str, revision: str | None, offline: boo
 
 
 def _near(model: str) -> str:
-    """The hub's models of a similar name, and what else to do."""
+    """Models of the hub with a similar name, and what else to try."""
     from huggingface_hub import HfApi
 
     last = model.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""What priors without a codec share: the picture is the latent."""
+"""What priors without a codec share: the latent is the picture."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from scumble.core.types import Image, Latent
 
 
 class IdentityCodec:
-    """Encodes and decodes by doing nothing, has no attention to control, and was loaded from nowhere."""
+    """Encodes and decodes without any change; has no attention to control, and no loading options."""
 
     loaded: Mapping[str, Any] = MappingProxyType({})
 

@@ -1,4 +1,5 @@
-"""What all text-conditional latent diffusion models share: a network between two ends of a codec, told by texts.
+"""What all text-conditional latent diffusion models share: a network with text input, between the encoder and decoder
+of a codec.
 
 A family adds how a prompt becomes a `Text`, and how its network is called.
 """

@@ -37,7 +37,7 @@ HEADER = "lora_adapter_metadata"  # where diffusers writes alpha
 
 @dataclass(frozen=True)
 class LoRA(AddedFile):
-    """A LoRA file and how strongly it counts; 1 is as it was trained."""
+    """A LoRA file and its weight; 1 is the weight it was trained with."""
 
     weight: float
 
@@ -53,7 +53,7 @@ class LoRA(AddedFile):
 
     @property
     def passport(self) -> dict[str, object]:
-        """What a result's passport says of it; no folders."""
+        """How a result's passport describes it; without folders."""
         return {**super().passport, "weight": self.weight}
 
     def merge(self, parts: Mapping[str, nn.Module]) -> None:

@@ -1,4 +1,4 @@
-"""Trading speed for memory, and what to say where memory did not suffice."""
+"""Settings that save memory at the cost of time, and the remedies when memory runs out."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def models() -> dict[str, Card]:
 
 
 def usual_method(model: str) -> str | None:
-    """The method that the card or the family of a model on this disk names; nothing is loaded."""
+    """The default method of a model on this disk, from its card or family. Loads nothing."""
     from scumble.priors._card import describe
 
     folder = builtin(model) if model in BUILTIN else home(model)

@@ -113,7 +113,7 @@ class PixelPrior(Shared, IdentityCodec):
         return self._weights
 
     def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
-        """The null text, for every prompt that is empty."""
+        """The null text, for prompts that are all empty."""
         if any(prompts):
             raise InputError(f"prompts: {self.card.id} takes no text; leave source and target out")
         return Text(tokens=torch.zeros(len(prompts), 1, 1, dtype=torch.float32), prompts=tuple(prompts))
