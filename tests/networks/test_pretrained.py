@@ -1,6 +1,7 @@
 """A CLIPModel folder of transformers as an embedder: its own preprocessing, unit vectors, gradients, bad folders."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from torch import Tensor
 from scumble.core.errors import InputError
 from scumble.core.judges import Classifier, Embedder
 from scumble.core.pixels import to_images
+from scumble.core.request import EditRequest
 from scumble.editing import given
+from scumble.methods.blended_diffusion import BlendedDiffusion
+from scumble.methods.sdg import SDG
 from scumble.networks import load
 from scumble.networks.pretrained import Preprocessing, PretrainedClip
 from scumble.priors.exact import GaussianPrior
@@ -134,3 +138,21 @@ def test_other_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="it cannot be loaded .*; download or save it again"):
         load("clip", tmp_path)
+
+
+@pytest.mark.parametrize("make", [SDG, BlendedDiffusion])
+def test_it_guides_through_the_model(clip: PretrainedClip, make: Callable[..., Any]) -> None:
+    """The picture comes nearer to its text than without guidance."""
+    prior = GaussianPrior({"": 0.0, "b": 0.3}, 0.5)
+    image, mask = torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 16, 16)
+    request = EditRequest(image=image, target="b", mask=mask, given={"clip": clip})
+    weight = "text_weight" if make is SDG else "clip_weight"
+    near = [
+        float(
+            (
+                clip.embed_image(make(steps=8, **{weight: w})(prior, request).raw) * clip.embed_text(["b"])
+            ).sum()
+        )
+        for w in (1e-9, 300.0)
+    ]
+    assert near[1] > near[0] + 0.01

@@ -15,11 +15,12 @@ from scumble.core.judges import Classifier, Embedder
 from scumble.core.schedule import Schedule
 from scumble.networks import load
 from scumble.networks._latents import probe
+from scumble.networks.classifier import ClassifierNetwork, LatentClassifier
 from scumble.networks.tower import TowerConfig, angles
 from scumble.priors.exact import GaussianPrior
 from scumble.scenes.world import COLOURS, Scene, Thing
 from scumble.train import gallery
-from scumble.train.curves import GROUPS, truth
+from scumble.train.curves import GROUPS, accuracies, truth
 from scumble.train.denoiser import SCHEDULER, DenoiserRecipe, new_text_encoder
 from scumble.train.gallery import Gallery
 from scumble.train.judging import (
@@ -194,3 +195,29 @@ def test_the_noise_level_is_an_angle() -> None:
     )
     assert probe().shape == (1, 3, 64, 64)
     assert float(probe().abs().max()) <= 1
+
+
+@pytest.mark.slow
+def test_a_classifier_learns_backgrounds_at_once_and_less_from_noise(tmp_path: Path) -> None:
+    """On shrunken pixels in the place of latents, for which no codec is needed."""
+    shrunk = lambda images: torch.nn.functional.avg_pool2d(images, 8)  # noqa: E731
+    train, test = (
+        Gallery.fill(tmp_path, shrunk, "", n, split) for n, split in ((512, "train"), (128, "test"))
+    )
+    torch.manual_seed(0)
+    network = ClassifierNetwork(TowerConfig(channels=3, widths=(16, 24, 32)), sum(map(len, GROUPS.values())))
+    (wanted, counts), optimiser = truth(train.scenes), torch.optim.AdamW(network.parameters(), lr=3e-3)
+    losses = list[float]()
+    for k in range(60):
+        rows = torch.arange(k * 32, (k + 1) * 32) % len(train)
+        x = train.latents[rows].float()
+        loss = classification(network(x, torch.zeros(32)), wanted[rows], counts[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.75 * losses[0]
+    told = {"scheduler": SCHEDULER, "groups": GROUPS, "probe": {"latent": []}}
+    curve = accuracies(LatentClassifier("toy", network, told), test, 0)
+    assert curve["clean"]["background"] > 0.4  # of 14
+    assert curve["900"]["background"] < curve["clean"]["background"]
