@@ -40,7 +40,7 @@ def directional(
     moved = after - before
     length: Tensor = _linalg.vector_norm(moved, dim=-1, keepdim=True)  # its gradient at 0 is 0
     moved = moved / (length + 1e-7)
-    return 1 - F.cosine_similarity(moved, direction)
+    return 1 - F.cosine_similarity(moved, direction.to(moved))
 
 
 def penalty(d: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
