@@ -8,7 +8,7 @@ import typer
 
 from scumble.cli.methods import table
 
-EXAMPLES = ("scumble models", "scumble models scenes", "scumble models --table")
+EXAMPLES = ("scumble models scenes", "scumble models --table")
 
 
 def command(
