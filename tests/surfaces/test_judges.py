@@ -67,6 +67,10 @@ def test_a_classifier_guides_an_edit_that_can_be_replayed(
     assert scumble("replay", out, "--given", given, "-o", again) == 0
     assert Image.open(again).tobytes() == Image.open(out).tobytes()
     capsys.readouterr()
+    assert (
+        scumble("edit", png, *WORDS, "--method", "classifier_guidance", "-o", png.with_name("rod.png")) == 2
+    )
+    assert "name its file or folder with --given classifier=PATH" in capsys.readouterr().err
     unknown = ["--set", "label=rod"]
     line = ["edit", png, *WORDS, *unknown, "--method", "classifier_guidance", "--given", given]
     assert scumble(*line, "-o", png.with_name("rod.png")) == 2

@@ -55,7 +55,8 @@ def needs(of: Needs) -> str:
         "reference": "a reference picture", "gradient": "the network's gradient", "control": "its attention",
         "null": "a model guided by an empty prompt",
     }  # fmt: skip
-    return ", ".join([text for name, text in words.items() if getattr(of, name)] + list(of.given))
+    given = [f"--given {name}=PATH" for name in of.given]
+    return ", ".join([text for name, text in words.items() if getattr(of, name)] + given)
 
 
 def row(kind: type[Any], f: Field[Any]) -> tuple[str, str, str, str]:

@@ -122,6 +122,11 @@ def check_needs(method: str, needs: Needs, recipe: Recipe) -> None:
         raise InputError(f"reference: missing; {method} needs a picture to follow")
     if recipe.reference is not None and not (needs.reference or "reference" in needs.takes):
         raise InputError(f"reference: {method} takes no reference picture; leave it out")
+    for name in needs.given:
+        if name not in recipe.given:
+            raise InputError(
+                f"given: {method} needs a {name}; name its file or folder with --given {name}=PATH"
+            )
 
 
 def check_model(card: Card, method: str, needs: Needs, target: str | None) -> None:
