@@ -193,15 +193,15 @@ def _switched(case: Case) -> PixelPrior:
 def _hybrid(case: Case) -> None:
     """Two tuned networks, whose shares change at the thresholds."""
     hyper, prior = case.hyper, tiny_ddpm(case)
-    others = [
+    first, second = (
         plain(PixelPrior(_after(prior, change), prior.schedule, prior.card), len(case["image"]))
         for change in (_second, _third)
-    ]
+    )
     weights = {int(threshold): pair for threshold, pair in hyper["hybrid_config"].items()}
 
     def share(t: float) -> float:
-        first, second = next(pair for threshold, pair in weights.items() if t >= threshold)
-        return second / (first + second)
+        one, other = next(pair for threshold, pair in weights.items() if t >= threshold)
+        return other / (one + other)
 
     schedule, trail, back = prior.schedule, Trail(), Trail()
     up, down = (levels(schedule, hyper["t_0"], hyper[n]) for n in ("n_inv_step", "n_gen_step"))
@@ -209,7 +209,7 @@ def _hybrid(case: Case) -> None:
     x = climb(plain(prior, len(case["image"])), case["image"], up, schedule, each=trail)
     case.close("inv_traj", torch.stack(trail.x))
     case.close("latent", x)
-    x = ddim(mixture(*others, share), x, downward(schedule, down), schedule, each=back)
+    x = ddim(mixture(first, second, share), x, downward(schedule, down), schedule, each=back)
     case.close("gen_traj", torch.stack(back.x))
     case.close("x0_traj", torch.stack(back.x0))
     case.close("final", x)
