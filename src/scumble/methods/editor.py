@@ -53,12 +53,12 @@ class TrainedEditor(Method):
         assert editor is not None  # needs.given says so
         editor.check(prior)
         z = job.spread(job.encode())
-        told = self._told(editor.to(z.device), job, z)
-        x = z + self.strength * editor.residual(z.float(), told).to(z)
+        which = self._task(editor.to(z.device), job, z)
+        x = z + self.strength * editor.residual(z.float(), which).to(z)
         job.watch()(1, 1, float(prior.schedule.clean), x, x)
         return job.edit(x)
 
-    def _told(self, editor: Editor, job: Job, z: Latent) -> Tensor:
+    def _task(self, editor: Editor, job: Job, z: Latent) -> Tensor:
         """The task of every row: its number, or the vector of the target prompt."""
         if editor.config.text:
             if not any(job.target):

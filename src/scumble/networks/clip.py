@@ -73,15 +73,15 @@ class LatentClip(_latents.OnLatents, Embedder):
         """Unit vectors. Raises InputError for a prompt that is longer than the network reads."""
         network = cast(ClipNetwork, self.network)
         length: int = network.text.config.max_position_embeddings
-        told = self.tokenizer(
+        tokens = self.tokenizer(
             list(prompts), padding="max_length", max_length=length, return_tensors="pt"
         ).input_ids
-        if told.shape[1] > length:
+        if tokens.shape[1] > length:
             long = max(prompts, key=len)
             raise InputError(
                 f"clip: the prompt {long[:40]!r}... has more than the {length} tokens that {self.id} reads"
             )
-        return network.texts(told.to(network.log_scale.device))
+        return network.texts(tokens.to(network.log_scale.device))
 
     def maps(self, x: Latent, t: Time | None = None) -> tuple[Tensor, ...]:
         """The tower's features at full, half, quarter ... resolution."""

@@ -46,14 +46,14 @@ class Preprocessing:
         file = folder / "preprocessor_config.json"
         if not file.is_file():
             return cls(side, side)
-        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        short, crop = _length(told.get("size", side)), _length(told.get("crop_size", side))
+        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        short, crop = _length(settings.get("size", side)), _length(settings.get("crop_size", side))
         return cls(
             short,
-            (crop if isinstance(crop, int) else crop[0]) if told.get("do_center_crop", True) else None,
-            RESAMPLE[told.get("resample", 3)],
-            tuple(told.get("image_mean", MEAN)),
-            tuple(told.get("image_std", STD)),
+            (crop if isinstance(crop, int) else crop[0]) if settings.get("do_center_crop", True) else None,
+            RESAMPLE[settings.get("resample", 3)],
+            tuple(settings.get("image_mean", MEAN)),
+            tuple(settings.get("image_std", STD)),
         )
 
     def __call__(self, image: Image) -> Tensor:
@@ -82,12 +82,12 @@ class Preprocessing:
         return (x - mean) / std
 
 
-def _length(told: Any) -> int | tuple[int, int]:
+def _length(size: Any) -> int | tuple[int, int]:
     """A size as configs write it: a number, {"shortest_edge": n} or {"height": h, "width": w}."""
-    if isinstance(told, int):
-        return told
+    if isinstance(size, int):
+        return size
     return (
-        int(told["shortest_edge"]) if "shortest_edge" in told else (int(told["height"]), int(told["width"]))
+        int(size["shortest_edge"]) if "shortest_edge" in size else (int(size["height"]), int(size["width"]))
     )
 
 
@@ -147,13 +147,13 @@ class PretrainedClip(Embedder):
     def embed_text(self, prompts: Sequence[str]) -> Float[Tensor, "n d"]:
         """Unit vectors. Raises InputError for a prompt that is longer than the network reads."""
         most: int = self.network.config.text_config.max_position_embeddings
-        told = self.tokenizer(list(prompts), padding=True, return_tensors="pt")
-        if told.input_ids.shape[1] > most:
+        tokens = self.tokenizer(list(prompts), padding=True, return_tensors="pt")
+        if tokens.input_ids.shape[1] > most:
             long = max(prompts, key=len)
             raise InputError(
                 f"clip: the prompt {long[:40]!r}... has more than the {most} tokens that {self.id} reads"
             )
-        read = self.network.text_model(**told.to(self.network.device))
+        read = self.network.text_model(**tokens.to(self.network.device))
         return F.normalize(self.network.text_projection(read.pooler_output), dim=-1)
 
     def maps(self, x: Image, t: Time | None = None) -> tuple[Tensor, ...]:
@@ -169,7 +169,7 @@ class PretrainedClip(Embedder):
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """No progress bar and no report on unused weights while a model loads; the settings come back."""
+    """No progress bar and no report on unused weights while a model loads; the tokens come back."""
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()

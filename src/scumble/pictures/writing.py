@@ -72,14 +72,14 @@ def check_output(
 
 def check_passport(passport: Mapping[str, Any], path: Path) -> None:
     """Raises InputError for a passport that the format cannot hold: its prompts are very long."""
-    if len(_told(passport)) > LONGEST_PASSPORT[FORMATS[path.suffix.lower()]]:
+    if len(_written(passport)) > LONGEST_PASSPORT[FORMATS[path.suffix.lower()]]:
         raise InputError(
             f"{path}: its prompts and values are too long to be written into a {path.suffix} file; "
             "shorten them, choose .png, or use --no-metadata"
         )
 
 
-def _told(passport: Mapping[str, Any]) -> str:
+def _written(passport: Mapping[str, Any]) -> str:
     return json.dumps(passport, ensure_ascii=True, sort_keys=True, allow_nan=False)
 
 
@@ -95,7 +95,7 @@ def save(
         MachineError: the disk is full or fails.
         FileExistsError: there is such a file by now, and `replace` is False.
     """
-    text = _told(passport) if passport else None
+    text = _written(passport) if passport else None
     options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
     kind = FORMATS[path.suffix.lower()]
     if text and len(text) > LONGEST_PASSPORT[kind]:
