@@ -15,7 +15,10 @@ PRIOR_EXAMPLES = (
     "scumble train prior -o runs/scenes --minutes 120",
     "scumble train prior -o runs/longer --from runs/scenes --keep-codec",
 )
-EDITOR_EXAMPLES = ("scumble train editor recipes/scenes-editor.yaml -o runs/scenes-editor",)
+EDITOR_EXAMPLES = (
+    "scumble train editor recipes/scenes-editor.yaml",
+    "scumble train editor recipes/scenes-editor.yaml -o runs/scenes-editor --skip-bad",
+)
 SNAPSHOT_EXAMPLES = (
     "scumble train snapshot runs/scenes.log runs/so-far",
     "scumble train snapshot runs/longer.log runs/longer-so-far",
