@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scumble.editing.apply import load_editor
     from scumble.methods.asyrp import Asyrp
     from scumble.methods.blended_diffusion import BlendedDiffusion
+    from scumble.methods.blended_latent_diffusion import BlendedLatentDiffusion
     from scumble.methods.cds import CDS
     from scumble.methods.classifier_guidance import ClassifierGuidance
     from scumble.methods.ddim_inversion import DDIMInversion
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from scumble.methods.editor import TrainedEditor
     from scumble.methods.flowedit import FlowEdit
     from scumble.methods.ids import IDS
+    from scumble.methods.ilvr import ILVR
     from scumble.methods.ledits_pp import LEDITSpp
     from scumble.methods.masactrl import MasaCtrl
     from scumble.methods.nfsd import NFSD
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from scumble.methods.pds import PDS
     from scumble.methods.pix2pix_zero import Pix2PixZero
     from scumble.methods.plug_and_play import PlugAndPlay
+    from scumble.methods.repaint import RePaint
     from scumble.methods.sampling import Sampling
     from scumble.methods.sbp import SBP
     from scumble.methods.sdedit import SDEdit
@@ -55,6 +58,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Asyrp",
     "BlendedDiffusion",
+    "BlendedLatentDiffusion",
     "CDS",
     "Cancelled",
     "Card",
@@ -70,6 +74,7 @@ __all__ = [
     "EditRequest",
     "FlowEdit",
     "IDS",
+    "ILVR",
     "InputError",
     "Inversion",
     "LEDITSpp",
@@ -84,6 +89,7 @@ __all__ = [
     "Pix2PixZero",
     "PlugAndPlay",
     "Prior",
+    "RePaint",
     "SBP",
     "SDEdit",
     "SDG",
@@ -104,6 +110,7 @@ __all__ = [
 _HOME = {
     "Asyrp": "methods.asyrp",
     "BlendedDiffusion": "methods.blended_diffusion",
+    "BlendedLatentDiffusion": "methods.blended_latent_diffusion",
     "CDS": "methods.cds",
     "Cancelled": "core.request",
     "Card": "core.prior",
@@ -119,6 +126,7 @@ _HOME = {
     "EditRequest": "core.request",
     "FlowEdit": "methods.flowedit",
     "IDS": "methods.ids",
+    "ILVR": "methods.ilvr",
     "InputError": "core.errors",
     "Inversion": "artifacts.inversion",
     "LEDITSpp": "methods.ledits_pp",
@@ -133,6 +141,7 @@ _HOME = {
     "Pix2PixZero": "methods.pix2pix_zero",
     "PlugAndPlay": "methods.plug_and_play",
     "Prior": "core.prior",
+    "RePaint": "methods.repaint",
     "SBP": "methods.sbp",
     "SDEdit": "methods.sdedit",
     "SDG": "methods.sdg",

@@ -65,6 +65,9 @@ SHORT: dict[str, dict[str, Any]] = {
     "asyrp": {"steps": 4, "inversion_steps": 3, "edit_until": 700, "boost": 400},
     "diffusionclip": {"steps": 3, "inversion_steps": 3},
     "blended_diffusion": {"steps": 4, "augmentations": 2, "clip_weight": 10.0},
+    "blended_latent_diffusion": {"steps": 4, "fit_steps": 2, "fit": "decoder"},
+    "ilvr": {"steps": 4, "factor": 8},
+    "repaint": {"steps": 6, "jump_length": 2, "jump_samples": 2},
     "sdedit": {"steps": 10},
     "masactrl": {"steps": 4, "layer": 3},
     "plug_and_play": {"steps": 4, "feature_block": 2},
@@ -75,9 +78,11 @@ SHORT: dict[str, dict[str, Any]] = {
     "nfsd": {"steps": 4, "bad": "dull"},
     "sbp": {"steps": 4, "good": ", fine", "bad": ", dull"},
 }
-EXACTLY: dict[str, dict[str, Any]] = {  # the exact priors know none of these words
+EXACTLY: dict[str, dict[str, Any]] = {  # the exact priors know none of these words, and are 4 pixels high
     "classifier_guidance": {"guidance": 1.5},  # the fields of guidance count where there is some
     "blended_diffusion": {"guidance": 1.5, "steps": 6, "augmentations": 3},
+    "ilvr": {"factor": 2},
+    "repaint": {"jump_length": 3, "jump_samples": 2},
     "null_text": {"inner_steps": 3},
     "nfsd": {"bad": ""},
     "sbp": {"good": "", "bad": ""},
@@ -109,7 +114,8 @@ def short(name: str, steps: int) -> dict[str, Any]:
 
 JUDGED = {name for name in METHODS if {"clip", "classifier"} & {*get(name).needs.given}}
 ON_EXACT = [name for name in METHODS if not get(name).needs.control]
-LOOKS_INSIDE = [name for name in METHODS if get(name).needs.control or name == "ids"]  # which may contrast
+ALSO = ("ids", "blended_latent_diffusion")  # which may contrast, and fit a decoder
+LOOKS_INSIDE = [name for name in METHODS if get(name).needs.control or name in ALSO]
 
 
 @pytest.mark.parametrize("prior", EXACT)

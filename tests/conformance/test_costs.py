@@ -18,6 +18,7 @@ from . import judges, tiny, trained
 
 PAGES = Path(__file__).parents[2] / "docs/methods"
 SETTINGS: dict[str, dict[str, object]] = {  # what does not change the cost, or what it is at most
+    "ilvr": {"factor": 4},
     "masactrl": {"layer": 3},
     "nfsd": {"bad": ""},
     "null_text": {"early_stop": 0.0, "growth": 0.0},
@@ -70,8 +71,9 @@ def test_an_edit_takes_as_many_evaluations_as_its_page_says(name: str, network: 
     if name == "editor":  # it asks the model nothing
         return
     method = replace(method, steps=method.steps // parts)
-    mask = torch.ones(1, 1, 8, 8) if kind.needs.mask else None
-    request = EditRequest(image=PICTURE, source="a", target="b", mask=mask)
+    also: dict[str, torch.Tensor] = {"mask": PICTURE[:, :1].sign().relu()} if kind.needs.mask else {}
+    also |= {"reference": -PICTURE} if kind.needs.reference else {}
+    request = EditRequest(image=PICTURE, source="a", target="b", **also)
     make = trained.given(kind.needs.given, prior) or judges.given
     edit = method(prior, replace(request, given=make(request)))
     assert edit.evaluations * parts == said(name)

@@ -17,7 +17,7 @@ from .case import Case, same
 from .models import From, listen, tiny_ddpm, tiny_sd, unpasted
 
 
-def _picture(pixels: Tensor) -> Tensor:
+def picture(pixels: Tensor) -> Tensor:
     """(H, W, 3) or (b, H, W, 3) bytes -> an Image."""
     return pixels.reshape(-1, *pixels.shape[-3:]).permute(0, 3, 1, 2) / 127.5 - 1
 
@@ -54,7 +54,7 @@ def _distil(case: Case, Method: Any, Score: Any) -> None:
     n, b, _, H, W = z[1:].shape
     image = torch.zeros(b, 3, 128, 128)
     if "source_image" in case:
-        image = _picture(case["source_image"])
+        image = picture(case["source_image"])
         case.close("z_source", prior.encode(image), 1e-5)
     prior.encode = lambda image, noise=None: case["z_source"]
     mask = case.get("mask")
@@ -127,7 +127,7 @@ def check_sdedit(case: Case) -> None:
 @torch.no_grad()
 def _img2img(case: Case) -> None:
     prior, hyper = tiny_sd(case), case.hyper
-    image = _picture(case["image"])
+    image = picture(case["image"])
     prompts, negatives = case.prompts("prompt"), case.prompts("negative_prompt")
     case.close("text_embeddings", prior.embed(prompts).tokens, 1e-5)
     case.close("negative_embeddings", prior.embed(negatives).expand(len(prompts)).tokens, 1e-5)

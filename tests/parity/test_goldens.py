@@ -12,6 +12,7 @@ import pytest
 from .attention import check_masactrl, check_plug_and_play, check_prompt_to_prompt
 from .case import ROOT, Case, find
 from .chains import check_ddim, check_ddpm
+from .constrained import check_blended_latent_diffusion, check_ilvr, check_repaint
 from .diffedit import check_diffedit
 from .directions import check_asyrp, check_diffusionclip
 from .distil import check_cds, check_ids, check_pds
@@ -26,6 +27,7 @@ CHECKS = {
     "asyrp": check_asyrp,
     "blended_diffusion": check_blended_diffusion,
     "classifier_guidance": check_classifier_guidance,
+    "blended_latent_diffusion": check_blended_latent_diffusion,
     "cds": check_cds,
     "ddim": check_ddim,
     "ddpm": check_ddpm,
@@ -38,19 +40,21 @@ CHECKS = {
     "edit_friendly": check_edit_friendly,
     "flowedit": check_flowedit,
     "ids": check_ids,
+    "ilvr": check_ilvr,
     "pds": check_pds,
     "masactrl": check_masactrl,
     "plug_and_play": check_plug_and_play,
     "prompt_to_prompt": check_prompt_to_prompt,
     "ledits_pp": check_ledits_pp,
     "pix2pix_zero": check_pix2pix_zero,
+    "repaint": check_repaint,
     "sdedit": check_sdedit,
     "sdg": check_sdg,
     "sds": check_sds,
 }
 # Not in the quick lane, which has at least one case of every kind of loop.
 SLOW = (
-    "blended_diffusion/", "cds/", "classifier_guidance/condition_score",
+    "blended_diffusion/", "blended_latent_diffusion/", "cds/", "classifier_guidance/condition_score",
     "dds/batch2", "dds/notebook_vpred", "dds_ef/", "diffedit/", "direct_inversion/", "edit_friendly/", "ids/",
     "ledits_pp/", "masactrl/", "null_text/", "pds/", "pix2pix_zero/", "plug_and_play/", "prompt_to_prompt/re", "sds/",
 )  # fmt: skip

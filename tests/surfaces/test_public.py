@@ -6,11 +6,12 @@ import scumble
 from scumble.methods import METHODS
 
 NAMES = [
-    "Asyrp", "BlendedDiffusion", "CDS", "Cancelled", "Card", "ClassifierGuidance", "DDIMInversion", "DDS",
-    "DDSFast", "DiffEdit", "DiffusionCLIP", "DirectInversion", "Edit", "EditFriendly", "EditRequest", "FlowEdit",
-    "IDS", "InputError", "Inversion", "LEDITSpp", "MachineError", "MasaCtrl", "NFSD", "NPI", "Noise", "NullText",
-    "P2P", "PDS", "Pix2PixZero", "PlugAndPlay", "Prior", "SBP", "SDEdit", "SDG", "SDS", "Sampling", "Schedule",
-    "Step", "Tape", "Text", "TrainedEditor", "edit", "load", "load_editor", "paint", "pull",
+    "Asyrp", "BlendedDiffusion", "BlendedLatentDiffusion", "CDS", "Cancelled", "Card", "ClassifierGuidance",
+    "DDIMInversion", "DDS", "DDSFast", "DiffEdit", "DiffusionCLIP", "DirectInversion", "Edit", "EditFriendly",
+    "EditRequest", "FlowEdit", "IDS", "ILVR", "InputError", "Inversion", "LEDITSpp", "MachineError", "MasaCtrl",
+    "NFSD", "NPI", "Noise", "NullText", "P2P", "PDS", "Pix2PixZero", "PlugAndPlay", "Prior", "RePaint", "SBP",
+    "SDEdit", "SDG", "SDS", "Sampling", "Schedule", "Step", "Tape", "Text", "TrainedEditor", "edit", "load",
+    "load_editor", "paint", "pull",
 ]  # fmt: skip
 
 

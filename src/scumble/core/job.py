@@ -16,7 +16,7 @@ from scumble.core.host import owned
 from scumble.core.masks import blend
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Card, Denoiser, Prior, Text
+from scumble.core.prior import Card, Denoiser, Prior, Text, clamped
 from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Step, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Image, Latent, Mask, Time
@@ -205,6 +205,14 @@ class Job:
         if interval == (0.0, 1.0) or w == 1:
             return guided
         return within(guided, guide_several(self.prior, texts, null, 1.0, weights=weights), low, high)
+
+    def clamped(self, denoise: Denoiser, z: Latent) -> Denoiser:
+        """The denoiser with x0 clamped to a picture's range. Raises InputError where latents z are no pictures."""
+        if z.shape[1:] != self.image.shape[1:]:
+            raise InputError(
+                f"clamp: {self.prior.card.id!r} works on latents, which have no bounds; leave clamp out"
+            )
+        return clamped(denoise, self.prior.schedule)
 
     def given(self, name: str, kind: type[Given], remedy: str) -> Given | None:
         """What the request gives under a name, or None. Raises InputError, with the remedy, for another type."""

@@ -12,6 +12,7 @@ from scumble.core.errors import InputError
 METHODS: dict[str, str] = {
     "asyrp": "scumble.methods.asyrp:Asyrp",
     "blended_diffusion": "scumble.methods.blended_diffusion:BlendedDiffusion",
+    "blended_latent_diffusion": "scumble.methods.blended_latent_diffusion:BlendedLatentDiffusion",
     "cds": "scumble.methods.cds:CDS",
     "classifier_guidance": "scumble.methods.classifier_guidance:ClassifierGuidance",
     "ddim_inversion": "scumble.methods.ddim_inversion:DDIMInversion",
@@ -25,6 +26,7 @@ METHODS: dict[str, str] = {
     "flowedit": "scumble.methods.flowedit:FlowEdit",
     "ledits_pp": "scumble.methods.ledits_pp:LEDITSpp",
     "masactrl": "scumble.methods.masactrl:MasaCtrl",
+    "ilvr": "scumble.methods.ilvr:ILVR",
     "ids": "scumble.methods.ids:IDS",
     "nfsd": "scumble.methods.nfsd:NFSD",
     "npi": "scumble.methods.npi:NPI",
@@ -33,6 +35,7 @@ METHODS: dict[str, str] = {
     "pds": "scumble.methods.pds:PDS",
     "pix2pix_zero": "scumble.methods.pix2pix_zero:Pix2PixZero",
     "plug_and_play": "scumble.methods.plug_and_play:PlugAndPlay",
+    "repaint": "scumble.methods.repaint:RePaint",
     "sbp": "scumble.methods.sbp:SBP",
     "sdedit": "scumble.methods.sdedit:SDEdit",
     "sdg": "scumble.methods.sdg:SDG",

@@ -259,10 +259,10 @@ def check_fields(
 
 
 def _path(method: Any, prior: Prior, request: EditRequest) -> list[Tensor]:
-    """Every state of an edit, and its result."""
+    """Every state of an edit, and its result: its latent, and its picture, which may be made otherwise."""
     states: list[Tensor] = []
     edit: Edit = method(prior, request, lambda step: states.append(step.x))
-    return [*states, edit.latent]
+    return [*states, edit.latent, edit.raw]
 
 
 def _differ(a: list[Tensor], b: list[Tensor]) -> bool:
