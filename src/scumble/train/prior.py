@@ -172,6 +172,9 @@ def recommended(guidance: float) -> dict[str, dict[str, float]]:
         "masactrl": {"guidance": guidance, "layer": 3},
         "p2p": {"guidance": guidance, **everywhere},
         "plug_and_play": {"guidance": guidance, "feature_block": 2},
+        "blended_latent_diffusion": {"guidance": guidance},
+        "ilvr": {"guidance": guidance, "steps": 50},
+        "repaint": {"guidance": guidance, "steps": 50, "jump_length": 5, "jump_samples": 3},
         "sdedit": {"guidance": guidance, "steps": 50},
     }
     return dict(sorted(found.items()))
