@@ -10,6 +10,7 @@ def main() -> None:
     if heeded:
         signal.signal(signal.SIGINT, _leave)
     from scumble import cli
+    from scumble.cli import app  # noqa: F401  (all commands, before Ctrl-C raises again)
 
     if heeded:
         signal.signal(signal.SIGINT, signal.default_int_handler)

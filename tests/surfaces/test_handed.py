@@ -63,7 +63,7 @@ def test_masks_in_memory() -> None:
         (np.full((4, 4), np.nan), "floats must be in"),
         (np.zeros((4, 4, 3), np.int64), "an array must be uint8, bool or float"),
         (torch.zeros(2, 3, 4, 4), "an array must be uint8, bool or float"),
-        ("a\0.png", "cannot be read"),
+        ("a\0.png", "no such file"),
     ],
 )
 def test_what_is_no_picture_is_refused_in_words(source: object, message: str) -> None:

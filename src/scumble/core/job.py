@@ -125,16 +125,14 @@ class Job:
         also = [prompt for prompt, _ in request.also]
         texts = [*_prompts(request.source), *_prompts(request.target), *_prompts(request.negative), *also]
         if also and not self.method.composes:
-            raise InputError(
-                f"also: {type(self.method).__name__} follows one target prompt; Sampling and SDEdit follow several"
-            )
+            name = type(self.method).__name__
+            raise InputError(f"also: {name} follows one target prompt; Sampling and SDEdit follow several")
         if any(texts) and "text" not in self.prior.card.capabilities:
             raise InputError(f"prompts: {self.prior.card.id} takes no text; leave source and target out")
         if request.image is None:
             self._check_size()
-        if request.latent is not None and (
-            request.image is None or len(request.latent) != len(request.image)
-        ):
+        image, latent = request.image, request.latent
+        if latent is not None and (image is None or len(latent) != len(image)):
             raise InputError("latent: it must be that of the image; leave it out")
 
     def _canvas(self) -> Image:
@@ -202,16 +200,14 @@ class Job:
         weights = [1.0, *(float(weight) for _, weight in self.request.also)]
         null, (low, high) = self.text(self.negative), (share * self.schedule.T for share in interval)
         guided = guide_several(self.prior, texts, null, w, weights=weights, rescale=rescale)
-        if interval == (0.0, 1.0) or w == 1:
-            return guided
-        return within(guided, guide_several(self.prior, texts, null, 1.0, weights=weights), low, high)
+        plain = guide_several(self.prior, texts, null, 1.0, weights=weights)
+        return guided if interval == (0.0, 1.0) or w == 1 else within(guided, plain, low, high)
 
     def clamped(self, denoise: Denoiser, z: Latent) -> Denoiser:
-        """The denoiser with x0 clamped to a picture's range. Raises InputError where latents z are no pictures."""
+        """The denoiser with x0 clamped to a picture's range. Raises InputError where the latents z are no pictures."""
         if z.shape[1:] != self.image.shape[1:]:
-            raise InputError(
-                f"clamp: {self.prior.card.id!r} works on latents, which have no bounds; leave clamp out"
-            )
+            card = self.prior.card
+            raise InputError(f"clamp: {card.id!r} works on latents, which have no bounds; leave it out")
         return clamped(denoise, self.prior.schedule)
 
     def given(self, name: str, kind: type[Given], remedy: str) -> Given | None:

@@ -21,7 +21,7 @@ from scumble.core.guidance import guide, steered
 from scumble.core.job import Job
 from scumble.core.judges import Judge, seen
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Denoiser, clamped
+from scumble.core.prior import Denoiser
 from scumble.core.request import Each, Shift, param, validate
 from scumble.core.schedule import Schedule, Variance
 from scumble.core.types import Latent, Pair, Time
@@ -119,8 +119,7 @@ class Steered(Guided):
             self._check_gradient(job, judge)
             denoise = traced
         if self.clamp:
-            self._check_pixels(job, z)
-            denoise = clamped(denoise, schedule)
+            denoise = job.clamped(denoise, z)
         gradient = self.gradient(job, judge, energy, traced)
         if each is None:
             each = Paste(schedule, z, job.mask(z), job.noise, end=pairs[-1][1])
@@ -158,12 +157,6 @@ class Steered(Guided):
             raise InputError(
                 f"prior: {judge.id!r} judges clean pictures, so its gradient goes through the model, and "
                 f"{job.prior.card.id!r} gives none; load it unquantised, its layers not offloaded"
-            )
-
-    def _check_pixels(self, job: Job, z: Latent) -> None:
-        if z.shape[1:] != job.image.shape[1:]:
-            raise InputError(
-                f"clamp: {job.prior.card.id!r} works on latents, which have no bounds; leave clamp out"
             )
 
 
