@@ -6,6 +6,7 @@ from collections.abc import Callable
 from inspect import Parameter, cleandoc, signature
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from scumble.core.errors import InputError
 from scumble.core.loading import Loading
 from scumble.editing import loading
 from scumble.editing import paint as painting
@@ -88,6 +89,8 @@ def edit(*image: Any, on_step: OnStep | None = None, **asked: Any) -> Edit:
         InputError: the input cannot be used; the message says why, in one sentence.
         MachineError: there is not enough memory, or a model cannot be downloaded.
     """
+    if not (on_step is None or callable(on_step)):
+        raise InputError(f"on_step: {on_step!r} is not a function; it is called with each scumble.Step")
     return planning.plan(Recipe(*image, **asked))(on_step)
 
 

@@ -5,32 +5,45 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.modules import module
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import scumble
 from scumble import InputError
 from scumble.core.control import Now, Site
+from scumble.methods import METHODS, get
 from scumble.priors._sharing import lock_of, usable
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 from tests.priors.conftest import make_unet, pristine  # noqa: F401
 
-SETTINGS: dict[str, dict[str, object]] = {
-    "dds_fast": {"steps": 2}, "cds": {"steps": 2}, "p2p": {"steps": 2}, "ledits_pp": {"steps": 2},
-    "null_text": {"steps": 2, "inner_steps": 1}, "sdedit": {"steps": 2}, "dds": {"steps": 2},
-}  # fmt: skip
+ABLE = sorted(name for name in METHODS if not get(name).needs.given)
+SETTINGS: dict[str, dict[str, object]] = {name: {"steps": 2} for name in ABLE}
+SETTINGS["null_text"]["inner_steps"] = SETTINGS["ids"]["inner_steps"] = 1
+SETTINGS["repaint"] |= {"jump_length": 1, "jump_samples": 2}
+SETTINGS["ilvr"] |= {"factor": 2}
+SETTINGS["masactrl"]["layer"], SETTINGS["plug_and_play"]["feature_block"] = 3, 2  # as small as the network
 
 
-def edited(
-    model: scumble.Prior, method: str, picture: Image.Image, seed: int = 5, **more: object
-) -> np.ndarray:
-    """The pixels of an edit of few steps on a small canvas."""
+def edited(model: scumble.Prior, method: str, picture: Image.Image, seed: int = 5, **more: Any) -> np.ndarray:
+    """The pixels of an edit of few steps on a small canvas, with a mask and a reference where the method needs one."""
+    needs, width = get(method).needs, picture.width
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (0, 0, width // 2, picture.height))
+    more = {
+        **({"mask": mask} if needs.mask else {}),
+        **({"reference": picture} if needs.reference else {}),
+        **more,
+    }
     edit = scumble.edit(
         picture, source="a b", target="a c", method=method, settings=SETTINGS[method], size=16, model=model,
         seed=seed, keep="none", **more,
@@ -50,24 +63,81 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 @contextmanager
-def inference() -> Iterator[None]:
-    """As ComfyUI runs its nodes, with a default dtype and device of its own."""
-    # whatever is made on "meta" by mistake has no values
-    with torch.inference_mode(), default_dtype(torch.float64), torch.device("meta"):
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    try:
         yield
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @contextmanager
-def half() -> Iterator[None]:
-    with torch.enable_grad(), default_dtype(torch.float16), torch.autocast("cpu", torch.bfloat16):
+def hooked() -> Iterator[None]:
+    """Hooks on all modules, as profilers and quantisers set them."""
+    handles = [
+        module.register_module_forward_pre_hook(lambda *_: None),
+        module.register_module_forward_hook(lambda *_: None),
+    ]
+    try:
         yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-STATES: dict[str, Callable[[], AbstractContextManager[None]]] = {"inference": inference, "half": half}
+class Dispatched(TorchDispatchMode):
+    """Sees every operation, as profilers and memory trackers do."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+class Seen(TorchFunctionMode):
+    """Sees every call of torch, as the default device does."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+PARTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "inference mode": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "gradients": torch.enable_grad,
+    "float64": lambda: default_dtype(torch.float64),
+    "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "float16": lambda: default_dtype(torch.float16),
+    "meta": lambda: torch.device("meta"),  # whatever is made there by mistake has no values
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "deterministic": deterministic,
+    "hooks": hooked,
+    "dispatch mode": Dispatched,
+    "function mode": Seen,
+}
+"""What a host may have set."""
+
+
+def together(*names: str) -> Callable[[], AbstractContextManager[None]]:
+    @contextmanager
+    def state() -> Iterator[None]:
+        with ExitStack() as stack:
+            for name in names:
+                stack.enter_context(PARTS[name]())
+            yield
+
+    return state
+
+
+STATES = {
+    "inference": together("inference mode", "float64", "meta"),  # as ComfyUI runs its nodes, and more
+    "half": together("gradients", "float16", "autocast"),
+    "watched": together(
+        "no gradients", "bfloat16", "deterministic", "hooks", "dispatch mode", "function mode"
+    ),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["cds", "ledits_pp", "null_text"])
+@pytest.mark.parametrize("method", ABLE)
 def test_an_edit_does_not_depend_on_what_a_host_has_set(
     method: str, model: scumble.Prior, circle: Image.Image
 ) -> None:

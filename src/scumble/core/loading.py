@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
+from operator import index
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+
+from scumble.core.errors import InputError
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
@@ -54,3 +58,67 @@ class Loading:
     def options(self) -> dict[str, Any]:
         """How the model is loaded: everything except its name."""
         return {f.name: getattr(self, f.name) for f in fields(Loading) if f.name != "model"}
+
+    def __post_init__(self) -> None:
+        """What other programs hand over, as the plain values they mean. Raises InputError for what means nothing."""
+        for name, given in self.options.items():
+            plain = _READERS[name](given)
+            if plain is None and (given is not None or name not in ("revision", "vae")):
+                raise InputError(f"{name}: {given!r} is not {_MEANT[name]}")
+            object.__setattr__(self, name, plain)
+
+
+def whole(number: object) -> object:
+    """numpy's and torch's whole numbers as Python's; anything else as it is."""
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        return number
+    try:
+        return index(cast(SupportsIndex, number))
+    except TypeError:
+        return number
+
+
+def switch(value: object) -> bool | None:
+    """Python's and numpy's True and False, and None, which is False; None for anything else."""
+    return bool(value) if value is None or type(value).__name__ in ("bool", "bool_") else None
+
+
+def _text(value: object) -> str | None:
+    """A text or a path."""
+    return fspath(cast("PathLike[str]", value)) if isinstance(value, PathLike) else _str(value)
+
+
+def _str(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _torchs(value: object) -> str | None:
+    """A name, or torch's object of that name."""
+    return str(value) if type(value).__name__ in ("device", "dtype") else _str(value)
+
+
+def _texts(value: object) -> Sequence[str] | None:
+    """One text or path, or several."""
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        one = _text(value)
+        return None if one is None else (one,)
+    several = [_text(each) for each in cast("Sequence[object]", value)]
+    return None if None in several else tuple(cast("list[str]", several))
+
+
+def _count(value: object) -> int | None:
+    number = 0 if value is None else whole(value)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
+
+
+_READERS: Mapping[str, Callable[[object], Any]] = {
+    "device": _torchs, "dtype": _torchs, "revision": _str, "offline": switch, "lora": _texts, "vae": _text,
+    "embedding": _texts, "clip_skip": _count, "memory": _texts,
+}  # fmt: skip
+_MEANT = {
+    "device": "a name", "dtype": "a name", "revision": "a name", "offline": "True or False", "vae": "a file",
+    "lora": "a list of files", "embedding": "a list of files", "clip_skip": "a whole number",
+    "memory": "a list of names",
+}  # fmt: skip

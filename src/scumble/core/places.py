@@ -9,3 +9,11 @@ def home(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def exists(path: str | Path) -> bool:
+    """Whether there is such a file or folder; no name that the system cannot have (too long, with a NUL) is there."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from scumble.core.errors import InputError
-from scumble.core.loading import Loading
+from scumble.core.loading import Loading, whole
 from scumble.core.machine import limits
 from scumble.editing import loading
 from scumble.editing.checks import check_settings, check_words
 from scumble.editing.passport import PAINTING, Passport, asked_of, model_of, plain, versions
 from scumble.editing.plan import choose
-from scumble.editing.recipe import SIZES, Recipe, check_seed, weighted, whole
+from scumble.editing.recipe import SIZES, Recipe, check_seed, weighted
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from scumble.core.errors import InputError
-from scumble.core.places import home
+from scumble.core.places import exists, home
 from scumble.editing.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def placeless(name: str) -> str:
     Names that are not paths, such as a built-in model or a hub id, stay unchanged.
     """
     path = home(name)
-    if not name.startswith(("/", ".", "~")) and not path.is_absolute() and not path.exists():
+    if not name.startswith(("/", ".", "~")) and not path.is_absolute() and not exists(path):
         return name
     try:
         return f"./{path.resolve().relative_to(Path.cwd()).as_posix()}"

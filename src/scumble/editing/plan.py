@@ -115,7 +115,7 @@ def opened(recipe: Recipe) -> Recipe:
 def _method(recipe: Recipe) -> tuple[str | Method, str, type[Any]]:
     """The method of an opened recipe, its name, and its class."""
     method = cast("str | Method", recipe.method)
-    if method == "sampling":
+    if isinstance(method, str) and method == "sampling":
         raise InputError("method: sampling makes pictures of words alone and edits none; use `scumble paint`")
     if isinstance(method, str):
         return method, method, method_class(method)

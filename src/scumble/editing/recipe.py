@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from math import isfinite
 from numbers import Real
-from operator import index
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from scumble.core.errors import InputError, nearest
-from scumble.core.loading import Loading, described
+from scumble.core.loading import Loading, described, switch, whole
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
@@ -113,6 +112,7 @@ class Recipe(Loading):
     force: bool = described("Allow words that the model does not know.", False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._plain()
         keep, size = self.keep, self.size
         number = isinstance(keep, int | float) and not isinstance(keep, bool)
@@ -136,13 +136,22 @@ class Recipe(Loading):
         keep, negative = cast("object", self.keep), cast("object", self.negative)  # hosts do not check types
         if not isinstance(keep, str | int | float) and isinstance(keep, Real):
             plain["keep"] = float(keep)
+        elif not isinstance(keep, str | int | float):
+            raise InputError(f"keep: {keep!r} must be 'auto', 'none' or a threshold between 0 and 2")
+        for name in ("paper", "force"):
+            plain[name] = switch(getattr(self, name))
+            if plain[name] is None:
+                raise InputError(f"{name}: {getattr(self, name)!r} is not True or False")
         plain["negative"] = "" if negative is None else negative  # as pipelines have it
         for name in ("settings", "given"):
             plain[name] = {} if getattr(self, name) is None else getattr(self, name)
-            if not isinstance(plain[name], Mapping):
+            if not isinstance(plain[name], Mapping) or not all(isinstance(key, str) for key in plain[name]):
                 raise InputError(f"{name}: {plain[name]!r} is not a dictionary of values by name")
         for name, value in plain.items():
             object.__setattr__(self, name, value)
+        for name in ("crop", "form"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name}: {getattr(self, name)!r} is not a word")
         for name in ("source", "target", "negative"):
             words = getattr(self, name)
             if words is not None and not isinstance(words, str):
@@ -222,13 +231,3 @@ def check_seed(seed: object) -> None:
     """Raises InputError for what cannot start a generator."""
     if type(seed) is not int or not 0 <= seed < 2**64:
         raise InputError(f"seed: {seed!r} is not a whole number from 0 to 2**64 - 1")
-
-
-def whole(number: object) -> object:
-    """numpy's and torch's whole numbers as Python's; anything else as it is."""
-    if isinstance(number, bool) or not hasattr(number, "__index__"):
-        return number
-    try:
-        return index(cast(SupportsIndex, number))
-    except TypeError:
-        return number

@@ -37,13 +37,21 @@ def to_bytes(source: object, name: str) -> bytes | None:
 
 
 def to_array(source: object) -> NDArray[Any] | None:
-    """An array, or a torch tensor as an array in the same layout; None for anything else."""
+    """An array, or a torch tensor as an array in the same layout; None for anything else.
+
+    Raises InputError for a tensor whose values cannot be read: a sparse one, or one without data.
+    """
     if isinstance(source, np.ndarray):
         return cast("NDArray[Any]", source)
     if type(source).__module__.partition(".")[0] != "torch" or not hasattr(source, "detach"):
         return None
-    tensor = cast(Any, source).detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    try:
+        tensor = cast(Any, source).detach().cpu()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    except (NotImplementedError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f"a tensor whose values cannot be read ({error}); hand over a dense one with data"
+        ) from None
 
 
 def to_image(array: NDArray[Any], name: str) -> Image.Image:

@@ -26,12 +26,12 @@ class AddedFile:
     def named(cls, what: str, path: str, absent: str = ABSENT, **more: Any) -> Self:
         """The file at `path`. Raises InputError, where there is none (`absent` says so) and for other kinds."""
         file = home(path)
-        if file.is_dir():  # a folder of diffusers' with one codec in it
-            inside = [*file.glob("*.safetensors"), *file.glob("vae/*.safetensors")]
-            file = inside[0] if what == "vae" and len(inside) == 1 else file
         try:
+            if file.is_dir():  # a folder of diffusers' with one codec in it
+                inside = [*file.glob("*.safetensors"), *file.glob("vae/*.safetensors")]
+                file = inside[0] if what == "vae" and len(inside) == 1 else file
             found = file.is_file()
-        except ValueError:  # a NUL in the name
+        except (OSError, ValueError):  # a name that is too long, or has a NUL in it
             found = False
         if not found:
             raise InputError(f"{what} '{path}': {absent.format(what)}")

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from scumble.core.errors import InputError
-from scumble.core.places import home
+from scumble.core.places import exists, home
 from scumble.priors._folder import Folder
 from scumble.priors._hub import fetch, fetch_file
 from scumble.priors._single_file import SingleFile
@@ -45,7 +45,7 @@ def find(model: str, *, revision: str | None = None, offline: bool = False) -> F
 
 
 def _is_path(model: str) -> bool:
-    return model.startswith(("/", ".", "~")) or bool(model and Path(model).exists())
+    return model.startswith(("/", ".", "~")) or bool(model and exists(model))
 
 
 def is_id(model: str) -> bool:
