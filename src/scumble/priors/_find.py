@@ -54,8 +54,8 @@ def is_id(model: str) -> bool:
 
 
 def is_file_of_hub(model: str) -> bool:
-    """Whether a model's name is that of a single file on the hub, "owner/name:file.safetensors"."""
-    return not _is_path(model) and bool(re.fullmatch(r"[\w.-]+/[\w.-]+:[^:]+\.safetensors", model))
+    """Whether a model's name is that of a single file on the hub, "owner/name:file.safetensors" or .gguf."""
+    return not _is_path(model) and bool(re.fullmatch(r"[\w.-]+/[\w.-]+:[^:]+\.(safetensors|gguf)", model))
 
 
 def builtin(name: str) -> Path:

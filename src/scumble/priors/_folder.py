@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,21 +174,21 @@ class Folder:
         """Raises InputError unless every part of the family stands in the folder as safetensors."""
         self.config("scheduler")
         for part in self.parts:
-            self.config(part)
-            self.variant(part)
-            self._check_shards(part)
+            self.check_part(part)
         for name in self.tokenizers:
-            files = VOCABULARIES[self.kin.tokenizers[name]]
-            folder = self.path / name
-            if not any(all((folder / f).is_file() for f in each) for each in files):
-                known = ", or ".join(" and ".join(each) for each in files)
-                wrong = f"{name}/ is missing ({known})"
-                if folder.is_dir():
-                    wrong = f"{name}/ has no vocabulary ({known})"
-                raise self.error(wrong, "download or save the whole checkpoint again")
+            self.check_tokenizer(name, self.kin.tokenizers[name])
 
-    def _check_shards(self, part: str) -> None:
-        """Raises InputError where a part is cut into files of which some are not there."""
+    def check_tokenizer(self, name: str, place: str) -> None:
+        """Raises InputError for a folder without the vocabulary that the class at `place` reads."""
+        files, folder = VOCABULARIES[place], self.path / name
+        if not any(all((folder / f).is_file() for f in each) for each in files):
+            known = ", or ".join(" and ".join(each) for each in files)
+            wrong = f"{name}/ has no vocabulary" if folder.is_dir() else f"{name}/ is missing"
+            raise self.error(f"{wrong} ({known})", "download or save the whole checkpoint again")
+
+    def check_part(self, part: str) -> None:
+        """Raises InputError unless a part has a config and safetensors, all of them where it is cut into several."""
+        self.config(part)
         for file in self._weights(part, self.variant(part)):
             shard = re.search(r"-(\d+)-of-(\d+)\.safetensors$", file.name)
             for k in range(1, int(shard[2]) + 1) if shard else ():
@@ -210,15 +210,16 @@ class Folder:
 
     def digest(self) -> str:
         """Hexadecimal sha256 over the names and contents of all files that decide what the model computes."""
-        files = [f for part in self.parts for f in self._weights(part, self.variant(part))]
         configs = self.parts if self.family() != "pixel" else [*FAMILIES["latent"].parts]
+        files = [f for part in self.parts for f in self._weights(part, self.variant(part))]
         files += [f for part in (*configs, "scheduler") for f in (self.path / part).glob("*config.json")]
         readers = self.tokenizers or ["tokenizer"]
         files += [f for name in readers for f in (self.path / name).glob("*") if f.is_file()]
-        total = hashlib.sha256()
-        for file in sorted(files):
-            total.update(f"{file.relative_to(self.path).as_posix()}\0{_sha256(file)}\n".encode())
-        return total.hexdigest()
+        return digest(self.path, files)
+
+    def files(self, part: str) -> list[Path]:
+        """The weights and configs of a part."""
+        return [*self._weights(part, self.variant(part)), *(self.path / part).glob("*config.json")]
 
     def _weights(self, part: str, variant: str | None) -> list[Path]:
         infix = rf"\.{variant}" if variant else ""
@@ -248,6 +249,14 @@ class Folder:
 def stem(part: str) -> str:
     """The stem of the names of a part's weight files."""
     return "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
+
+
+def digest(root: Path, files: Iterable[Path], first: str = "") -> str:
+    """sha256 over `first` and the names, from `root`, and contents of files, in hexadecimal."""
+    total = hashlib.sha256(first.encode())
+    for file in sorted(files):
+        total.update(f"{file.relative_to(root).as_posix()}\0{_sha256(file)}\n".encode())
+    return total.hexdigest()
 
 
 def _sha256(file: Path) -> str:

@@ -6,20 +6,33 @@ from collections.abc import Iterable, Mapping
 
 from scumble.priors._folder import SCOPE
 
-FOLDERS_ONLY = (
-    "single files are read of Stable Diffusion 1.x / 2.x alone yet: name a folder, or save this file as one with "
-    "diffusers, from_single_file(FILE).save_pretrained(FOLDER) of the family's pipeline"
-)
 PEFT = "base_model.model."
+# A piece of a tensor's name -> the relative of SDXL, SD3 or FLUX.1 that it tells.
+RELATIVES: Mapping[str, str] = {
+    "conditioner.embedders.0.model.": "the SDXL refiner, which finishes pictures of the base model",
+    "edm_mean": "Playground 2.5, whose noise is preconditioned otherwise",
+    "encoder_hid_proj.": "Kolors, an SDXL network whose text is read by ChatGLM",
+    "distilled_guidance_layer.": "Chroma, a FLUX whose guidance was taken out",
+    "single_stream_modulation.": "FLUX.2",
+    "early_stream_modulations.": "FLUX.3",
+    "individual_token_refiner.": "HunyuanVideo",
+    "txtfusion.": "Krea 2",
+    "double_layers.0.attn.w2q": "AuraFlow",
+    "double_stream_blocks.": "HiDream",
+    "cap_embedder.": "Lumina 2 or Z-Image",
+    "transformer_blocks.0.img_mod.": "Qwen-Image",
+    "cross_attn.q_linear.": "PixArt or Sana",
+    "head.modulation": "Wan, a video model",
+    "patchify_proj.": "LTX, a video model",
+    "scaled_fp8": "in scaled float8, which only ComfyUI reads",
+    "scale_weight": "in scaled float8, which only ComfyUI reads",
+}
 # A piece of a tensor's name -> what a file with such a tensor is, and what to do with it. The first one decides.
 FOREIGN: Mapping[str, str] = {
     PEFT: "it is a PEFT adapter; load it with diffusers and save it again with save_lora_weights, for --lora",
-    "hada_w1": "it is a LoRA-like add-on (LoHa), not a checkpoint",
-    "lokr_w": "it is a LoRA-like add-on (LoKr), not a checkpoint",
+    "hada_w1": "it is a LoRA-like add-on (LoHa), not a checkpoint; only plain LoRAs are read, with --lora",
+    "lokr_w": "it is a LoRA-like add-on (LoKr), not a checkpoint; only plain LoRAs are read, with --lora",
     "lora": "it is a LoRA; give the checkpoint with --model and this file with --lora",
-    "conditioner.embedders.": f"it is of the SDXL family (two text encoders); {FOLDERS_ONLY}",
-    "joint_blocks.": f"its network is a transformer, as in Stable Diffusion 3; {FOLDERS_ONLY}",
-    "double_blocks.": f"its network is a transformer, as in FLUX; {FOLDERS_ONLY}",
     "transformer_blocks.0.norm1.linear": f"its network is a transformer; {SCOPE}",
     "control_model.": f"it is a ControlNet; {SCOPE}",
     "controlnet_": f"it is a ControlNet; {SCOPE}",
@@ -27,10 +40,12 @@ FOREIGN: Mapping[str, str] = {
     "encoder.conv_in.": "it is a VAE alone; give the checkpoint with --model and this file with --vae",
     "down_blocks.": "it is one part of a checkpoint folder; name the folder that has unet/ in it",
     "text_model.": "it is a text encoder alone, not a checkpoint; name the checkpoint with --model",
+    "enc.blk.0.": "it is a text encoder in GGUF; only networks of SD3 and FLUX.1 are read from GGUF",
+    "blk.0.": "it is a language model in GGUF; only networks of SD3 and FLUX.1 are read from GGUF",
     "string_to_param": "it is a textual inversion; give the checkpoint with --model and this file with --embedding",
     "emb_params": "it is a textual inversion; give the checkpoint with --model and this file with --embedding",
 }
-WITHIN = ("conditioner.embedders.", "control_model.")  # these stand beside a whole network
+WITHIN = ("control_model.",)  # stands beside a whole network
 
 
 def foreign(names: Iterable[str], *, network: bool = False) -> str | None:
@@ -38,5 +53,8 @@ def foreign(names: Iterable[str], *, network: bool = False) -> str | None:
     a whole network under the original names.
     """
     names = list(names)
+    relative = next((what for piece, what in RELATIVES.items() if any(piece in name for name in names)), None)
+    if relative:
+        return f"it is {relative}; {SCOPE}"
     pieces = WITHIN if network else tuple(FOREIGN)
     return next((FOREIGN[piece] for piece in pieces if any(piece in name for name in names)), None)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from scumble.core.errors import InputError
-from scumble.priors._families import Half, load_class
+from scumble.priors._convert import load_modules
+from scumble.priors._families import CLIP_TOKENIZER, Half, load_class
 from scumble.priors._folder import Folder
-from scumble.priors._single_file import SingleFile, load_modules
+from scumble.priors._single_file import SingleFile
 from scumble.priors._vocabulary import read_tokenizer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -34,16 +35,16 @@ def load_parts(
         tokenizers = {
             name: load_tokenizer(folder, name, family.tokenizers[name]) for name in folder.tokenizers
         }
+        found, modules, root = folder, dict[str, Any](), folder
         if isinstance(folder, SingleFile):
-            modules, folder = load_modules(folder, device, dtype)
-        else:
-            modules = {
-                part: load_part(folder, part, load_class(family.parts[part]), _precision(folder, part, dtype))
-                for part in folder.parts
-            }
+            modules, found = load_modules(folder, device, lambda part: _precision(folder, part, dtype))
+            root = folder.beside
+        for part in (part for part in folder.parts if part not in modules):
+            cls, precision = load_class(family.parts[part]), _precision(folder, part, dtype)
+            modules[part] = load_part(root, part, cls, precision)
         parts = {part: module.to(home).eval().requires_grad_(False) for part, module in modules.items()}
     absent: dict[str, Any] = dict.fromkeys(family.optional)
-    return {**absent, **parts, **tokenizers}, folder
+    return {**absent, **parts, **tokenizers}, found
 
 
 def _precision(folder: Folder, part: str, dtype: torch.dtype) -> torch.dtype:
@@ -55,9 +56,10 @@ def _precision(folder: Folder, part: str, dtype: torch.dtype) -> torch.dtype:
 def load_tokenizer(folder: Folder, name: str, place: str) -> Any:
     """The tokenizer of a folder. Raises InputError where it cannot be read."""
     try:
-        if isinstance(folder, SingleFile):
-            return read_tokenizer(folder)
-        return load_class(place).from_pretrained(folder.path / name, local_files_only=True)
+        if isinstance(folder, SingleFile) and place == CLIP_TOKENIZER:
+            return read_tokenizer(folder, name)
+        root = folder.beside if isinstance(folder, SingleFile) else folder
+        return load_class(place).from_pretrained(root.path / name, local_files_only=True)
     except InputError:
         raise
     except Exception as error:

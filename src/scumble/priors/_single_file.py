@@ -1,34 +1,37 @@
-"""One .safetensors file that holds a whole checkpoint, as A1111 and ComfyUI keep them: what it is, how it is read.
+"""One .safetensors file that holds a whole checkpoint, as A1111 and ComfyUI keep them, or a .gguf of its network.
 
-Its weights bear the names of the original code (Rombach et al. 2022); diffusers' own converters rename them. What
-a file does not say, the shapes of its family's parts, comes from the configs in this package; what it says about
-itself, from its header, which is judged before a tensor is read. Nothing here imports torch until it is loaded.
+Its weights bear the names of the original code (Rombach et al. 2022; Esser et al. 2024; FLUX.1). What a file does
+not say comes from the configs in this package; parts that it does not hold, from the folder that it lies in. What it
+says about itself, its header, is judged before a tensor is read. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import re
-import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-from scumble.core.errors import InputError
 from scumble.core.places import home
-from scumble.priors._conditions import Config, refuse_unet
-from scumble.priors._folder import SCOPE, Folder
-from scumble.priors._foreign import FOLDERS_ONLY, foreign
+from scumble.priors._conditions import Config
+from scumble.priors._families import CLIP_TOKENIZER, FAMILIES
+from scumble.priors._folder import Folder, digest
+from scumble.priors._recognise import (
+    KINDS,
+    Shapes,
+    beginning,
+    kind_of,
+    prediction_of,
+    read_gguf_header,
+    read_header,
+    told,
+)
 
 CONFIGS = Path(str(resources.files("scumble.priors"))) / "configs"
-NETWORK, CODEC = "model.diffusion_model.", "first_stage_model."
-TEXT = {"sd1": "cond_stage_model.transformer.", "sd2": "cond_stage_model.model."}  # CLIP's, OpenCLIP's
-Weights = dict[str, Any]  # a tensor by its name
-LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
+COMPLETE = ("sd1", "sd2")  # kinds whose files always hold all parts
+DAMAGE = "download it again"
 
 
 @dataclass(frozen=True)
@@ -37,194 +40,124 @@ class SingleFile(Folder):
 
     file: Path = Path()
     kind: str = "sd1"
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: Shapes = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)  # the header's own metadata
     prediction: str | None = None  # "epsilon" or "v_prediction", where it is known
 
     @classmethod
     def read(cls, path: str | Path, name: str | None = None) -> Self:
         """Raises InputError, which quotes `name`, unless `path` is a .safetensors file with a network, a codec and
-        a text encoder.
+        text encoders, or a .safetensors or .gguf file with a transformer of SD3 or FLUX.1.
         """
         file = home(path)
         blank = cls(CONFIGS, name or str(path), file.stem, file=file)
-        if file.suffix.lower() != ".safetensors":
+        suffix = file.suffix.lower()
+        if suffix not in (".safetensors", ".gguf"):
             wrong = f"a {file.suffix or 'nameless'} file may be a pickle, and reading one can run any code"
             raise blank.error(wrong, "use the .safetensors version of the checkpoint")
-        shapes, about = _header(blank)
-        kind = _kind(blank, shapes)
-        prediction = _prediction(file, about, shapes)
-        return replace(
-            blank, path=CONFIGS / kind, kind=kind, shapes=shapes, about=about, prediction=prediction
-        )
+        try:
+            shapes, about = (read_gguf_header if suffix == ".gguf" else read_header)(file)
+        except ModuleNotFoundError as error:
+            raise blank.error("reading it needs the package gguf", "pip install 'scumble[gguf]'") from error
+        except Exception as error:  # a file can be damaged in any way
+            wrong = f"is not a readable {suffix[1:]} file ({error})"
+            raise blank.error(wrong, DAMAGE) from error
+        try:
+            kind = kind_of(shapes, blank.error)
+            known = replace(blank, path=CONFIGS / kind, kind=kind, shapes=shapes, about=about)
+            if kind not in COMPLETE:
+                known.config(known.kin.network)
+        except (KeyError, ValueError, IndexError) as error:
+            raise blank.error(f"its network lacks layers ({error})", DAMAGE) from error
+        return replace(known, prediction=prediction_of(file, about, shapes))
 
     @property
     def index(self) -> Config:
         return {}
 
+    @property
+    def quantised(self) -> bool:
+        """Whether it is a .gguf."""
+        return self.file.suffix.lower() == ".gguf"
+
     def family(self) -> str:
-        return "latent"
+        return KINDS[self.kind].family
+
+    def outside(self) -> list[str]:
+        """The parts that are read from the folder beside the file."""
+        return [part for part in self.parts if beginning(self.kind, part, self.shapes) is None]
+
+    @property
+    def beside(self) -> Folder:
+        """The folder that the file lies in."""
+        return Folder(self.file.parent, self.name, self.id)
+
+    def _present(self, family: str) -> list[str]:
+        """All parts but optional ones that are neither in the file nor beside it."""
+        known = FAMILIES[family]
+        return [
+            part
+            for part in known.parts
+            if part not in known.optional
+            or beginning(self.kind, part, self.shapes) is not None
+            or (self.file.parent / part / "config.json").is_file()
+        ]
 
     def check(self) -> None:
-        """Nothing is left to check: `read` has looked at the header, and loading looks at the weights."""
+        """Raises InputError for parts that are neither in the file nor beside it, and for relatives of its family.
+
+        Loading looks at the weights.
+        """
+        if self.kind in COMPLETE:
+            return
+        outside = self.outside()
+        absent = [part for part in outside if not (self.file.parent / part / "config.json").is_file()]
+        # CLIP's vocabulary is packaged, T5's is not.
+        readers = [name for name in self.tokenizers if self.kin.tokenizers[name] != CLIP_TOKENIZER]
+        absent += [name for name in readers if not (self.file.parent / name).is_dir()]
+        if absent:
+            raise self.error(
+                f"it holds no {', '.join(absent)}, and the folder that it lies in has none of that name either",
+                f"put the file into a folder of {self.kin.title} with these parts, and name it there",
+            )
+        for part in outside:
+            self.beside.check_part(part)
+        for name in readers:
+            self.beside.check_tokenizer(name, self.kin.tokenizers[name])
+        said = [
+            self.file.stem,
+            *(self.about.get(f"modelspec.{key}", "") for key in ("title", "architecture")),
+        ]
+        if "kontext" in " ".join(said).lower():
+            raise self._refusal("by its name it is FLUX Kontext, which is shown the picture beside the noise")
+        self._refuse_parts(self.family())
 
     def config(self, part: str) -> Config:
-        config = super().config(part)
-        if part == "scheduler" and self.prediction:
-            return {**config, "prediction_type": self.prediction}
+        if self.kind not in COMPLETE and part in self.outside():
+            return self.beside.config(part)
+        config = {**super().config(part), **told(self.kind, part, self.shapes)}
+        if part == "scheduler":
+            return {**config, **self._scheduler()}
         if part == "unet" and self.kind == "sd2" and self.prediction == "epsilon":  # the 512 px base model
             return {**config, "sample_size": 64}
         return config
 
+    def _scheduler(self) -> Config:
+        """What the file says of its noise and grid."""
+        if self.kind == "flux":
+            dev = self.config("transformer")["guidance_embeds"]
+            return {} if dev else {"use_dynamic_shifting": False, "shift": 1.0}  # schnell
+        said: dict[str, Any] = {"prediction_type": self.prediction} if self.prediction else {}
+        return said | ({"rescale_betas_zero_snr": True} if "ztsnr" in self.shapes else {})
+
     def digest(self) -> str:
-        """Hexadecimal sha256 of the file, the number by which model sites and other programs know it."""
+        """Hexadecimal sha256 of the file, the number by which model sites and other programs know it; with parts
+        from beside it, of all together.
+        """
         with self.file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            own = hashlib.file_digest(stream, "sha256").hexdigest()
+        files = [file for part in self.outside() for file in self.beside.files(part)]
+        return digest(self.file.parent, files, own) if files else own
 
     def licence(self) -> str | None:
         return self.about.get("modelspec.license")
-
-
-def _header(file: SingleFile) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """Every tensor's shape by name, and the metadata. Raises InputError where the header cannot be read."""
-    try:
-        with file.file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > LONGEST_HEADER:
-                raise ValueError("its first bytes are no header")
-            read = json.loads(stream.read(length))
-        about = read.pop("__metadata__", None) or {}
-        return {name: tuple(entry["shape"]) for name, entry in read.items()}, about
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
-        raise file.error(f"is not a readable safetensors file ({error})", "download it again") from error
-
-
-def _kind(file: SingleFile, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """ "sd1" or "sd2", by the text encoder. Raises InputError, with what the file is instead, for any other."""
-    first = shapes.get(f"{NETWORK}input_blocks.0.0.weight")
-    if what := foreign(shapes, network=first is not None):
-        raise InputError(f"model '{file.name}': {what}.")
-    if first is None:
-        raise file.error("it holds no Stable Diffusion network", SCOPE)
-    refuse_unet({"in_channels": first[1]}, {}, lambda why: file.error(why, SCOPE))
-    if any(name.startswith(f"{NETWORK}label_emb.") for name in shapes):
-        raise file.error("its network wants a further condition, as in the SDXL family", FOLDERS_ONLY)
-    kinds = [kind for kind, prefix in TEXT.items() if any(name.startswith(prefix) for name in shapes)]
-    parts = {"text encoder": bool(kinds), "codec (VAE)": any(name.startswith(CODEC) for name in shapes)}
-    for part, there in parts.items():
-        if not there:
-            raise file.error(
-                f"it holds a network but no {part}", "use the version of the file with all three"
-            )
-    return kinds[0]
-
-
-def _prediction(file: Path, about: Mapping[str, str], shapes: Iterable[str]) -> str | None:
-    """What the network predicts, by the header (ModelSpec), an empty tensor "v_pred" (a habit of ComfyUI) or the
-    .yaml beside the file; None: nobody says.
-    """
-    if "v_pred" in shapes:
-        return "v_prediction"
-    words = f"{about.get('modelspec.prediction_type', '')} {about.get('modelspec.architecture', '')}"
-    yaml = file.with_suffix(".yaml")
-    if yaml.is_file():
-        found = re.search(r"parameterization\W+(\w+)", yaml.read_text(encoding="utf-8", errors="replace"))
-        words += f" {found[1] if found else 'epsilon'}"
-    if re.search(r"\bv(_prediction)?\b", words.replace("-", " ")):
-        return "v_prediction"
-    return "epsilon" if re.search(r"\beps|\b512\b", words) else None
-
-
-def load_modules(file: SingleFile, device: Any, dtype: Any) -> tuple[dict[str, Any], SingleFile]:
-    """unet, vae and text_encoder in `dtype`, and the file with what loading found out about it.
-
-    Where the file does not say what its network predicts, the network is asked on the device, in float32: half
-    precision is slow on a CPU and can overflow. Raises InputError for weights that are missing or have another
-    shape than the family's, and for a network that answers with no numbers.
-    """
-    from diffusers.loaders import single_file_utils as convert
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    def unet(module: Any, weights: Weights) -> Weights:
-        return convert.convert_ldm_unet_checkpoint(weights, module.config)
-
-    def vae(module: Any, weights: Weights) -> Weights:
-        return convert.convert_ldm_vae_checkpoint(weights, module.config)
-
-    def text(module: Any, weights: Weights) -> Weights:
-        if file.kind == "sd1":
-            renamed = convert.convert_ldm_clip_checkpoint(weights)
-        else:
-            renamed = convert.convert_open_clip_checkpoint(module, weights, prefix=TEXT["sd2"])
-        return {name.removeprefix("text_model."): weight for name, weight in renamed.items()}
-
-    def encoder(config: Config) -> Any:
-        return CLIPTextModel(CLIPTextConfig(**config))
-
-    modules = {
-        "unet": _filled(file, "unet", UNet2DConditionModel.from_config, NETWORK, unet, dtype),
-        "vae": _filled(file, "vae", AutoencoderKL.from_config, CODEC, vae, dtype),
-        "text_encoder": _filled(file, "text_encoder", encoder, TEXT[file.kind], text, dtype),
-    }
-    if file.prediction is None:
-        import torch
-
-        agreement = echo(modules["unet"].to(device, torch.float32))
-        if not math.isfinite(agreement):
-            raise file.error("its network returns values that are not numbers (NaN)", "download it again")
-        modules["unet"].to(device, dtype)  # as it was: float32 holds every half-precision number
-        file = replace(file, prediction="epsilon" if agreement > 0.5 else "v_prediction")
-    return modules, file
-
-
-def _filled(
-    file: SingleFile,
-    part: str,
-    make: Callable[[Any], Any],
-    prefix: str,
-    rename: Callable[[Any, Weights], Weights],
-    dtype: Any,
-) -> Any:
-    """The module of a part, with the weights that begin with `prefix` under their new names."""
-    from accelerate import init_empty_weights
-    from safetensors import safe_open
-
-    with init_empty_weights():
-        module = make(dict(file.config(part)))
-    wanted = set(module.state_dict())
-    try:
-        with safe_open(file.file, "pt") as stored:
-            ours = {name: stored.get_tensor(name) for name in file.shapes if name.startswith(prefix)}
-        # Copied out of the mapped file, where they lie unaligned: other kernels would round other last bits.
-        weights = {n: w.to(dtype, copy=True) for n, w in rename(module, ours).items() if n in wanted}
-        module.load_state_dict(weights, strict=False, assign=True)
-    except Exception as error:  # a file that lies about itself can fail anywhere in the renaming
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[-1] if lines else type(error).__name__
-        wrong = f"its {part} cannot be read as {file.kind.upper()} ({reason})"
-        raise file.error(wrong, "download it again, or use another checkpoint") from error
-    absent = sorted(wanted - set(weights))
-    if absent:
-        wrong = f"its {part} lacks {len(absent)} of its weights ({absent[0]}, ...)"
-        raise file.error(wrong, "download it again")
-    return module
-
-
-def echo(unet: Any) -> float:
-    """How far the output of a network at the last time, where all is noise, repeats its input: the correlation.
-
-    One that predicts eps does: near 1. v = alpha eps - sigma x0 there is close to -x0, which has nothing to do
-    with the noise: near 0. NaN where the network overflows.
-    """
-    import torch
-
-    from scumble.core.noise import Noise
-
-    config = unet.config
-    x = Noise(0).like(torch.empty(1, config["in_channels"], 32, 32, device=unet.device, dtype=torch.float32))
-    tokens = torch.zeros(1, 77, config["cross_attention_dim"], device=x.device, dtype=torch.float32)
-    with torch.no_grad():
-        out = unet(x, torch.tensor([999], device=x.device), tokens, return_dict=False)[0].float()
-    return torch.corrcoef(torch.stack([x.flatten(), out.flatten()]))[0, 1].item()

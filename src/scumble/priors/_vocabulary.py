@@ -11,24 +11,24 @@ from scumble.priors._single_file import CONFIGS, SingleFile
 MERGES = CONFIGS / "clip/merges.txt"  # the byte pairs, in order; see LICENSE beside it
 
 
-def read_tokenizer(file: SingleFile) -> Any:
-    """The file's CLIPTokenizer: of the folder tokenizer/ beside it where there is one, else the packaged one.
+def read_tokenizer(file: SingleFile, name: str = "tokenizer") -> Any:
+    """The file's CLIPTokenizer: of the folder of that name beside it where there is one, else the packaged one.
 
     Its padding and length are always those of the file's kind: Stable Diffusion 1 and 2 share CLIP's pieces and
     pad differently, which moves the embeddings. Raises InputError for a vocabulary larger than the file's.
     """
     from transformers import CLIPTokenizer
 
-    settings = file.json(file.path / "tokenizer/tokenizer_config.json")
+    settings = file.json(file.path / name / "tokenizer_config.json")
     settings = {key: settings[key] for key in ("model_max_length", "pad_token") if key in settings}
-    beside = file.file.parent / "tokenizer"
-    if any(all((beside / name).is_file() for name in names) for names in TOKENIZERS):
+    beside = file.file.parent / name
+    if any(all((beside / each).is_file() for each in names) for names in TOKENIZERS):
         tokenizer = CLIPTokenizer.from_pretrained(beside, local_files_only=True, **settings)
     else:
         tokenizer = CLIPTokenizer(**packaged(MERGES), **settings)
-    known: int = file.config("text_encoder").get("vocab_size", 49408)
+    known: int = file.config(name.replace("tokenizer", "text_encoder")).get("vocab_size", 49408)
     if len(tokenizer) > known:
-        wrong = f"the tokenizer/ next to it has {len(tokenizer)} tokens, and its text encoder knows {known}"
+        wrong = f"the {name}/ next to it has {len(tokenizer)} tokens, and its text encoder knows {known}"
         raise file.error(wrong, "move that folder away; it belongs to another model")
     return tokenizer
 

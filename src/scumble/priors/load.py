@@ -119,9 +119,9 @@ def usual_method(model: str) -> str | None:
         named = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("method")
     except (OSError, ValueError, AttributeError):
         named = None  # what is wrong with it, loading says
-    if named is None and folder.is_dir():
+    if named is None and (folder.is_dir() or folder.is_file()):
         try:
-            read = Folder.open(folder)
+            read = Folder.open(folder) if folder.is_dir() else SingleFile.read(folder)
             named = describe(read.family(), {part: read.config(part) for part in read.parts}).get("method")
         except (InputError, KeyError, TypeError):
             return None
