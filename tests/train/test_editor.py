@@ -18,6 +18,7 @@ from PIL import Image
 import scumble
 from scumble.core.errors import InputError, MachineError
 from scumble.core.noise import Noise
+from scumble.editing import loading
 from scumble.networks.editor import Editor, EditorConfig, Task, probe_picture, warmed
 from scumble.train import editor as training
 from scumble.train.editor import EditorRun, train_editor
@@ -258,6 +259,38 @@ def test_interrupting_saves(folder: Path, prior: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         run.train(on_step=stop)
     assert EditorRun(recipe, prior, examples(recipe, prior, folder), folder, Accelerator(cpu=True)).step == 3
+
+
+def test_a_run_can_be_prolonged_and_cooled_down_early(folder: Path, prior: Any) -> None:
+    recipe = read(folder / "recipe.yaml")
+    two, five = (replace(recipe, training=replace(recipe.training, steps=steps)) for steps in (2, 5))
+    for wanted in (two, five):
+        train_editor(wanted, folder / "out", folder=folder, prior=prior)
+    assert len(losses(folder / "out.log")) == 5
+    with pytest.raises(InputError, match="steps: 2; this run has taken 5 already"):
+        train_editor(two, folder / "out", folder=folder, prior=prior)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_is_the_networks_and_float32_the_priors_too(
+    precision: str, folder: Path, prior: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate.state import AcceleratorState
+
+    asked: list[str] = []
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision
+
+    def load(how: Any) -> Any:
+        asked.append(how.dtype)
+        return prior
+
+    monkeypatch.setattr(loading, "load", load)
+    recipe = read(folder / "recipe.yaml")
+    recipe = replace(recipe, training=replace(recipe.training, precision=precision, steps=2))
+    train_editor(recipe, folder / "out", folder=folder)
+    assert asked == ["float32" if precision == "float32" else "auto"]
+    assert all(math.isfinite(loss) for loss in losses(folder / "out.log"))
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_draws_belong_to_their_place_in_the_global_batch(folder: Path, prior: Any) -> None:

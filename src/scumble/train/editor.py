@@ -89,15 +89,17 @@ class EditorRun:
         t, loss = self.recipe.training, self.recipe.loss
         for group in self.optimiser.param_groups:
             group["lr"] = rate(self.recipe, self.step)
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, Any] = {}
         for k in range(t.accumulate):
             batch = draw(self.data, self.recipe, self.step, self._positions(k))
             terms = self._terms(batch)
             total = torch.stack(list(terms.values())).sum()
             self.accelerator.backward(total / t.accumulate)
             for name, value in {"loss": total, **terms}.items():
-                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu() / t.accumulate
-        found = {name: float(self.accelerator.reduce(value, "mean")) for name, value in sums.items()}
+                sums[name] = sums.get(name, 0.0) + value.detach() / t.accumulate
+        # one transfer: an accelerator stops for each
+        means = self.accelerator.reduce(torch.stack(list(sums.values())), "mean").tolist()
+        found: dict[str, float] = dict(zip(sums, means, strict=True))
         if not math.isfinite(found["loss"]):
             raise InputError(
                 f"editor: the loss is not finite at step {self.step + 1}; the last good checkpoint is "
@@ -182,7 +184,7 @@ class EditorRun:
         made = Editor(self.model.config, self.model.tasks, probe=self.model.probe, about=self.model.about)  # pyright: ignore[reportArgumentType]
         for p, average in zip(made.parameters(), self.average, strict=True):
             p.data.copy_(average)
-        return made.requires_grad_(False).eval()
+        return made.to(self.accelerator.device).requires_grad_(False).eval()
 
     def save(self) -> None:
         """Writes the checkpoint, complete or not at all; the last one stays where that fails (MachineError)."""
@@ -199,9 +201,11 @@ class EditorRun:
             torch.save(state, part)
 
     def _key(self) -> str:
-        """What a resumed run must agree in: everything but how often it writes, and how long it runs."""
+        """What a resumed run must agree in: everything but how often it writes, how precisely it computes and how long
+        it runs: a run can be prolonged until its rate has cooled down, or cooled down early.
+        """
         said = self.recipe.to_json()
-        for name in ("save_every", "grid_every", "log_every", "trackers", "precision"):
+        for name in ("save_every", "grid_every", "log_every", "trackers", "precision", "steps"):
             said["training"].pop(name)
         return json.dumps(said, sort_keys=True)
 
@@ -210,6 +214,7 @@ class EditorRun:
             return
         state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
         then, now = json.loads(state["recipe"]), json.loads(self._key())
+        then["training"].pop("steps", None)  # a checkpoint from before runs could be prolonged
         changed = [name for name in now if then.get(name) != now[name]]
         if changed:
             raise InputError(
@@ -221,6 +226,11 @@ class EditorRun:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average, self.step = state["average"], state["step"]
+        if self.step > self.recipe.training.steps:
+            raise InputError(
+                f"training: steps: {self.recipe.training.steps}; this run has taken {self.step} already: ask for at "
+                "least so many, or take another output folder"
+            )
         log.info("editor: goes on from step %d", self.step)
 
 
@@ -248,7 +258,9 @@ def train_editor(
         project_dir=logs,
     )  # fmt: skip
     accelerator.init_trackers("editor")
-    prior = prior or load(Loading(recipe.prior, device=str(accelerator.device)))
+    # float32 is the advice for a loss that is not finite, so it holds for the prior as well.
+    dtype = "float32" if wanted == "float32" else "auto"
+    prior = prior or load(Loading(recipe.prior, device=str(accelerator.device), dtype=dtype))
     if "text" not in prior.card.capabilities:
         raise InputError(f"prior: {prior.card.id!r} takes no text; an editor is taught by prompts")
     data = examples(recipe, prior, folder, skip_bad=skip_bad)

@@ -27,15 +27,16 @@ def grid(editor: Editor, prior: Prior, data: Examples) -> Image.Image:
 
     from scumble.pictures.sheets import Cell, blank, panel, sheet
 
+    device = next(editor.parameters()).device
     cells: list[Cell] = []
     for row in data.held_out:
-        z = data.latents[row : row + 1].float()
+        z = data.latents[row : row + 1].float().to(device)
         said = {match.task: match.target for match in data.matches[row]}
         shown = [z, *(z for _ in said)]
         if editor.config.text:
-            asked: Any = task_vector(prior.embed(list(said.values())))
+            asked: Any = task_vector(prior.embed(list(said.values()))).to(device)
         else:
-            asked = torch.tensor(list(said))
+            asked = torch.tensor(list(said), device=device)
         x = torch.cat([z, editor(z.expand(len(said), -1, -1, -1), asked)])
         pictures = to_pixels(prior.decode(x))
         names = ["input", *(editor.tasks[k].name for k in said)]
