@@ -162,7 +162,7 @@ Q = f"unet.{ATTENTION}.to_q"
             "a whole checkpoint, not a LoRA; give it with --model",
         ),
         ({f"{Q}.hada_w1_a": (2, 16)}, {}, "only plain LoRAs are read"),
-        ({f"{Q}.lora_A.weight": (2, 16), f"{Q}.dora_scale": (16, 1)}, {}, "it holds .*dora_scale"),
+        ({f"{Q}.lora_A.weight": (2, 16), f"{Q}.dora_scale": (16, 1)}, {}, "it is a DoRA .*dora_scale"),
         (
             {f"{Q}.lora_A.weight": (2, 16), f"{Q}.lora_B.weight": (16, 2)},
             {"lora_adapter_metadata": '{"unet.use_rslora": true}'},

@@ -356,6 +356,11 @@ def test_the_gradient_through_quantised_layers(write: Write, folders: Mapping[st
     assert torch.cosine_similarity(*gradients, dim=0) > 0.999
     with pytest.raises(InputError, match="the weights of .* are quantised"), load(path).tuning():
         pass
+    layer = "joint_blocks.0.x_block.attn.proj.lora_"
+    ups = {layer + "down.weight": torch.ones(2, 32), layer + "up.weight": torch.ones(32, 2)}
+    save_file(ups, path.with_name("lora.safetensors"))
+    with pytest.raises(InputError, match="the model's weights are quantised, and a LoRA"):
+        load(path, lora=[str(path.with_name("lora.safetensors"))])
 
 
 def test_other_gguf_files(tmp_path: Path, write: Write) -> None:

@@ -66,18 +66,13 @@ class Addons:
 
     def check(self, folder: Folder) -> None:
         """Raises InputError for an add-on that is read for Stable Diffusion 1.x / 2.x alone."""
-        family = folder.family()
-        asked = {"lora": self.loras, "embedding": self.embeddings, "clip_skip": self.clip_skip}
-        for name, given in asked.items():
-            if given and family != "latent":
-                why = (
-                    "its text is read by several encoders"
-                    if name != "lora"
-                    else "its layers are named otherwise"
-                )
+        if folder.family() == "latent":
+            return
+        for name, given in {"embedding": self.embeddings, "clip_skip": self.clip_skip}.items():
+            if given:
                 raise folder.error(
-                    f"{name} is not read for {folder.kin.title} yet ({why})",
-                    f"leave --{name.replace('_', '-')} out, or merge it with diffusers and save the model again",
+                    f"{name} is not read for {folder.kin.title} yet (its text is read by several encoders)",
+                    f"leave --{name.replace('_', '-')} out",
                 )
 
     def apply(self, parts: dict[str, Any], folder: Folder) -> dict[int, list[int]]:
@@ -86,7 +81,7 @@ class Addons:
         Raises InputError for a file that is of another kind, or made for another model.
         """
         for lora in self.loras:
-            lora.merge(parts)
+            lora.merge(parts, folder.kin.title)
         if self.vae:
             parts["vae"] = load_codec(self.vae, parts["vae"])
         vectors: dict[int, list[int]] = {}

@@ -1,8 +1,9 @@
 """LoRA files (Hu et al. 2022), merged into the weights once: W + weight * alpha / r * up @ down.
 
 Merged weights cost nothing afterwards, need no adapter library and pass through every precision and memory
-setting. Two ways of naming are read: kohya's (A1111, ComfyUI: module names with underscores, an alpha each) and
-diffusers' (dotted names; alpha, where it is not r, in the header), in the forms that either has had over time.
+setting. Read are kohya's names (A1111, ComfyUI: module names with underscores, an alpha each), diffusers' (dotted
+names; alpha, where it is not r, in the header), in the forms that either has had over time, and XLabs'; layers are
+called as in diffusers or as in the original code, whose fused matrices are dealt out.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scumble.core.errors import InputError
 from scumble.core.places import exists, home
 from scumble.priors._added import AddedFile
 from scumble.priors._foreign import FOREIGN, PEFT, foreign
+from scumble.priors._original import Originals, Places
 
 # How a tensor's name ends -> its role; what stands before is the module's name.
 ENDINGS = {
@@ -28,10 +30,38 @@ ENDINGS = {
     **{f".lora_{end}.weight": role for end, role in (("A", "down"), ("B", "up"))},
     ".alpha": "alpha",
 }
-PREFIXES = {
-    "unet": ("unet.", "lora_unet_"),
+NETWORK = "network"  # the part that is asked for noise, "unet" or "transformer"
+PREFIXES: Mapping[str, tuple[str, ...]] = {  # diffusers', ComfyUI's and kohya's
+    NETWORK: (
+        "unet.",
+        "transformer.",
+        "model.diffusion_model.",
+        "diffusion_model.",
+        "lora_unet_",
+        "lora_transformer_",
+    ),
     "text_encoder": ("text_encoder.", "lora_te_", "lora_te1_"),
+    "text_encoder_2": ("text_encoder_2.", "lora_te2_"),
+    "text_encoder_3": ("text_encoder_3.", "lora_te3_"),
 }
+# XLabs': attention processors of FLUX.1 with two pairs, of the picture and of the text.
+XLABS = {
+    r"(double_blocks\.\d+)\.processor\.(qkv|proj)_lora1\.": r"\1.img_attn.\2.lora.",
+    r"(double_blocks\.\d+)\.processor\.(qkv|proj)_lora2\.": r"\1.txt_attn.\2.lora.",
+    r"(single_blocks\.\d+)\.processor\.qkv_lora\.": r"\1.qkv.lora.",
+    r"(single_blocks\.\d+)\.processor\.proj_lora\.": r"\1.linear2.lora.",
+}
+# A piece of a layer's name -> the family that has such layers.
+SIGNS = {
+    "double_blocks": "FLUX.1", "single_blocks": "FLUX.1", "single_transformer_blocks": "FLUX.1",
+    "joint_blocks": "Stable Diffusion 3", "text_encoder_2": "SDXL", "lora_te2_": "SDXL",
+}  # fmt: skip
+WIDTHS = {
+    768: "Stable Diffusion 1.x",
+    1024: "Stable Diffusion 2.x",
+    2048: "SDXL",
+}  # of the text that is attended to
+Layers = dict[str, dict[str, Tensor]]  # by layer and role
 HEADER = "lora_adapter_metadata"  # where diffusers writes alpha
 
 
@@ -56,41 +86,63 @@ class LoRA(AddedFile):
         """How a result's passport describes it; without folders."""
         return {**super().passport, "weight": self.weight}
 
-    def merge(self, parts: Mapping[str, nn.Module]) -> None:
-        """Add it to the weights of "unet" and "text_encoder", in place, computed in float32.
+    def merge(self, parts: Mapping[str, Any], title: str) -> None:
+        """Add it to the weights of a model of the family `title`, in place, computed in float32.
 
-        Raises InputError for a file that cannot be read, is another kind of add-on, or fits another model.
+        Raises InputError for a file that cannot be read, is another kind of add-on, or fits another model, and for
+        quantised weights.
         """
         tensors, header = self._read()
         layers = self._layers(tensors)
-        weights = _weights(parts)
-        strangers = sorted(name for name in layers if _canonical(name) not in weights)
+        targets = _targets(parts)
+        strangers = sorted(name for name in layers if _canonical(name) not in targets)
         if strangers:
-            raise self.error(
-                f"{len(strangers)} of its {len(layers)} layers are not in this model ({strangers[0]}, ...)",
-                "it was made for another kind of model; scumble reads LoRAs for Stable Diffusion 1.x / 2.x",
+            wrong = (
+                f"{len(strangers)} of its {len(layers)} layers are not in this model ({strangers[0]}, ...)"
             )
+            raise self.error(wrong, self._made_for(layers, title))
         for name, layer in layers.items():
-            part, _ = key = _canonical(name)
-            alpha = layer.get("alpha", header.get(f"{part}.lora_alpha"))
-            self._add(weights[key], name, layer, alpha)
+            target = targets[_canonical(name)]
+            alpha = layer.get("alpha", header.get(f"{target.part}.lora_alpha"))
+            self._add(target, name, layer, alpha, title, layers)
 
     @torch.no_grad()
-    def _add(self, weight: Tensor, name: str, layer: Mapping[str, Tensor], alpha: Any) -> None:
+    def _add(
+        self, target: Target, name: str, layer: Mapping[str, Tensor], alpha: Any, title: str, layers: Layers
+    ) -> None:
         if not {"up", "down"} <= set(layer):
             raise self.error(f"{name} has only one of its two matrices", "download it again")
+        weight = target.names.modules[target.places[0]].weight
         down, up = (layer[role].to(weight.device, torch.float32) for role in ("down", "up"))
         rank = down.shape[0]
         scale = self.weight * (1.0 if alpha is None else float(alpha) / rank)
         try:  # a convolution's matrices are (r, in, k, k) and (out, r, 1, 1)
-            delta = (up.reshape(-1, rank) @ down.reshape(rank, -1)).reshape(weight.shape)
+            for place, rows in target.names.deal(target.places, up.reshape(-1, rank)):
+                weight = target.names.modules[place].weight
+                if not weight.is_floating_point():
+                    wrong = "the model's weights are quantised, and a LoRA cannot be added to them"
+                    raise self.error(wrong, "load the model unquantised")
+                delta = (rows @ down.reshape(rank, -1)).reshape(weight.shape)
+                weight.copy_(weight.float() + scale * delta)
         except RuntimeError as error:
             wrong = f"{name} is {tuple(up.shape)} x {tuple(down.shape)}, the model's {tuple(weight.shape)}"
-            raise self.error(wrong, "it was made for another model") from error
-        weight.copy_(weight.float() + scale * delta)
+            raise self.error(wrong, self._made_for(layers, title)) from error
+
+    def _made_for(self, layers: Layers, title: str) -> str:
+        """What else it was made for, by its names and the width of the text."""
+        widths = [
+            WIDTHS.get(layer["down"].shape[-1])
+            for name, layer in layers.items()
+            if re.search(r"attn2.to_[kv]$", name) and "down" in layer and layer["down"].ndim == 2
+        ]
+        signs = [kind for piece, kind in SIGNS.items() if any(piece in name for name in layers)]
+        made = next((kind for kind in (*signs, *widths) if kind), None)
+        return f"it was made for {made or 'another model'}, and this model is {title}"
 
     def _read(self) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         tensors, texts = self.read()
+        for pattern, ours in XLABS.items():
+            tensors = {re.sub(pattern, ours, name): tensor for name, tensor in tensors.items()}
         try:
             header = json.loads(texts.get(HEADER, "{}"))
         except ValueError as error:
@@ -104,9 +156,9 @@ class LoRA(AddedFile):
             raise self.error(f"its header asks for {odd[0]}", "only plain LoRAs are read")
         return tensors, header
 
-    def _layers(self, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    def _layers(self, tensors: Mapping[str, Tensor]) -> Layers:
         """The tensors by layer and role."""
-        layers: dict[str, dict[str, Tensor]] = {}
+        layers: Layers = {}
         if any(name.startswith(PEFT) for name in tensors):
             raise InputError(f"lora '{self.file.name}': {FOREIGN[PEFT]}.")
         for key, tensor in tensors.items():
@@ -117,30 +169,60 @@ class LoRA(AddedFile):
                 what = foreign(tensors)
                 if what:
                     raise InputError(f"lora '{self.file.name}': {what}.")
+            if key.endswith(("dora_scale", "lora_magnitude_vector")):
+                wrong = f"it is a DoRA (it holds {key!r}), whose weights are scaled anew as well"
+                raise self.error(wrong, "take a plain LoRA, or merge it elsewhere and name the merged model")
             if ending is None:
-                raise self.error(f"it holds {key!r}", "only plain LoRAs are read, no LoHa, LoKr or DoRA")
+                raise self.error(f"it holds {key!r}", "only plain LoRAs are read, no LoHa or LoKr")
             layers.setdefault(key.removesuffix(ending), {})[ENDINGS[ending]] = tensor
         if not layers:
             raise self.error("it holds nothing", "download it again")
         return layers
 
 
-def _weights(parts: Mapping[str, nn.Module]) -> dict[tuple[str, str], Tensor]:
-    """Every matrix and kernel by part and module name."""
-    return {
-        _canonical(f"{part}.{name}"): module.weight
-        for part in PREFIXES
-        for name, module in parts[part].named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    }
+@dataclass(frozen=True)
+class Target:
+    """The layers of a part that a LoRA's layer belongs to: several where it is fused in the original code."""
+
+    part: str
+    names: Originals
+    places: Places
+
+
+def _targets(parts: Mapping[str, Any]) -> dict[tuple[str, str], Target]:
+    """Every matrix and kernel by part and canonical name."""
+    network = "unet" if "unet" in parts else "transformer"
+    targets: dict[tuple[str, str], Target] = {}
+    for part, module in parts.items():
+        if part != network and not (part.startswith("text_encoder") and module is not None):
+            continue
+        names, short = Originals(module), NETWORK if part == network else part
+        own = {
+            name: (name,) for name, layer in names.modules.items() if isinstance(layer, nn.Linear | nn.Conv2d)
+        }
+        fused = {theirs: places for theirs, places in names.places.items() if set(places) <= own.keys()}
+        singles = [name.removesuffix(".linear1") for name in fused if name.endswith(".linear1")]
+        fused |= {f"{single}.qkv": fused[f"{single}.linear1"][:3] for single in singles}
+        for name, places in {**fused, **own}.items():
+            targets[short, _underscored(name)] = Target(part, names, places)
+        if part == "text_encoder_2" and network == "transformer" and "text_encoder_3" not in parts:
+            # kohya numbers encoders by their kind: T5, FLUX.1's second, is the third.
+            targets |= {
+                ("text_encoder_3", name): target for (of, name), target in targets.items() if of == part
+            }
+    return targets
 
 
 def _canonical(name: str) -> tuple[str, str]:
-    """Any way to name a module -> (part, its name with underscores); names without a part are the network's."""
-    part, rest = "unet", name
+    """Any way to name a layer -> (part, its name with underscores); names without a part are the network's."""
+    part, rest = NETWORK, name
     for candidate, prefixes in PREFIXES.items():
         for prefix in prefixes:
             if name.startswith(prefix):
-                part, rest = candidate, name.removeprefix(prefix)
-    rest = rest.replace(".processor.", ".").replace(".", "_").removeprefix("text_model_")
-    return part, re.sub("_to_out$", "_to_out_0", rest)
+                return candidate, _underscored(name.removeprefix(prefix))
+    return part, _underscored(rest)
+
+
+def _underscored(name: str) -> str:
+    name = name.replace(".processor.", ".").replace(".", "_").removeprefix("text_model_")
+    return re.sub("_to_out$", "_to_out_0", name)

@@ -1,4 +1,4 @@
-"""The names that the original code of SD3 and FLUX.1 gives its layers, and where diffusers keeps the same weights.
+"""The names that the original code of SD3, FLUX.1 and the U-Nets gives its layers, and where diffusers keeps them.
 
 The original code keeps queries, keys and values in one matrix, diffusers one by one: rows of a weight, of a
 quantised weight and of a LoRA's second matrix are dealt out alike.
@@ -6,6 +6,7 @@ quantised weight and of a LoRA's second matrix are dealt out alike.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -93,30 +94,54 @@ TABLES: Mapping[str, Table] = {
 """By the class of the network: single layers, and those of every block of a kind."""
 
 
+RESNET: Mapping[str, str] = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+UNET: Mapping[str, str] = {
+    "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+}
+"""Layers of a U-Net here -> in the original code; layers of transformers inside it have one name."""
+
+
 class Originals:
     """What the original code calls the layers of a network; nothing for networks of other classes."""
 
     def __init__(self, network: nn.Module):
         self.modules: Mapping[str, Any] = dict(network.named_modules())
+        if type(network).__name__ == "UNet2DConditionModel":
+            layers = int(getattr(network, "config")["layers_per_block"])  # noqa: B009
+            named = {name: _in_unet(name, layers, self.modules) for name in self.modules}
+            self.places: Mapping[str, Places] = {theirs: (ours,) for ours, theirs in named.items() if theirs}
+            return
         single, blocks = TABLES.get(type(network).__name__, ({}, {}))
         table: dict[str, Places] = {theirs: (ours,) for theirs, ours in single.items()}
         for (theirs, ours), layers in blocks.items():
             for i in range(len(self.modules[ours])):
                 for name, places in layers.items():
                     table[f"{theirs}.{i}.{name}"] = tuple(f"{ours}.{i}.{place}" for place in places)
-        self.places: Mapping[str, Places] = {
+        self.places = {
             theirs: places
             for theirs, places in table.items()
             if all(place in self.modules for place in places)
         }
 
-    def deal(self, name: str, rows: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The rows of an original layer -> the layers here, each with its rows. Raises RuntimeError for another
+    def deal(self, places: Places, rows: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The rows of an original layer -> each of its layers here, with its rows. Raises RuntimeError for another
         number of rows.
         """
         from diffusers.models.normalization import AdaLayerNormContinuous
 
-        places = self.places[name]
         above = self.modules.get(places[0].rpartition(".")[0])
         if isinstance(above, AdaLayerNormContinuous):  # shift and scale are the other way round there
             rows = rows.roll(len(rows) // 2, 0)
@@ -132,6 +157,27 @@ class Originals:
         ours = dict[str, Tensor]()
         for name, weight in weights.items():
             layer, _, kind = name.rpartition(".")
-            for place, rows in self.deal(layer, weight) if layer in self.places else ():
+            for place, rows in self.deal(self.places[layer], weight) if layer in self.places else ():
                 ours[f"{place}.{'weight' if kind == 'scale' else kind}"] = rows
         return ours
+
+
+def _in_unet(name: str, layers: int, modules: Mapping[str, Any]) -> str | None:
+    """The original name of a U-Net's layer, `layers` to a block; None for what is none."""
+    if name in UNET:
+        return UNET[name]
+    found = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|\w+samplers)\.(\d+)\.(.+)", name)
+    if middle := re.match(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", name):
+        place = 1 if middle[1] == "attentions" else 2 * int(middle[2])
+        return f"middle_block.{place}.{RESNET.get(middle[3], middle[3])}"
+    if not found:
+        return None
+    side, kind, inner = found[1], found[3], found[5]
+    number = int(found[2]) * (layers + 1) + (side == "down")
+    blocks = "input_blocks" if side == "down" else "output_blocks"
+    if kind == "downsamplers":
+        return f"{blocks}.{number + layers}.0.op"
+    if kind == "upsamplers":
+        attends = f"up_blocks.{found[2]}.attentions" in modules
+        return f"{blocks}.{number + layers}.{1 + attends}.{inner}"
+    return f"{blocks}.{number + int(found[4])}.{int(kind == 'attentions')}.{RESNET.get(inner, inner)}"
