@@ -14,14 +14,9 @@ from typer.models import OptionInfo
 
 from scumble.cli import values
 from scumble.core.loading import Loading
+from scumble.editing.command import flag
 from scumble.editing.recipe import Recipe
 
-NAMES = {
-    "settings": "--set",
-    "form": "--as",
-    "clip_skip": "--clip-skip",
-    "also": "--and",
-}  # the others are called as their fields are
 VARIABLES = {"model": "SCUMBLE_MODEL"}
 READ: Mapping[str, Callable[[Any], Any]] = {
     "settings": values.settings,
@@ -47,7 +42,7 @@ def option(name: str) -> OptionInfo:
 
 def _option(f: Field[Any], help: str | None = None) -> OptionInfo:
     return typer.Option(
-        NAMES.get(f.name, f"--{f.name}"),
+        flag(f.name),
         metavar=f.metadata.get("values"),
         help=help or f.metadata["help"],
         envvar=VARIABLES.get(f.name),
