@@ -129,9 +129,12 @@ def read_mask(source: PictureLike, size: tuple[int, int]) -> PictureMask:
     )
 
 
+def size_of(data: bytes, name: str) -> tuple[int, int]:
+    """(width, height) by the header; nothing is decoded. Raises InputError for what is no picture."""
+    return _opened(data, name, load=False).size
+
+
 def _from_bytes(data: bytes, name: str, path: Path | None = None) -> Picture:
-    if not data:
-        raise InputError(f"{name}: the file is empty")
     image = _decode(data, name)
     _tell_lost_colours(data, image, name)
     return _normalise(image, name, _digest(data), path)
@@ -195,7 +198,9 @@ def _tell_lost_colours(data: bytes, image: Image.Image, name: str) -> None:
         )
 
 
-def _opened(data: bytes, name: str) -> Image.Image:
+def _opened(data: bytes, name: str, *, load: bool = True) -> Image.Image:
+    if not data:
+        raise InputError(f"{name}: the file is empty")
     try:
         with _no_pillow_limit():
             image = Image.open(io.BytesIO(data), formats=sorted(set(FORMATS.values())))
@@ -203,7 +208,8 @@ def _opened(data: bytes, name: str) -> Image.Image:
         # A JPEG of several pictures (MPO: phones add a preview or a depth map) is its first picture.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             raise InputError(f"{name}: an animated picture; save the frame to edit as a separate picture")
-        image.load()
+        if load:
+            image.load()
     except (InputError, MemoryError):
         raise
     except UnidentifiedImageError as error:
