@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {"editing", "core"},
 }
 BELOW_SURFACES = {*MAY_IMPORT}
-SURFACES = {"train", "bench", "reproduce", "batch", "web", "testing"}
+SURFACES = {"train", "bench", "reproduce", "batch", "page", "testing"}
 MAY_IMPORT |= {
     **dict.fromkeys(SURFACES, BELOW_SURFACES),
     "cli": BELOW_SURFACES | SURFACES,  # the front door to the others
@@ -64,6 +64,7 @@ THIRD_PARTY = {
     "editing": {"torch", "numpy", "PIL"},
     "reproduce": {"torch", "numpy", "PIL", "matplotlib"},
     "api": {"torch", "PIL"},
+    "page": {"torch", "PIL", "starlette", "uvicorn"},
 }
 ALSO = {"core/request.py": {"PIL"}, "core/machine.py": {"psutil"}}
 KNOW_NETWORK_LIBRARIES = {"priors", "networks", "train", "testing"}

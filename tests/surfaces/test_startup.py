@@ -11,12 +11,17 @@ import pytest
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = {"pillow": "PIL"}  # where a package's module has another name
 REQUIRED = [re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]]
-HEAVY = {MODULES.get(name, name) for name in REQUIRED} - {"rich", "typer"} | {"matplotlib"}
+HEAVY = {MODULES.get(name, name) for name in REQUIRED} - {"rich", "typer"} | {
+    "matplotlib",
+    "starlette",
+    "uvicorn",
+}
 STARTS = {
     "import": "import scumble, scumble.api, scumble.cli.app",
     "version": "from scumble.cli import run; run(['--version'])",
     "help": "from scumble.cli import run; run(['--help'])",
     "help of edit": "from scumble.cli import run; run(['edit', '--help'])",
+    "help of page": "from scumble.cli import run; run(['page', '--help'])",
 }
 
 

@@ -1,5 +1,5 @@
 """The command line, a surface: one file per command, which parses arguments, calls `editing` and prints. Other surfaces
-get rooms of their own beside it: a page is `web`, a batch job is `batch`.
+get rooms of their own beside it: a page is `page`, a batch job is `batch`.
 
 Not here: anything that another surface would need, such as recipes, estimates or sheets (`editing`, `pictures`).
 """

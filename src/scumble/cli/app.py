@@ -20,6 +20,7 @@ from scumble.cli import (
     judges,
     methods,
     models,
+    page,
     paint,
     replay,
     reproduce,
@@ -58,6 +59,7 @@ register(app, "apply", apply.command, apply.EXAMPLES)
 register(app, "invert", invert.command, invert.EXAMPLES)
 register(app, "sweep", sweep.command, sweep.EXAMPLES)
 register(app, "replay", replay.command, replay.EXAMPLES)
+register(app, "page", page.command, page.EXAMPLES)
 register(app, "attention", attention.command, attention.EXAMPLES)
 register(app, "methods", methods.command, methods.EXAMPLES)
 register(app, "models", models.command, models.EXAMPLES)

@@ -1,0 +1,137 @@
+// The mask: strokes over the picture at its own resolution. Red may change; the file is white there, and black elsewhere.
+
+const RED = "rgb(225, 29, 72)";
+
+export class Brush {
+  constructor(canvas, size, changed) {
+    Object.assign(this, { canvas, size, changed, steps: [], erasing: false, drawing: null });
+    canvas.addEventListener("pointerdown", (e) => this.#down(e));
+    canvas.addEventListener("pointermove", (e) => this.#move(e));
+    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.#up());
+  }
+
+  // A new picture: no mask.
+  fit(width, height) {
+    Object.assign(this.canvas, { width, height });
+    this.steps = [];
+    this.#told();
+  }
+
+  get empty() {
+    return this.steps.length === 0;
+  }
+
+  undo() {
+    this.steps.pop();
+    this.#again();
+  }
+
+  clear() {
+    this.steps = [];
+    this.#again();
+  }
+
+  invert() {
+    this.#take({ kind: "invert" });
+  }
+
+  // A mask from a file of the picture's size: white may change.
+  async load(blob) {
+    const picture = await createImageBitmap(blob);
+    const { width, height } = this.canvas;
+    if (picture.width !== width || picture.height !== height) {
+      throw new Error(`mask: ${picture.width}x${picture.height} pixels, but the picture has ${width}x${height}`);
+    }
+    const page = new OffscreenCanvas(width, height).getContext("2d");
+    page.drawImage(picture, 0, 0);
+    const pixels = page.getImageData(0, 0, width, height);
+    for (let i = 0; i < pixels.data.length; i += 4) {
+      const [r, g, b, a] = pixels.data.subarray(i, i + 4);
+      pixels.data.set([225, 29, 72, ((r + g + b) / 3) * (a / 255)], i);
+    }
+    page.putImageData(pixels, 0, 0);
+    this.steps = [];
+    this.#take({ kind: "picture", picture: page.canvas });
+  }
+
+  // The file, null where nothing is masked.
+  async blob() {
+    if (this.empty) return null;
+    const { width, height } = this.canvas;
+    const page = new OffscreenCanvas(width, height).getContext("2d");
+    page.drawImage(this.canvas, 0, 0);
+    page.globalCompositeOperation = "source-in";
+    page.fillStyle = "white";
+    page.fillRect(0, 0, width, height);
+    page.globalCompositeOperation = "destination-over";
+    page.fillStyle = "black";
+    page.fillRect(0, 0, width, height);
+    return page.canvas.convertToBlob({ type: "image/png" });
+  }
+
+  #place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [
+      ((event.clientX - box.left) / box.width) * this.canvas.width,
+      ((event.clientY - box.top) / box.height) * this.canvas.height,
+    ];
+  }
+
+  #down(event) {
+    if (event.button !== 0) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    const width = (Number(this.size.value) / 100) * Math.max(this.canvas.width, this.canvas.height);
+    this.drawing = { kind: "stroke", erase: this.erasing, width, points: [this.#place(event)] };
+    this.#draw(this.drawing);
+  }
+
+  #move(event) {
+    if (!this.drawing) return;
+    this.drawing.points.push(this.#place(event));
+    this.#draw({ ...this.drawing, points: this.drawing.points.slice(-2) });
+  }
+
+  #up() {
+    if (!this.drawing) return;
+    this.steps.push(this.drawing);
+    this.drawing = null;
+    this.#told();
+  }
+
+  #take(step) {
+    this.steps.push(step);
+    this.#draw(step);
+    this.#told();
+  }
+
+  #again() {
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    for (const step of this.steps) this.#draw(step);
+    this.#told();
+  }
+
+  #draw(step) {
+    const page = this.canvas.getContext("2d");
+    const { width, height } = this.canvas;
+    page.save();
+    page.fillStyle = page.strokeStyle = RED;
+    if (step.kind === "invert") {
+      page.globalCompositeOperation = "xor";
+      page.fillRect(0, 0, width, height);
+    } else if (step.kind === "picture") {
+      page.drawImage(step.picture, 0, 0);
+    } else {
+      page.globalCompositeOperation = step.erase ? "destination-out" : "source-over";
+      Object.assign(page, { lineWidth: step.width, lineCap: "round", lineJoin: "round" });
+      page.beginPath();
+      page.moveTo(...step.points[0]);
+      for (const point of step.points) page.lineTo(...point);
+      page.stroke();
+    }
+    page.restore();
+  }
+
+  #told() {
+    this.changed();
+  }
+}

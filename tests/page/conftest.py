@@ -1,0 +1,96 @@
+"""The page, served as its user serves it, by a process of its own with the tiny model."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from scumble.page.client import PageClient
+from tests.priors.conftest import pristine  # noqa: F401
+
+pytest.importorskip("starlette", reason="the page needs pip install 'scumble[web]'")
+pytest.importorskip("uvicorn", reason="the page needs pip install 'scumble[web]'")
+
+Serve = Callable[..., "Page"]
+
+
+class Page:
+    """A running page: `url`, and `folder`, where it keeps pictures."""
+
+    def __init__(self, folder: Path, *options: str):
+        self.folder = folder
+        self.log = folder.with_suffix(".log")
+        folder.mkdir()
+        environment = {**os.environ, "TMPDIR": str(folder), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "scumble", "page", "--port", "0", *options],
+                env=environment, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        assert self.process.stdout
+        self.url = self.process.stdout.readline().strip()
+        assert self.url, self.log.read_text()
+
+    def close(self) -> int:
+        """Ctrl-C; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.stdout
+        self.process.stdout.close()
+        return self.process.wait(60)
+
+    @property
+    def files(self) -> list[Path]:
+        """What lies on the disk, as far as the page has put it there."""
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """The tiny model, by a name of its own."""
+    return Path(shutil.copytree(pristine, tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def serve(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Serve]:
+    """serve(*options): a page with the tiny model."""
+    pages: list[Page] = []
+
+    def start(*options: str) -> Page:
+        pages.append(Page(tmp_path_factory.mktemp("page") / "files", "--model", str(checkpoint), *options))
+        return pages[-1]
+
+    yield start
+    for each in pages:
+        if each.process.poll() is None:
+            each.close()
+
+
+@pytest.fixture(scope="session")
+def page(serve: Serve) -> Page:
+    """One page for many tests."""
+    return serve()
+
+
+@pytest.fixture
+def client(page: Page) -> Generator[PageClient]:
+    """A program that uses the page."""
+    client = PageClient(page.url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def png(tmp_path: Path) -> Path:
+    """A red circle on white, 96x64 pixels, in a file."""
+    image = Image.new("RGB", (96, 64), "white")
+    ImageDraw.Draw(image).ellipse((28, 12, 68, 52), fill="red")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    image.save(folder / "circle.png")
+    return folder / "circle.png"
