@@ -13,7 +13,7 @@ from scumble.core.errors import InputError
 from scumble.core.pixels import to_images
 from scumble.scenes import WORDS, Scene, Thing, full_caption, read, render, scenes
 from scumble.train import card
-from scumble.train.bank import Bank, Batch, attributes_of, owners_of
+from scumble.train.bank import Bank, Batch
 from scumble.train.captions import owners
 from scumble.train.codec import (
     CodecRecipe,
@@ -27,10 +27,11 @@ from scumble.train.codec import (
 )
 from scumble.train.data import SIDE, Canvas, canvases, fitted, wide
 from scumble.train.denoiser import alphas_cumprod
+from scumble.train.drawn import Drawings, attributes_of, owners_of
 from scumble.train.gates import Figure
 from scumble.train.lessons import pointing_loss
 from scumble.train.prior import METHOD, load_networks, snapshot, train_prior
-from scumble.train.reading import questions
+from scumble.train.reading import IGNORED, Questions, questions
 from scumble.train.run import COOL_DOWN, WARM_UP, Run
 from scumble.train.tokenizer import LENGTH, new_tokenizer
 
@@ -137,7 +138,7 @@ def test_a_folder_of_another_world_is_refused(tmp_path: Path):
 
 def test_a_bank_too_large_for_the_memory_is_refused():
     with pytest.raises(InputError, match="GiB of memory"):
-        Bank(canvases(0), lambda images: images, 8, 10**12)
+        Bank(iter(Drawings(0)), lambda images: images, 8, 10**12)
 
 
 def test_the_rate_holds_and_cools_down_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -193,21 +194,58 @@ def test_labels_and_pointing_know_what_is_where():
     assert spoken[1 : 1 + len(text.split())] == [0, 2, 2, 0, 0, 2, 0, 0, 1, 1, 1]
     assert owners("", canvas.scene) == [0] * LENGTH
 
+    refers = torch.tensor([spoken])
+    nothing = torch.zeros(1).long()
     batch = Batch(
-        torch.zeros(1, 8, 16, 16), torch.from_numpy(where)[None].long(), torch.zeros(1, 3, 3).long(),
-        torch.zeros(1).long(), [canvas.scene],
+        torch.zeros(1, 8, 16, 16), torch.from_numpy(where)[None].long(), torch.zeros(1, 3, 3).long(), nothing,
+        nothing, refers, nothing, nothing,
     )  # fmt: skip
-    spoken_of = torch.tensor([spoken])
     inside = torch.stack([(batch.owners[0] == k).flatten().float() for k in range(3)])
-    right = inside[spoken_of[0]].T[None] + 1e-6
-    wrong = inside[(3 - spoken_of[0]) % 3].T[None] + 1e-6
+    right = inside[refers[0]].T[None] + 1e-6
+    wrong = inside[(3 - refers[0]) % 3].T[None] + 1e-6
     once = torch.ones(1)
-    assert (
-        pointing_loss([right], batch, spoken_of, once)
-        < 1e-3
-        < 1
-        < pointing_loss([wrong], batch, spoken_of, once)
+    assert pointing_loss([right], batch, once) < 1e-3 < 1 < pointing_loss([wrong], batch, once)
+
+
+def test_the_bank_keeps_what_belongs_together():
+    drawings = Drawings(3, captions=2, at_once=4)
+    bank = Bank(iter(drawings), lambda images: images[:, :1, ::8, ::8], 1, 8, captions=2)
+    bank.grow(8)
+    bank.grow(4)  # the ring: the first four are replaced
+    chunks = list(islice(iter(drawings), 3))
+    kept = bank.first(8)
+    for at, chunk in ((0, chunks[2]), (4, chunks[1])):
+        assert torch.equal(kept.owners[at : at + 4], chunk.owners.long())
+        assert torch.equal(kept.ids[at : at + 4], chunk.ids[:, 0].long())
+        assert torch.equal(kept.nouns[at : at + 4], chunk.nouns[:, 0].long())
+        seen = chunk.pixels[:, ::8, ::8, 0] / 127.5 - 1
+        assert torch.allclose(kept.latents[at : at + 4, 0], seen, atol=1e-3)
+    unsaid = bank.draw(5, unprompted=1.0)
+    assert (unsaid.ids == bank.draw(1, unprompted=1.0).ids).all()
+    assert not unsaid.refers.any()
+    assert (unsaid.ends == IGNORED).all()
+    said = bank.draw(50, unprompted=0.0)
+    assert all((said.latents[k] == kept.latents).flatten(1).all(1).any() for k in range(50))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_workers_draw_pictures_of_their_own():
+    first, second = islice(Drawings(5, at_once=2).by(2), 2)
+    assert torch.equal(first.pixels, next(iter(Drawings(5, at_once=2))).pixels)
+    assert not torch.equal(first.pixels, second.pixels)
+
+
+def test_unanswered_questions_cost_nothing():
+    questioned = Questions(8)
+    hidden = torch.randn(2, LENGTH, 8)
+    nouns, ends = (
+        torch.from_numpy(np.stack(p)) for p in zip(*map(questions, ["", "a red circle"]), strict=True)
     )
+    loss, _ = questioned.loss(hidden, nouns, ends)
+    alone, _ = questioned.loss(hidden[1:], nouns[1:], ends[1:])
+    assert torch.allclose(loss, alone)
+    assert questioned.loss(hidden[:1], nouns[:1], ends[:1])[0] == 0
 
 
 def test_the_reading_asks_what_captions_say():

@@ -39,11 +39,21 @@ def prior(
         bool, typer.Option("--keep-codec", help="Keep the codec of --from unchanged.")
     ] = False,
     bank: Annotated[int | None, typer.Option(min=1, help="How many pictures the denoiser sees.")] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Pictures of a step of the denoiser; a GPU takes 512.")
+    ] = 32,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that draw pictures; 0: this one. A GPU needs 8 or more.")
+    ] = 0,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Let torch.compile make the denoiser faster first (a minute).")
+    ] = False,
     seed: Annotated[int, typer.Option(help="The seed of the initial weights and of the data's order.")] = 0,
 ) -> None:
     """Train the built-in prior from nothing but its generator of scenes; continues a run that was cut off."""
     choice = {} if bank is None else {"bank": bank}
-    run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, seed=seed, **choice)
+    machine = {"batch": batch, "workers": workers, "compiled": compiled}
+    run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, seed=seed, **machine, **choice)
 
 
 def editor(

@@ -1,134 +1,134 @@
-"""The denoiser's data: latents of pictures, the objects in them, and the scenes that captions are drawn from."""
+"""The denoiser's data, on the device that trains: latents of pictures, the objects in them, and their captions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from scumble.core.errors import InputError
-from scumble.core.pixels import to_images
-from scumble.scenes.render import mask_of
-from scumble.scenes.world import COLOURS, GROUNDS, SHAPES, TEXTURES, Scene
 
-from .data import SIDE, Canvas, fitted
-
-CELLS = SIDE // 8
-"""Side of the latents; a cell is one latent's square of pixels."""
-
-COVERED = 0.3
-"""An object owns the cells that it covers by more than this."""
-
-AT_ONCE = 32
-"""Pictures that are encoded together: the codec's own layers take 2 MB each."""
+from .drawn import CELLS, Drawn
+from .reading import ENDS, IGNORED, VALUES
+from .tokenizer import LENGTH, new_tokenizer
 
 
 @dataclass(frozen=True)
 class Batch:
-    """n pictures: latents (n, C, CELLS, CELLS) of unit variance, owners, attributes, scenes.
+    """n pictures: latents (n, C, CELLS, CELLS) of unit variance, and what is known of them (integers).
 
     owners: (n, CELLS, CELLS), 0 the ground, k + 1 the scene's thing k. things: (n, 3, 3), of each thing its shape,
     colour and texture, counted from 1; row 0 is the ground's zeros, so that an owner indexes it. grounds: (n,).
+    ids: (n, LENGTH), a caption's tokens. refers: (n, LENGTH), k + 1 for a word about thing k, else 0.
+    nouns (n, LENGTH, 5), ends (n, ENDS): the answers of `reading.questions`.
     """
 
     latents: Tensor
     owners: Tensor
     things: Tensor
     grounds: Tensor
-    scenes: list[Scene]
-
-    def to(self, device: torch.device) -> Batch:
-        moved = {name: getattr(self, name).to(device) for name in ("latents", "owners", "things", "grounds")}
-        return replace(self, **moved)
+    ids: Tensor
+    refers: Tensor
+    nouns: Tensor
+    ends: Tensor
 
 
 class Bank:
     """A ring of pictures that is refilled during training: new ones replace the oldest.
 
-    encode: maps pictures (n, 3, SIDE, SIDE) to latents. capacity: the maximum number of pictures. Raises InputError
-    for a capacity that does not fit into memory.
+    stream: chunks of new pictures. encode: maps pictures (n, 3, SIDE, SIDE) to latents of `channels`. capacity: the
+    maximum number of pictures. captions: how many a picture has. device: where they are kept. Raises InputError for
+    a capacity that does not fit into memory.
     """
 
     def __init__(
-        self, stream: Iterator[Canvas], encode: Callable[[Tensor], Tensor], channels: int, capacity: int
+        self,
+        stream: Iterator[Drawn],
+        encode: Callable[[Tensor], Tensor],
+        channels: int,
+        capacity: int,
+        *,
+        captions: int = 4,
+        device: torch.device | str = "cpu",
     ):
+        self.stream, self.encode, self.capacity, self.captions = stream, encode, capacity, captions
+        self.device = torch.device(device)
+        self.count, self.next = 0, 0
+        shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+            "latents": ((channels, CELLS, CELLS), torch.float16),
+            "owners": ((CELLS, CELLS), torch.uint8),
+            "things": ((3, 3), torch.uint8),
+            "grounds": ((), torch.uint8),
+            "ids": ((captions, LENGTH), torch.int16),
+            "refers": ((captions, LENGTH), torch.uint8),
+            "nouns": ((captions, LENGTH, len(VALUES)), torch.int8),
+            "ends": ((captions, ENDS), torch.int8),
+        }
+        self._check(sum(torch.Size(shape).numel() * dtype.itemsize for shape, dtype in shapes.values()))
+        self._kept = {
+            name: torch.zeros((capacity, *shape), dtype=dtype, device=self.device)
+            for name, (shape, dtype) in shapes.items()
+        }
+        self._filled = torch.zeros((), device=self.device)
+        tokenizer: Any = new_tokenizer()
+        empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids
+        self._empty = empty.to(self.device)
+
+    def _check(self, size: int) -> None:
         import psutil
 
-        need = capacity * CELLS**2 * (2 * channels + 1)
-        free = psutil.virtual_memory().available
+        here = self.device.type == "cuda"
+        free = torch.cuda.mem_get_info(self.device)[0] if here else psutil.virtual_memory().available
+        need = self.capacity * size
         if need > 0.6 * free:
             raise InputError(
-                f"bank: {capacity:,} pictures take {need / 2**30:.1f} GiB of memory and {free / 2**30:.1f} are free; "
-                f"ask for at most {int(capacity * 0.6 * free / need):,} (--bank)"
+                f"bank: {self.capacity:,} pictures take {need / 2**30:.1f} GiB of memory and {free / 2**30:.1f} are "
+                f"free; ask for at most {int(0.6 * free / size):,} (--bank)"
             )
-        self.stream, self.encode, self.capacity = stream, encode, capacity
-        self.count, self.next = 0, 0
-        self._latents = torch.empty(capacity, channels, CELLS, CELLS, dtype=torch.float16)
-        self._owners = torch.empty(capacity, CELLS, CELLS, dtype=torch.uint8)
-        self._things = torch.zeros(capacity, 3, 3, dtype=torch.uint8)
-        self._grounds = torch.zeros(capacity, dtype=torch.uint8)
-        self._scenes: list[Scene] = []
 
     def grow(self, count: int) -> None:
-        """Draws, encodes and keeps `count` new pictures, a few at a time."""
-        for _ in range(count // AT_ONCE):
-            self._add(AT_ONCE)
-        self._add(count % AT_ONCE)
+        """Takes, encodes and keeps new pictures: whole chunks, together at least `count`."""
+        while count > 0:
+            count -= self._add(next(self.stream))
 
-    def _add(self, count: int) -> None:
-        if not count:
-            return
-        canvases = list(islice(self.stream, count))
-        latents = self.encode(to_images([c.pixels for c in canvases])).half().cpu()
-        for canvas, latent in zip(canvases, latents, strict=True):
-            k = self.next
-            self._latents[k] = latent
-            self._owners[k] = torch.from_numpy(owners_of(canvas))
-            self._things[k] = torch.from_numpy(attributes_of(canvas.scene))
-            self._grounds[k] = GROUNDS.index(canvas.scene.background)
-            if k == len(self._scenes):
-                self._scenes.append(canvas.scene)
-            else:
-                self._scenes[k] = canvas.scene
-            self.next = (k + 1) % self.capacity
-            self.count = min(self.count + 1, self.capacity)
+    def _add(self, drawn: Drawn) -> int:
+        count = min(len(drawn.pixels), self.capacity)
+        at = ((torch.arange(count) + self.next) % self.capacity).to(self.device)
+        images = drawn.pixels[:count].to(self.device).movedim(-1, 1).float().div_(127.5).sub_(1)
+        self._kept["latents"][at] = self.encode(images).to(self.device, torch.float16)
+        for name in (f.name for f in fields(drawn) if f.name != "pixels"):
+            self._kept[name][at] = getattr(drawn, name)[:count].to(self.device)
+        self.next = (self.next + count) % self.capacity
+        self.count = min(self.count + count, self.capacity)
+        self._filled.fill_(self.count)
+        return count
 
-    def batch(self, picked: np.ndarray) -> Batch:
-        """The pictures of some numbers below `count`."""
-        at = torch.from_numpy(picked)
-        return Batch(
-            self._latents[at].float(),
-            self._owners[at].long(),
-            self._things[at].long(),
-            self._grounds[at].long(),
-            [self._scenes[int(i)] for i in picked],
-        )
+    def draw(self, size: int, *, unprompted: float) -> Batch:
+        """Random pictures, each with one of its captions or, a share of `unprompted`, with the empty one."""
+        at = (torch.rand(size, device=self.device) * self._filled).long()
+        which = torch.randint(self.captions, (size,), device=self.device)
+        return self._take(at, which, torch.rand(size, device=self.device) < unprompted)
 
+    def first(self, count: int) -> Batch:
+        """The first pictures of the ring, with their first captions."""
+        at = torch.arange(count, device=self.device)
+        return self._take(at, torch.zeros_like(at), torch.zeros_like(at, dtype=torch.bool))
 
-def owners_of(canvas: Canvas) -> np.ndarray:
-    """For each cell of the canvas 0 (ground) or k + 1 (thing k): uint8 (CELLS, CELLS)."""
-    height, width = fitted(canvas.aspect, SIDE)
-    top, left = (SIDE - height) // 2, (SIDE - width) // 2
-    covers = np.full((len(canvas.scene.things) + 1, CELLS, CELLS), COVERED, np.float32)
-    whole = np.zeros((SIDE, SIDE), np.float32)
-    for k, thing in enumerate(canvas.scene.things):
-        whole[top : top + height, left : left + width] = mask_of(thing, (height, width))
-        covers[k + 1] = whole.reshape(CELLS, 8, CELLS, 8).mean((1, 3))
-    return covers.argmax(0).astype(np.uint8)
-
-
-def attributes_of(scene: Scene) -> np.ndarray:
-    """Shape, colour and texture of each thing, counted from 1, in rows 1 and 2: uint8 (3, 3)."""
-    table = np.zeros((3, 3), np.uint8)
-    for row, thing in enumerate(scene.things, 1):
-        names = (SHAPES.index(thing.shape), tuple(COLOURS).index(thing.colour), TEXTURES.index(thing.texture))
-        table[row] = np.add(names, 1)
-    return table
+    def _take(self, at: Tensor, which: Tensor, silent: Tensor) -> Batch:
+        kept = self._kept
+        known = {name: kept[name][at].long() for name in ("owners", "things", "grounds")}
+        for name in ("ids", "refers", "nouns", "ends"):
+            said = kept[name][at, which].long()
+            hidden = silent.reshape(-1, *[1] * (said.ndim - 1))
+            known[name] = (
+                torch.where(hidden, self._empty, said)
+                if name == "ids"
+                else said.masked_fill(hidden, 0 if name == "refers" else IGNORED)
+            )
+        return Batch(kept["latents"][at].float(), **known)
 
 
 def encoder(codec: Any, autocast: Callable[[], Any], device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -7,11 +7,11 @@ outlines (low noise), which a small network with little time learns faster than 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+import json
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +19,10 @@ from scumble.core.schedule import Schedule
 from scumble.scenes.world import VERSION
 
 from .bank import Bank, Batch, encoder
-from .captions import prompt, tokens
-from .data import SIDE, canvases
+from .data import SIDE
+from .drawn import AT_ONCE, Drawings
 from .lessons import LabelHead, Watched, pointing_loss
+from .reading import Questions
 from .run import Run
 from .tokenizer import LENGTH, new_tokenizer
 
@@ -48,6 +49,16 @@ class DenoiserRecipe:
     full: float = 0.5
     labels: float = 0.1
     pointing: float = 0.02
+    reading: float = 0.1
+
+
+def recipe_of(checkpoint: Path) -> DenoiserRecipe:
+    """The recipe of a run, from its checkpoint; its budget is not part of it."""
+    stored = json.loads(torch.load(checkpoint, map_location="cpu", weights_only=True)["recipe"])
+    known: dict[str, Any] = {}
+    for name in (f.name for f in fields(DenoiserRecipe) if f.name in stored):
+        known[name] = tuple(stored[name]) if isinstance(stored[name], list) else stored[name]
+    return DenoiserRecipe(**known)
 
 
 SCHEDULER = {
@@ -77,17 +88,17 @@ class TextToNoise(nn.Module):
 
 
 class Lessons(nn.Module):
-    """The label head, and hooks into a TextToNoise for what the lessons look at."""
+    """Heads that are trained along, and hooks into a TextToNoise for what they look at; none is kept afterwards."""
 
     def __init__(self, model: TextToNoise, recipe: DenoiserRecipe):
         super().__init__()
-        block = model.unet.up_blocks[
-            1
-        ]  # puts out the finest feature that still has the width of the coarse ones
-        self.head = LabelHead(recipe.channels[1])
+        self.labels = LabelHead(recipe.channels[1])
+        self.questions = Questions(recipe.text_width)
         self.maps: list[Tensor] = []
-        self.feature: Tensor | None = None
-        block.register_forward_hook(self._keep)
+        self.seen: dict[str, Tensor] = {}
+        # the finest feature that still has the width of the coarse ones
+        model.unet.up_blocks[1].register_forward_hook(self._keep_feature)
+        model.text_encoder.register_forward_hook(self._keep_hidden)
         plain = Watched()
         model.unet.set_attn_processor(
             {
@@ -97,16 +108,29 @@ class Lessons(nn.Module):
         )
         model.text_encoder.set_attn_implementation("eager")  # the fused kernel's backward is slow on CPUs
 
-    def _keep(self, module: nn.Module, given: Any, feature: Tensor) -> None:
-        self.feature = feature
+    def _keep_feature(self, module: nn.Module, given: Any, feature: Tensor) -> None:
+        self.seen["feature"] = feature
 
-    def loss(self, batch: Batch, speaks_of: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """(labels, pointing), unweighted. signal: (b,), abar, how much of a picture its noise leaves."""
-        assert self.feature is not None
-        labels = self.head.loss(self.feature, batch)
-        pointing = pointing_loss(self.maps, batch, speaks_of, signal)
+    def _keep_hidden(self, module: nn.Module, given: Any, found: Any) -> None:
+        self.seen["hidden"] = found.last_hidden_state
+
+    def losses(self, batch: Batch, signal: Tensor) -> dict[str, Tensor]:
+        """What was seen in the model's last call, judged; unweighted.
+
+        signal: (b,), abar, how much of a picture its noise leaves.
+        """
+        found = {
+            "labels": self.labels.loss(self.seen["feature"], batch),
+            "pointing": pointing_loss(self.maps, batch, signal),
+            "reading": self.questions.loss(self.seen["hidden"], batch.nouns, batch.ends)[0],
+        }
+        self.forget()
+        return found
+
+    def forget(self) -> None:
+        """Let go of what was seen."""
         self.maps.clear()
-        return labels, pointing
+        self.seen.clear()
 
 
 def new_unet(recipe: DenoiserRecipe) -> Any:
@@ -167,14 +191,12 @@ class Validation:
 
     @classmethod
     def of(cls, encode: Any, recipe: DenoiserRecipe, count: int) -> Validation:
-        rng = np.random.default_rng(8)
-        bank = Bank(canvases(1, "validation"), encode, recipe.latent_channels, count)
+        stream = iter(Drawings(8, "validation", captions=1, full=recipe.full))
+        bank = Bank(stream, encode, recipe.latent_channels, count, captions=1)
         bank.grow(count)
-        batch = bank.batch(np.arange(count))
-        texts = [prompt(s, rng, unprompted=0, full=recipe.full) for s in batch.scenes]
-        ids, _ = tokens(new_tokenizer(), texts, batch.scenes)
+        batch = bank.first(count)
         eps = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(8))
-        return cls(batch.latents, ids, eps, torch.arange(count) * 1000 // count)
+        return cls(batch.latents, batch.ids, eps, torch.arange(count) * 1000 // count)
 
     @torch.no_grad()
     def losses(self, run: Run, abar: Tensor) -> list[float]:
@@ -188,7 +210,8 @@ class Validation:
             x0, eps, t, ids = (
                 v[k : k + 32].to(run.device) for v in (self.latents, self.eps, self.t, self.ids)
             )
-            with run.autocast():
+            # other shapes than the training's: compiling them takes longer than running them
+            with run.autocast(), torch.compiler.set_stance("force_eager"):
                 found.append(_errors(model, x0, eps, t, ids, abar))
         for p, value in zip(model.parameters(), now, strict=True):
             p.data.copy_(value)
@@ -211,52 +234,61 @@ def _errors(model: Any, x0: Tensor, eps: Tensor, t: Tensor, ids: Tensor, abar: T
     return (v - (alpha * eps - sigma * x0)).square().mean((1, 2, 3))
 
 
-def train_denoiser(codec: Any, recipe: DenoiserRecipe, folder: Path, start: TextToNoise | None = None) -> Any:
+def train_denoiser(
+    codec: Any,
+    recipe: DenoiserRecipe,
+    folder: Path,
+    start: TextToNoise | None = None,
+    *,
+    workers: int = 0,
+    compiled: bool = False,
+) -> Any:
     """Train, log to `folder/denoiser.jsonl`, checkpoint, resume; returns the EMA weights in evaluation mode.
 
     codec: frozen; its latents times its `scaling_factor` have unit variance. start: networks to begin from (a warm
-    start with a fresh optimiser) instead of random ones.
+    start with a fresh optimiser) instead of random ones. workers: processes that draw pictures; 0: this one.
+    compiled: whether torch.compile makes the U-Net faster first, which takes a minute or more.
     """
     torch.manual_seed(recipe.seed)
     model = start or TextToNoise(recipe)
     lessons = Lessons(model, recipe)
+    if torch.cuda.is_available():
+        model.unet.to(memory_format=torch.channels_last)
+    if compiled:
+        model.unet.compile()
     run = Run(
         "denoiser", folder, model, rate=recipe.rate, minutes=recipe.minutes, ema=recipe.ema,
         recipe=asdict(recipe) | {"world": VERSION, "codec": digest(codec)}, extra=lessons,
     )  # fmt: skip
     torch.manual_seed(recipe.seed + run.step)
-    rng = np.random.default_rng([12, recipe.seed, run.step])
     encode = encoder(codec, run.autocast, run.device)
     validation = Validation.of(encode, recipe, min(256, recipe.bank))
-    bank = Bank(canvases(recipe.seed + 1000 + run.step), encode, recipe.latent_channels, recipe.bank)
+    at_once = 8 * AT_ONCE if run.device.type == "cuda" else AT_ONCE
+    drawings = Drawings(recipe.seed + 1000 + run.step, full=recipe.full, at_once=at_once)
+    bank = Bank(drawings.by(workers), encode, recipe.latent_channels, recipe.bank, device=run.device)
     bank.grow(min(recipe.first, recipe.bank))
-    tokenizer, abar = new_tokenizer(), alphas_cumprod().to(run.device)
-    lessons.maps.clear()
+    abar = alphas_cumprod().to(run.device)
+    lessons.forget()
+
+    def lesson() -> dict[str, Tensor]:
+        batch = bank.draw(recipe.batch, unprompted=recipe.unprompted)
+        eps = torch.randn_like(batch.latents)
+        # one time from each of `batch` equal strata: the same uniform law, less variance between steps
+        strata = torch.arange(recipe.batch, device=run.device) + torch.rand(recipe.batch, device=run.device)
+        t = (strata * (len(abar) / recipe.batch)).long().clamp(max=len(abar) - 1)
+        with run.autocast():
+            mse = _errors(run.model, batch.latents, eps, t, batch.ids, abar).mean()
+            also = lessons.losses(batch, abar[t])
+        weighted = [getattr(recipe, name) * value for name, value in also.items()]
+        return {"loss": mse + torch.stack(weighted).sum(), "mse": mse, **also}
+
     with run:
         while run.going():
             if run.step % 8 == 0:
                 bank.grow(min(max(round(8 * recipe.batch * recipe.fresh), 1), recipe.bank))
-            batch = bank.batch(rng.integers(bank.count, size=recipe.batch))
-            texts = [prompt(s, rng, unprompted=recipe.unprompted, full=recipe.full) for s in batch.scenes]
-            ids, speaks_of = (x.to(run.device) for x in tokens(tokenizer, texts, batch.scenes))
-            batch = batch.to(run.device)
-            eps = torch.randn_like(batch.latents)
-            # one time from each of `batch` equal strata: the same uniform law, less variance between steps
-            strata = (torch.arange(recipe.batch) + torch.rand(recipe.batch)) / recipe.batch
-            t = (strata * len(abar)).long().to(run.device)
-            with run.autocast():
-                mse = _errors(run.model, batch.latents, eps, t, ids, abar).mean()
-                labels, pointing = lessons.loss(batch, speaks_of, abar[t])
-            loss = mse + recipe.labels * labels + recipe.pointing * pointing
-            run.update(
-                loss,
-                pictures=recipe.batch,
-                mse=mse.detach(),
-                labels=labels.detach(),
-                pointing=pointing.detach(),
-            )
+            run.repeat(lesson, pictures=recipe.batch)
             if run.due:
                 run.note(validation=validation.losses(run, abar))
-                lessons.maps.clear()
+                lessons.forget()
                 run.save()
     return run.finish()

@@ -21,8 +21,8 @@ from scumble.core.errors import InputError
 from scumble.core.pixels import to_images
 from scumble.scenes.world import VERSION, Scene, Split, Thing
 
-from .bank import AT_ONCE
 from .data import canvases
+from .drawn import AT_ONCE
 
 CHUNK = 256
 """Pictures in a file; chunk k of a split is drawn with a seed of its own."""

@@ -77,22 +77,22 @@ class Watched:
         return attn.to_out[1](attn.to_out[0](out))
 
 
-def pointing_loss(maps: list[Tensor], batch: Batch, speaks_of: Tensor, weight: Tensor) -> Tensor:
+def pointing_loss(maps: list[Tensor], batch: Batch, weight: Tensor) -> Tensor:
     """How far the attention of words is from the objects that they refer to.
 
-    maps: (b, h w, tokens) each, of square layers. speaks_of: (b, tokens), k + 1 for a word of object k, else 0.
-    weight: (b,), the weight of a picture (a noisy one cannot know where its objects are). Returns the mean of
-    -log(share of a word's attention inside its object), over words and maps.
+    maps: (b, h w, tokens) each, of square layers. weight: (b,), the weight of a picture (a noisy one cannot know
+    where its objects are). Returns the mean of -log(share of a word's attention inside its object), over words and
+    maps.
     """
-    counted = weight[:, None] * (speaks_of > 0)
+    counted = weight[:, None] * (batch.refers > 0)
     total = counted.sum().clamp(min=1e-6)
     losses: list[Tensor] = []
+    rows = torch.arange(3, device=batch.owners.device)[:, None, None]
+    owned = (batch.owners[:, None] == rows).float()  # (b, 3, CELLS, CELLS)
     for seen in maps:
         side = round(seen.shape[1] ** 0.5)
-        inside = F.adaptive_max_pool2d(F.one_hot(batch.owners, 3).movedim(-1, 1).float(), side).flatten(
-            2
-        )  # (b, 3, h w)
-        mask = inside.gather(1, speaks_of[:, :, None].expand(-1, -1, inside.shape[2]))  # (b, tokens, h w)
+        inside = F.adaptive_max_pool2d(owned, side).flatten(2)  # (b, 3, h w)
+        mask = inside.gather(1, batch.refers[:, :, None].expand(-1, -1, inside.shape[2]))  # (b, tokens, h w)
         mass = seen.float().mT
         share = (mass * mask).sum(-1) / mass.sum(-1).clamp(min=1e-6)
         losses.append(-(share.clamp(min=1e-4).log() * counted).sum() / total)

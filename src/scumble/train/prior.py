@@ -15,7 +15,7 @@ from scumble.scenes.world import VERSION
 
 from .codec import CodecRecipe, DecoderRecipe, standardised, train_codec, train_decoder
 from .data import SIDE
-from .denoiser import SCHEDULER, DenoiserRecipe, TextToNoise, train_denoiser
+from .denoiser import SCHEDULER, DenoiserRecipe, TextToNoise, recipe_of, train_denoiser
 from .reading import ReadingRecipe, train_reading
 from .run import averaged
 from .tokenizer import new_tokenizer
@@ -44,15 +44,19 @@ def train_prior(
     keep_codec: bool = False,
     seed: int = 0,
     bank: int = DenoiserRecipe.bank,
+    batch: int = DenoiserRecipe.batch,
+    workers: int = 0,
+    compiled: bool = False,
 ) -> Path:
     """Train the scenes prior and write it to the folder `out`; returns `out`.
 
     minutes: wall-clock budget; 20 % goes to the codec and 15 % to its decoder alone (none with keep_codec), 4 % to
     the text encoder's reading (none with from_). from_: a prior to continue from: its networks start this training,
     with a fresh optimiser; a codec with fewer latent channels is widened, and the denoiser then starts anew.
-    keep_codec: take the codec of `from_` as it is. bank: most pictures that the denoiser has in memory. Logs and
-    checkpoints lie beside `out`, in `out` + ".log"; a run that was cut off continues from there, also with another
-    budget, of which finished stages take none.
+    keep_codec: take the codec of `from_` as it is. bank: most pictures that the denoiser has in memory. batch: pictures
+    of a step of the denoiser. workers: processes that draw its pictures (0: this one); a GPU needs several. compiled:
+    whether torch.compile makes the U-Net faster first. Logs and checkpoints lie beside `out`, in `out` + ".log"; a
+    run that was cut off continues from there, also with another budget, of which finished stages take none.
 
     Raises InputError for an occupied `out`, a missing `from_`, a budget that is not positive, a `.log` folder of
     another world, codec or recipe, and a bank that does not fit into memory.
@@ -71,7 +75,7 @@ def train_prior(
     read_by = from_ is not None or reading_done
     reading = ReadingRecipe(minutes=0 if read_by else minutes * READING_SHARE, seed=seed)
     left = minutes - codec_recipe.minutes - decoder.minutes - reading.minutes
-    recipe = DenoiserRecipe(minutes=left, seed=seed, bank=bank)
+    recipe = DenoiserRecipe(minutes=left, seed=seed, bank=bank, batch=batch)
     codec, start = (None, None) if from_ is None else load_networks(from_, recipe)
     check_world(log)
     if codec_done:  # cut off in a later stage
@@ -88,7 +92,7 @@ def train_prior(
         if not reading_done:
             _whole(log / "text_encoder", train_reading(reading, start.text_encoder, log).save_pretrained)
         start.text_encoder = load_text_encoder(log / "text_encoder")
-    networks = train_denoiser(codec, recipe, log, start.train())
+    networks = train_denoiser(codec, recipe, log, start.train(), workers=workers, compiled=compiled)
     write_prior(out, codec, networks, recipes(codec_recipe, decoder, reading, recipe), log)
     return out
 
@@ -106,7 +110,7 @@ def snapshot(log: Path, out: Path) -> Path:
         )
     if out.exists():
         raise InputError(f"{out}: exists; choose a new folder")
-    recipe = DenoiserRecipe()
+    recipe = recipe_of(checkpoint)
     networks = averaged(TextToNoise(recipe), checkpoint)
     how = recipes(CodecRecipe(), DecoderRecipe(), ReadingRecipe(), recipe)
     write_prior(out, load_codec(log / "vae"), networks, how, log)

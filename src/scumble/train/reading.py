@@ -32,6 +32,9 @@ VALUES = {
 }
 IGNORED = -100
 
+ENDS = 2 * len(VALUES) + 2
+"""Questions at a caption's end: each value of two objects, the background, and day or night."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingRecipe:
@@ -43,39 +46,56 @@ class ReadingRecipe:
     rate: float = 1e-3
 
 
-class Reading(nn.Module):
-    """The text encoder and the heads that question it; only the encoder is kept afterwards."""
+class Questions(nn.Module):
+    """The heads that question a text encoder of some width; none is kept afterwards."""
 
-    def __init__(self, encoder: Any):
+    def __init__(self, width: int):
         super().__init__()
-        self.encoder = encoder
-        width = encoder.config.hidden_size
         self.sizes = [len(names) + 1 for names in VALUES.values()]
         self.noun = nn.Linear(width, sum(self.sizes))
         self.whole = nn.Linear(width, 2 * sum(self.sizes) + len(GROUNDS) + 1 + len(LOOKS) + 1)
 
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """ids (b, L) -> logits at every token (b, L, .) and at the last one (b, .)."""
-        hidden = self.encoder(ids).last_hidden_state
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states (b, L, width) -> logits at every token (b, L, .) and at the last one (b, .)."""
         return self.noun(hidden), self.whole(hidden[:, -1])
 
-    def loss(self, ids: Tensor, nouns: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """(loss, the share of statements that are read correctly at the end)."""
-        at_nouns, at_end = self(ids)
+    def loss(self, hidden: Tensor, nouns: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, the share of captions of which everything is read correctly at the end)."""
+        at_nouns, at_end = self(hidden)
         losses = [
-            F.cross_entropy(part.flatten(0, 1).float(), nouns[..., k].flatten(), ignore_index=IGNORED)
+            _cross_entropy(part.flatten(0, 1), nouns[..., k].flatten())
             for k, part in enumerate(at_nouns.split(self.sizes, dim=-1))
         ]
-        ends = at_end.float().split([*self.sizes, *self.sizes, len(GROUNDS) + 1, len(LOOKS) + 1], dim=-1)
-        losses += [F.cross_entropy(part, whole[:, k], ignore_index=IGNORED) for k, part in enumerate(ends)]
-        guesses = torch.stack([part.argmax(-1) for part in ends], 1)
-        right = ((guesses == whole) | (whole == IGNORED)).all(1).float().mean()
-        return torch.stack([x for x in losses if torch.isfinite(x)]).sum() / len(losses), right
+        parts = at_end.split([*self.sizes, *self.sizes, len(GROUNDS) + 1, len(LOOKS) + 1], dim=-1)
+        losses += [_cross_entropy(part, ends[:, k]) for k, part in enumerate(parts)]
+        guesses = torch.stack([part.argmax(-1) for part in parts], 1)
+        asked = (ends != IGNORED).any(1)
+        right = ((guesses == ends) | (ends == IGNORED)).all(1) & asked
+        return torch.stack(losses).mean(), right.sum() / asked.sum().clamp(min=1)
+
+
+class Reading(nn.Module):
+    """A text encoder and the heads that question it."""
+
+    def __init__(self, encoder: Any):
+        super().__init__()
+        self.encoder = encoder
+        self.heads = Questions(encoder.config.hidden_size)
+
+    def forward(self, ids: Tensor, nouns: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+        """What Questions.loss gives for captions, (b, L) ids."""
+        return self.heads.loss(self.encoder(ids).last_hidden_state, nouns, ends)
+
+
+def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
+    """The mean over what is asked, 0 where nothing is; without a look at the values, which would stall a GPU."""
+    total = F.cross_entropy(logits.float(), wanted, ignore_index=IGNORED, reduction="sum")
+    return total / (wanted != IGNORED).sum().clamp(min=1)
 
 
 def questions(text: str) -> tuple[np.ndarray, np.ndarray]:
     """The questions about a caption: at its nouns (LENGTH, 5), and at its end (12,); 0 means not said."""
-    nouns, whole = np.full((LENGTH, len(VALUES)), IGNORED), np.full(2 * len(VALUES) + 2, IGNORED)
+    nouns, whole = np.full((LENGTH, len(VALUES)), IGNORED), np.full(ENDS, IGNORED)
     if not text:
         return nouns, whole
     constraints, words = parse(text)
@@ -119,7 +139,7 @@ def train_reading(recipe: ReadingRecipe, encoder: Any, folder: Path) -> Any:
             ids, _ = tokens(tokenizer, texts, scenes)
             nouns, whole = (torch.from_numpy(np.stack(part)) for part in zip(*asked, strict=True))
             with run.autocast():
-                loss, right = run.model.loss(*(x.to(run.device) for x in (ids, nouns, whole)))
+                loss, right = run.model(*(x.to(run.device) for x in (ids, nouns, whole)))
             run.update(loss, pictures=recipe.batch, right=right.detach())
             if run.due:
                 run.save()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from scumble.core.errors import InputError
 from scumble.core.precision import fast_dtype
+
+from .captured import Captured
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +69,13 @@ class Run:
         self.accelerator = Accelerator(mixed_precision="bf16" if half else "no", cpu=device == "cpu")
         self.device = self.accelerator.device
         trained = [*model.parameters(), *(extra.parameters() if extra is not None else ())]
-        optimiser = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
+        self.trained = trained
+        optimiser = new_optimiser(model, trained, rate, decay)
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.extra = None if extra is None else self.accelerator.prepare(extra)
         self.average = [p.detach().clone() for p in model.parameters()]
+        self._keep = torch.zeros((), device=self.device)
+        self._step: Callable[[], dict[str, Tensor]] | None = None
         self.step, self.pictures, self.spent = 0, 0, 0.0
         self._sums: dict[str, Tensor] = {}
         self._since = 0
@@ -102,7 +107,11 @@ class Run:
         """Whether budget is left (one step is always taken); sets the learning rate for the next step."""
         factor = min((self.step + 1) / WARM_UP, (1 - self.progress) / COOL_DOWN, 1.0)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * max(factor, 0.001)
+            rate = group.get("rate", self.rate) * max(factor, 0.001)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
         return self.progress < 1 or self._first
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -110,17 +119,46 @@ class Run:
 
     def update(self, loss: Tensor, *, pictures: int, **shown: Tensor) -> None:
         """One optimiser step; logs from time to time. Save whenever `due`."""
+        self._before()
+        self._descend(loss)
+        self._after(pictures, {"loss": loss.detach(), **shown})
+
+    def repeat(self, lesson: Callable[[], dict[str, Tensor]], *, pictures: int) -> None:
+        """`update` with the loss under "loss" of what a lesson returns; all of it is logged.
+
+        It must be the same lesson each time, of unchanging shapes. On one GPU it is recorded and replayed
+        (`Captured`), so the lesson must not look at a tensor's value.
+        """
+
+        def step() -> dict[str, Tensor]:
+            found = lesson()
+            self._descend(found["loss"])
+            return {name: value.detach() for name, value in found.items()}
+
+        if self._step is None:
+            alone = self.device.type == "cuda" and self.accelerator.num_processes == 1
+            self._step = Captured(step) if alone else step
+        self._before()
+        self._after(pictures, self._step())
+
+    def _before(self) -> None:
+        self._keep.fill_(min(self.ema, (2 + self.step) / (11 + self.step)))
+
+    def _descend(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.optimiser.param_groups[0]["params"], 1.0)
+        self.accelerator.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        now = [p.detach() for p in self.model.parameters()]
+        torch._foreach_mul_(self.average, self._keep)  # pyright: ignore[reportPrivateImportUsage]
+        moved = torch._foreach_mul(now, 1 - self._keep)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_add_(self.average, moved)  # pyright: ignore[reportPrivateImportUsage]
+
+    def _after(self, pictures: int, shown: Mapping[str, Tensor]) -> None:
         self.step += 1
         self._first = False
         self.pictures += pictures * self.accelerator.num_processes
-        keep = min(self.ema, (1 + self.step) / (10 + self.step))
-        for average, p in zip(self.average, self.model.parameters(), strict=True):
-            average.lerp_(p.detach(), 1 - keep)
-        for key, value in {"loss": loss.detach(), **shown}.items():
+        for key, value in shown.items():
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value
         self._since += 1
         if time.monotonic() - self.logged > LOG_EVERY:
@@ -150,7 +188,7 @@ class Run:
             "step": self.step,
             "pictures": self.pictures,
             "minutes": round(self.elapsed, 2),
-            "rate": self.optimiser.param_groups[0]["lr"],
+            "rate": float(self.optimiser.param_groups[0]["lr"]),
             **{key: round(float(value) / self._since, 5) for key, value in self._sums.items()},
         }
         self._write(row)
@@ -210,8 +248,27 @@ class Run:
         if self.extra is not None:
             self.accelerator.unwrap_model(self.extra).load_state_dict(state["extra"])
         self.optimiser.load_state_dict(state["optimiser"])
+        _ready(self.optimiser)
         self.average = state["average"]
         self.step, self.pictures, self.spent = state["step"], state["pictures"], state["minutes"]
+
+
+def new_optimiser(
+    model: nn.Module, trained: list[nn.Parameter], rate: float, decay: float
+) -> torch.optim.Optimizer:
+    """AdamW."""
+    optimiser = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
+    if torch.cuda.is_available():
+        _ready(optimiser)
+    return optimiser
+
+
+def _ready(optimiser: Any) -> None:
+    """Keep the rate where a recorded step finds it, if the parameters are on a GPU."""
+    for group in optimiser.param_groups:
+        if torch.cuda.is_available():
+            group["capturable"] = True
+            group["lr"] = torch.as_tensor(float(group["lr"]), device="cuda")
 
 
 M = TypeVar("M", bound=nn.Module)
