@@ -122,6 +122,27 @@ def test_a_download_that_stopped_between_two_shards(copy: Callable[[str], Path])
     refused(folder.parent, "transformer/diffusion_pytorch_model-00002-of-00002.safetensors is missing")
 
 
+def test_a_download_that_stopped_inside_a_shard(copy: Callable[[str], Path]) -> None:
+    file = copy("flux") / "transformer/diffusion_pytorch_model.safetensors"
+    whole = file.read_bytes()
+    for content, why in (
+        (whole[:-1000], "ends after .* of .* bytes: its download stopped"),
+        (whole[:100], "has no readable header: its download stopped"),
+        (b"", "has no readable header"),
+        (b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS"),
+    ):
+        file.write_bytes(content)
+        refused(file.parent.parent, f"transformer/diffusion_pytorch_model.safetensors {why}")
+
+
+def test_a_turbo_model_is_told_of_its_guidance(copy: Callable[[str], Path]) -> None:
+    folder = copy("sdxl").rename(copy("schnell").parent / "sdxl-turbo")
+    with pytest.warns(
+        UserWarning, match="it looks distilled for few steps .'turbo' in its name.*guidance 1 to 2"
+    ):
+        load_prior(str(folder), device="cpu")
+
+
 def test_flux_does_not_run_in_float16(folders: dict[str, Path]) -> None:
     refused(folders["flux"], "it runs in bfloat16 or float32, not in float16", dtype="float16")
 

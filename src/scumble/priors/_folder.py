@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scumble.core.errors import InputError
 from scumble.core.places import home
@@ -187,9 +188,13 @@ class Folder:
             raise self.error(f"{wrong} ({known})", "download or save the whole checkpoint again")
 
     def check_part(self, part: str) -> None:
-        """Raises InputError unless a part has a config and safetensors, all of them where it is cut into several."""
+        """Raises InputError unless a part has a config and safetensors, all of them where it is cut into several,
+        each to its end.
+        """
         self.config(part)
         for file in self._weights(part, self.variant(part)):
+            if wrong := cut_short(file):
+                raise self.error(f"{part}/{file.name} {wrong}", "download it again")
             shard = re.search(r"-(\d+)-of-(\d+)\.safetensors$", file.name)
             for k in range(1, int(shard[2]) + 1) if shard else ():
                 name = f"{file.name[: shard.start()]}-{k:05d}-of-{shard[2]}.safetensors" if shard else ""
@@ -244,6 +249,23 @@ class Folder:
 
     def _refusal(self, why: str) -> InputError:
         return self.error(why, SCOPE)
+
+
+def cut_short(file: Path) -> str | None:
+    """What is wrong with a .safetensors file whose download stopped; None for a whole one. Reads its header."""
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        if start == b"version ":
+            return "is a pointer of Git LFS, not the weights (git lfs pull)"
+        length = int.from_bytes(start, "little")
+        there = file.stat().st_size
+        try:
+            header: Any = json.loads(stream.read(length)) if length <= there else None
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, AttributeError, LookupError, TypeError):
+            return "has no readable header: its download stopped, or it is damaged"
+    whole = 8 + length + max(ends, default=0)
+    return f"ends after {there:,} of {whole:,} bytes: its download stopped" if there < whole else None
 
 
 def stem(part: str) -> str:

@@ -31,6 +31,7 @@ from scumble.priors._recognise import (
 
 CONFIGS = Path(str(resources.files("scumble.priors"))) / "configs"
 COMPLETE = ("sd1", "sd2")  # kinds whose files always hold all parts
+UNQUANTISED = "use the .safetensors version"
 DAMAGE = "download it again"
 
 
@@ -62,6 +63,10 @@ class SingleFile(Folder):
         except Exception as error:  # a file can be damaged in any way
             wrong = f"is not a readable {suffix[1:]} file ({error})"
             raise blank.error(wrong, DAMAGE) from error
+        if suffix == ".gguf" and any("input_blocks.0.0." in name for name in shapes):
+            raise blank.error(
+                "it is a U-Net in GGUF, and only SD3 and FLUX.1 are read from that", UNQUANTISED
+            )
         try:
             kind = kind_of(shapes, blank.error)
             known = replace(blank, path=CONFIGS / kind, kind=kind, shapes=shapes, about=about)
