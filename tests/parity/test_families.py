@@ -1,9 +1,11 @@
 """Sampling beside diffusers' own pipelines of SDXL, SD3 and FLUX.1: same weights, same start, same latents."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers import EulerDiscreteScheduler
 from torch import Tensor
 
 from scumble.core.errors import InputError
@@ -84,6 +86,26 @@ def test_sampling_is_the_pipelines(
     found = sample(prior, noise, canvas, w, negative)
     error, size = float((found - expected).abs().max()), float(expected.abs().max())
     assert error <= TOLERANCE[family] * size
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("canvas", CANVASES, ids=str)
+def test_sdxls_own_euler_is_our_ddim(spacing: str, canvas: tuple[int, int], tmp_path: Path) -> None:
+    """Euler's x is ours divided by alpha. SDXL's config says set_alpha_to_one, which Euler does not know."""
+    pipe = MAKERS["sdxl"]()
+    config = dict(pipe.scheduler.config) | {"timestep_spacing": spacing, "set_alpha_to_one": False}
+    pipe.scheduler = EulerDiscreteScheduler.from_config(config)
+    prior = load_prior(str(save(pipe, tmp_path / "sdxl")), device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    noise = start(prior, canvas)
+    settings = {"height": canvas[0], "width": canvas[1], "num_inference_steps": STEPS, "guidance_scale": 5.0}
+    expected = pipe(PROMPTS, latents=noise, output_type="latent", **settings).images
+    # Its trailing grid begins at sigma noise, not at sqrt(1 + sigma^2), so ours begins a little lower.
+    pipe.scheduler.set_timesteps(STEPS)
+    sigma = float(pipe.scheduler.sigmas[0])
+    begin = noise * (float(pipe.scheduler.init_noise_sigma) / (1 + sigma**2) ** 0.5)
+    found = sample(prior, begin, canvas, 5.0, "")
+    assert float((found - expected).abs().max()) <= TOLERANCE["sdxl"] * float(expected.abs().max())
 
 
 @torch.no_grad()

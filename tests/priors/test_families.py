@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from scumble.core.errors import InputError
 from scumble.priors._families import RELATIVES
@@ -36,22 +37,30 @@ def refused(folder: Path, why: str, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "family", "guidance", "method", "size"),
+    ("name", "family", "guidance", "method", "size", "dtype", "steps"),
     [
-        ("sdxl", "sdxl", "free", "dds", 32),
-        ("sd3", "sd3", "free", "flowedit", 64),
-        ("flux", "flux", "embedded", "flowedit", 256),
-        ("schnell", "flux", "none", "flowedit", 256),
+        ("sdxl", "sdxl", "free", "dds", 32, "float16", None),
+        ("sd3", "sd3", "free", "flowedit", 64, "float16", None),
+        ("flux", "flux", "embedded", "flowedit", 256, "bfloat16", None),
+        ("schnell", "flux", "none", "flowedit", 256, "bfloat16", 4),
     ],
 )
 def test_a_family_is_recognised(
-    folders: dict[str, Path], name: str, family: str, guidance: str, method: str, size: int
+    folders: dict[str, Path],
+    name: str,
+    family: str,
+    guidance: str,
+    method: str,
+    size: int,
+    dtype: str,
+    steps: int | None,
 ) -> None:
     folder = Folder.open(folders[name])
     folder.check()
     assert folder.family() == family
     card = load_prior(str(folders[name]), device="cpu").card
     assert (card.guidance, card.method, card.size) == (guidance, method, size)
+    assert (card.dtype, card.steps) == (dtype, steps)
     assert usual_method(str(folders[name])) == (method if method != "dds" else None)
 
 
@@ -140,7 +149,37 @@ def test_a_turbo_model_is_told_of_its_guidance(copy: Callable[[str], Path]) -> N
     with pytest.warns(
         UserWarning, match="it looks distilled for few steps .'turbo' in its name.*guidance 1 to 2"
     ):
-        load_prior(str(folder), device="cpu")
+        card = load_prior(str(folder), device="cpu").card
+    assert card.steps == 4
+    assert card.recommended["sampling"] == {"steps": 4, "guidance": 1.0}
+
+
+def test_a_card_names_the_precision_of_auto(copy: Callable[[str], Path]) -> None:
+    from scumble.priors._card import auto_dtype
+
+    folder = copy("sdxl")
+    assert auto_dtype(Folder.open(folder)) == "float16"
+    (folder / "card.json").write_text(json.dumps({"dtype": "bfloat16"}))
+    assert auto_dtype(Folder.open(folder)) == load_prior(str(folder), device="cpu").card.dtype == "bfloat16"
+    (folder / "card.json").write_text(json.dumps({"dtype": "half"}))
+    refused(folder, "card.json: dtype 'half'; write float16, bfloat16 or float32")
+
+
+@torch.no_grad()
+def test_a_codec_of_sdxl_that_overflows_is_repeated_in_float32(
+    copy: Callable[[str], Path], edit_json: Change
+) -> None:
+    folder = copy("sdxl")
+    edit_json(folder / "vae/config.json", force_upcast=False)
+    weights = load_file(folder / "vae/diffusion_pytorch_model.safetensors")
+    for name in ("decoder.conv_in.weight", "decoder.conv_in.bias"):
+        weights[name] = weights[name] * 1e5
+    save_file(weights, folder / "vae/diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    half, full = (load_prior(str(folder), device="cpu", dtype=dtype) for dtype in ("float16", "float32"))
+    z = half.encode(torch.zeros(1, 3, 32, 48))
+    with pytest.warns(UserWarning, match=r"decoding overflowed in torch.float16: it was repeated in float32"):
+        picture = half.decode(z)
+    torch.testing.assert_close(picture, full.decode(z), rtol=0, atol=5e-3)
 
 
 def test_flux_does_not_run_in_float16(folders: dict[str, Path]) -> None:

@@ -72,6 +72,8 @@ def show(name: str) -> None:
             ("hash", card.hash),
             ("canvas", f"long side {card.size} px, both sides multiples of {card.multiple}"),
             ("method", f"{card.method} by default"),
+            ("steps", "as many as you like" if card.steps is None else f"made for {card.steps}"),
+            ("precision", f"{card.dtype} on an accelerator, float32 on a CPU"),
             ("can", ", ".join(sorted(card.capabilities))),
             ("words", "open" if card.words is None else " ".join(sorted(card.words))),
             *(

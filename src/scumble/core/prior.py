@@ -31,7 +31,8 @@ class Card:
     pixels of the long side; both canvas sides are multiples of `multiple`. `recommended`: method name ->
     field -> value. `method`: the one that edits if none is named. `capabilities`: of "text", "gradient", "control".
     `guidance`: whether it is guided by a null row, by an input of its own (then `Prior.embed` sets
-    `Text.extra["guidance"]` to 1), or not at all.
+    `Text.extra["guidance"]` to 1), or not at all. `dtype`: the precision that loading takes on an accelerator, if
+    none is named. `steps`: how many steps a model was distilled for; None: as many as one likes.
     """
 
     id: str
@@ -45,6 +46,8 @@ class Card:
     recommended: Mapping[str, Mapping[str, object]] = field(default_factory=_nothing)
     capabilities: frozenset[str] = frozenset({"text", "gradient"})
     guidance: Guidance = "free"
+    dtype: str = "float32"
+    steps: int | None = None
 
 
 @runtime_checkable

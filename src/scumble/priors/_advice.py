@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 
 from scumble.priors._card import full_size
 from scumble.priors._conditions import Config
 from scumble.priors._folder import Folder
-
-DISTILLED = re.compile(r"(?<![a-z])(turbo|lcm|lightning|hyper[-_ ]?sd)(?![a-z])", re.IGNORECASE)
+from scumble.priors._published import distilled
 
 
 def advise(folder: Folder, loras: Sequence[str] = ()) -> None:
@@ -40,13 +38,8 @@ def _size(folder: Folder, unet: Config) -> str | None:
 
 
 def _distilled(folder: Folder, loras: Sequence[str]) -> str | None:
-    scheduler = str(folder.config("scheduler").get("_class_name"))
-    names = [folder.name.rstrip("/\\").replace("\\", "/").rpartition("/")[2], folder.id, *loras]
-    named = next((found[0] for name in names if (found := DISTILLED.search(name))), None)
-    if named is None and not re.match("LCM|TCD", scheduler):
-        return None
-    sign = f"'{named}' in its name" if named else f"its {scheduler}"
-    return (
+    sign = distilled(folder, loras)
+    return sign and (
         f"it looks distilled for few steps ({sign}): such models want little guidance, --guidance 1 to 2, and edits "
         "by score distillation may be weak"
     )

@@ -14,6 +14,7 @@ from scumble.core.prior import Card
 from scumble.priors._conditions import Config
 from scumble.priors._families import FAMILIES
 from scumble.priors._folder import Folder
+from scumble.priors._published import FEW, distilled, published
 
 LICENCE = "see the checkpoint"
 
@@ -28,6 +29,8 @@ def read_card(folder: Folder, added: Sequence[str] = ()) -> Card:
     configs = {part: folder.config(part) for part in folder.parts}
     fields = {"id": folder.id, **describe(folder.family(), configs)}
     fields["licence"] = folder.licence() or LICENCE
+    if distilled(folder):
+        fields |= FEW
     if file.is_file():
         fields |= folder.json(file)
     for name in ("words", "capabilities"):
@@ -47,13 +50,21 @@ def describe(family: str, configs: Mapping[str, Config]) -> dict[str, Any]:
     if family == "pixel":
         return pixel_card(configs["unet"])
     if FAMILIES[family].network == "unet":
-        return {**latent_card(configs["unet"], configs["vae"]), **PUBLISHED.get(family, {})}
-    network, vae = configs["transformer"], configs["vae"]
-    fields: dict[str, Any] = transformer_card(network, vae)
-    if family == "sd3":
-        return {**fields, **PUBLISHED["sd3"]}
-    embedded = bool(network.get("guidance_embeds"))
-    return {**fields, **(PUBLISHED["flux"] if embedded else PUBLISHED["schnell"])}
+        fields = latent_card(configs["unet"], configs["vae"])
+    else:
+        fields = transformer_card(configs["transformer"], configs["vae"])
+    return {**fields, **published(family, configs)}
+
+
+def auto_dtype(folder: Folder) -> Any:
+    """The name of the precision that "auto" takes on an accelerator: the card's, else the family's. Raises InputError
+    for a card that names none.
+    """
+    file = folder.path / "card.json"
+    said = folder.json(file).get("dtype") if file.is_file() else None
+    if said not in (None, "float16", "bfloat16", "float32"):
+        raise folder.error(f"card.json: dtype {said!r}", "write float16, bfloat16 or float32")
+    return said or folder.kin.half
 
 
 def kinds() -> dict[str, Card]:
@@ -71,42 +82,6 @@ def kinds() -> dict[str, Card]:
         name: Card(id=name, hash="", **describe(family, {"unet": unet, "vae": vae, "transformer": said}))
         for name, (family, said) in told.items()
     }
-
-
-PUBLISHED: Mapping[str, Mapping[str, Any]] = {
-    "sdxl": {"recommended": {"sampling": {"guidance": 5.0}}},  # diffusers' pipeline
-    "sd3": {
-        "method": "flowedit",
-        "recommended": {
-            # FlowEdit's SD3_exp.yaml: n_max 33 of 50 steps.
-            "flowedit": {"steps": 50, "strength": 33 / 50, "source_guidance": 3.5, "guidance": 13.5},
-            "sampling": {"steps": 28, "guidance": 7.0},  # diffusers' pipeline
-        },
-    },
-    "flux": {
-        "guidance": "embedded",
-        "method": "flowedit",
-        "recommended": {
-            # FlowEdit's FLUX_exp.yaml: n_max 24 of 28 steps.
-            "flowedit": {"steps": 28, "strength": 24 / 28, "source_guidance": 1.5, "guidance": 5.5},
-            "sampling": {"steps": 28, "guidance": 3.5},  # diffusers' pipeline
-        },
-    },
-    "schnell": {
-        "guidance": "none",
-        "method": "flowedit",
-        "recommended": {
-            "flowedit": {
-                "steps": 4,
-                "strength": 0.75,
-                "source_guidance": 1.0,
-                "guidance": 1.0,
-            },  # on its own grid
-            "sampling": {"steps": 4, "guidance": 1.0},  # the model's page: 4 steps, no guidance
-        },
-    },
-}
-"""Card fields that the authors of a family, or of a method on it, published; in comments where."""
 
 
 def transformer_card(network: Config, vae: Config) -> dict[str, Any]:

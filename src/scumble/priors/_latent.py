@@ -27,7 +27,7 @@ from scumble.core.types import Latent, Time
 from scumble.priors._addons import Addons
 from scumble.priors._advice import advise
 from scumble.priors._attention import Bridge, installed, sites
-from scumble.priors._card import describe, differentiable, digest, read_card, refuse_tuning
+from scumble.priors._card import auto_dtype, describe, differentiable, digest, read_card, refuse_tuning
 from scumble.priors._codec import LatentCodec
 from scumble.priors._conditions import refuse_network
 from scumble.priors._families import FAMILIES
@@ -121,7 +121,7 @@ class LatentPrior(LatentCodec):
         advise(folder, [lora.file.stem for lora in addons.loras])
         desk = Desk(resolve_device(device), memory)
         with explained(desk.device, memory):
-            precision = resolve_dtype(dtype, desk.device, folder.kin.half)
+            precision = resolve_dtype(dtype, desk.device, auto_dtype(folder))
             if str(precision).removeprefix("torch.") not in cls.dtypes:
                 raise folder.error(f"it runs in {' or '.join(cls.dtypes)}, not in float16", "leave dtype out")
             parts, known = load_parts(folder, desk.device, precision, desk.home)

@@ -11,7 +11,7 @@ import torch
 
 from scumble.core.errors import InputError
 from scumble.priors._convert import load_modules
-from scumble.priors._families import CLIP_TOKENIZER, Half, load_class
+from scumble.priors._families import CLIP_TOKENIZER, load_class
 from scumble.priors._folder import Folder
 from scumble.priors._single_file import SingleFile
 from scumble.priors._vocabulary import read_tokenizer
@@ -108,7 +108,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise InputError(f"device: {str(device)!r} cannot be used here ({reason}); try cpu") from error
 
 
-def resolve_dtype(dtype: str | torch.dtype, device: torch.device, half: Half = "float16") -> torch.dtype:
+def resolve_dtype(dtype: str | torch.dtype, device: torch.device, half: str = "float16") -> torch.dtype:
     """`half` on cuda and float32 elsewhere for "auto". Raises InputError for a name not in DTYPES.
 
     float16 and not bfloat16 where the family allows it: DDS subtracts nearly equal predictions, and its gradient

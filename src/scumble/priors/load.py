@@ -35,6 +35,7 @@ def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
     from scumble.core.host import isolated
     from scumble.core.precision import warn_if_slow
     from scumble.priors._addons import Addons
+    from scumble.priors._card import auto_dtype
     from scumble.priors._memory import check_memory, explained
     from scumble.priors._parts import resolve_device, resolve_dtype
 
@@ -46,7 +47,7 @@ def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
     warn_if_slow(wished, where.type)
     folder = find(name, revision=asked.revision, offline=asked.offline)
     with isolated(), readable(folder), explained(where, memory):
-        precision = resolve_dtype(asked.dtype, where, folder.kin.half)
+        precision = resolve_dtype(asked.dtype, where, auto_dtype(folder))
         if folder.family() == "pixel":
             from scumble.priors.pixel import PixelPrior
 
