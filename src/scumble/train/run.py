@@ -74,8 +74,7 @@ class Run:
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.extra = None if extra is None else self.accelerator.prepare(extra)
         self.average = [p.detach().clone() for p in model.parameters()]
-        self._keep = torch.zeros((), device=self.device)
-        self._step: Callable[[], dict[str, Tensor]] | None = None
+        self._gradients: Callable[[], dict[str, Tensor]] | None = None
         self.step, self.pictures, self.spent = 0, 0, 0.0
         self._sums: dict[str, Tensor] = {}
         self._since = 0
@@ -107,11 +106,7 @@ class Run:
         """Whether budget is left (one step is always taken); sets the learning rate for the next step."""
         factor = min((self.step + 1) / WARM_UP, (1 - self.progress) / COOL_DOWN, 1.0)
         for group in self.optimiser.param_groups:
-            rate = group.get("rate", self.rate) * max(factor, 0.001)
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+            group["lr"] = self.rate * max(factor, 0.001)
         return self.progress < 1 or self._first
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -119,8 +114,9 @@ class Run:
 
     def update(self, loss: Tensor, *, pictures: int, **shown: Tensor) -> None:
         """One optimiser step; logs from time to time. Save whenever `due`."""
-        self._before()
-        self._descend(loss)
+        self.accelerator.backward(loss)
+        self._descend()
+        self.optimiser.zero_grad(set_to_none=True)
         self._after(pictures, {"loss": loss.detach(), **shown})
 
     def repeat(self, lesson: Callable[[], dict[str, Tensor]], *, pictures: int) -> None:
@@ -130,29 +126,27 @@ class Run:
         (`Captured`), so the lesson must not look at a tensor's value.
         """
 
-        def step() -> dict[str, Tensor]:
+        def gradients() -> dict[str, Tensor]:
             found = lesson()
-            self._descend(found["loss"])
+            self.accelerator.backward(found["loss"])
             return {name: value.detach() for name, value in found.items()}
 
-        if self._step is None:
+        if self._gradients is None:
             alone = self.device.type == "cuda" and self.accelerator.num_processes == 1
-            self._step = Captured(step) if alone else step
-        self._before()
-        self._after(pictures, self._step())
+            self._gradients = Captured(gradients) if alone else gradients
+        found = self._gradients()
+        self._descend()
+        if not (isinstance(self._gradients, Captured) and self._gradients.graph):
+            self.optimiser.zero_grad(set_to_none=True)
+        self._after(pictures, found)
 
-    def _before(self) -> None:
-        self._keep.fill_(min(self.ema, (2 + self.step) / (11 + self.step)))
-
-    def _descend(self, loss: Tensor) -> None:
-        self.accelerator.backward(loss)
+    def _descend(self) -> None:
+        """Follow the gradients; move the average."""
         self.accelerator.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        keep = min(self.ema, (2 + self.step) / (11 + self.step))
         now = [p.detach() for p in self.model.parameters()]
-        torch._foreach_mul_(self.average, self._keep)  # pyright: ignore[reportPrivateImportUsage]
-        moved = torch._foreach_mul(now, 1 - self._keep)  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_add_(self.average, moved)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(self.average, now, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
 
     def _after(self, pictures: int, shown: Mapping[str, Tensor]) -> None:
         self.step += 1
@@ -188,7 +182,7 @@ class Run:
             "step": self.step,
             "pictures": self.pictures,
             "minutes": round(self.elapsed, 2),
-            "rate": float(self.optimiser.param_groups[0]["lr"]),
+            "rate": self.optimiser.param_groups[0]["lr"],
             **{key: round(float(value) / self._since, 5) for key, value in self._sums.items()},
         }
         self._write(row)
@@ -248,7 +242,6 @@ class Run:
         if self.extra is not None:
             self.accelerator.unwrap_model(self.extra).load_state_dict(state["extra"])
         self.optimiser.load_state_dict(state["optimiser"])
-        _ready(self.optimiser)
         self.average = state["average"]
         self.step, self.pictures, self.spent = state["step"], state["pictures"], state["minutes"]
 
@@ -257,18 +250,7 @@ def new_optimiser(
     model: nn.Module, trained: list[nn.Parameter], rate: float, decay: float
 ) -> torch.optim.Optimizer:
     """AdamW."""
-    optimiser = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
-    if torch.cuda.is_available():
-        _ready(optimiser)
-    return optimiser
-
-
-def _ready(optimiser: Any) -> None:
-    """Keep the rate where a recorded step finds it, if the parameters are on a GPU."""
-    for group in optimiser.param_groups:
-        if torch.cuda.is_available():
-            group["capturable"] = True
-            group["lr"] = torch.as_tensor(float(group["lr"]), device="cuda")
+    return torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
 
 
 M = TypeVar("M", bound=nn.Module)
