@@ -114,7 +114,7 @@ def test_layers_are_on_the_device_only_at_work(pristine: Path):
 @pytest.mark.parametrize(
     ("memory", "match"),
     [
-        (["slices"], "memory: 'slices'; known are slicing, tiling, offload, sequential"),
+        (["slices"], "memory: 'slices'; known are slicing, tiling, offload, 8bit, 4bit, sequential"),
         (["offload", "sequential"], "exclude each other"),
     ],
 )

@@ -63,6 +63,7 @@ the others. `scumble models --table` shows which of them run which method.
 def show(name: str) -> None:
     """A model's card. Raises InputError for one that is not here; nothing is downloaded."""
     from scumble.api import load
+    from scumble.priors.load import needs
 
     card = load(name, offline=True).card
     typer.echo(f"{card.id}: {card.domain}\n")
@@ -74,6 +75,7 @@ def show(name: str) -> None:
             ("method", f"{card.method} by default"),
             ("steps", "as many as you like" if card.steps is None else f"made for {card.steps}"),
             ("precision", f"{card.dtype} on an accelerator, float32 on a CPU"),
+            *needs(name),
             ("can", ", ".join(sorted(card.capabilities))),
             ("words", "open" if card.words is None else " ".join(sorted(card.words))),
             *(

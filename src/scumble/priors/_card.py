@@ -136,7 +136,7 @@ def differentiable(network: Any) -> bool:
 def refuse_tuning(id: str, network: Any, memory: Sequence[str]) -> None:
     """Raises InputError for weights that cannot change: quantised, or moved to the device and away again."""
     whole = all(weight.is_floating_point() for weight in network.parameters())
-    if not whole or not differentiable(network) or "offload" in memory:
+    if not whole or not differentiable(network) or not {"offload", "8bit", "4bit"}.isdisjoint(memory):
         raise InputError(
             f"tuning: the weights of '{id}' are quantised or offloaded; load it unquantised, and without "
             "--memory offload or sequential"

@@ -34,7 +34,7 @@ from scumble.priors._families import FAMILIES
 from scumble.priors._find import find
 from scumble.priors._folder import SCOPE, Folder
 from scumble.priors._memory import Desk, explained
-from scumble.priors._parts import DTYPES, Precision, load_parts, resolve_device, resolve_dtype
+from scumble.priors._parts import DTYPES, Precision, assemble, resolve_device, resolve_dtype
 from scumble.priors._prompts import Vectors
 from scumble.priors._schedule import from_scheduler
 from scumble.priors._sharing import alone, lock_of, usable
@@ -124,8 +124,7 @@ class LatentPrior(LatentCodec):
             precision = resolve_dtype(dtype, desk.device, auto_dtype(folder))
             if str(precision).removeprefix("torch.") not in cls.dtypes:
                 raise folder.error(f"it runs in {' or '.join(cls.dtypes)}, not in float16", "leave dtype out")
-            parts, known = load_parts(folder, desk.device, precision, desk.home)
-            vectors = addons.apply(parts, folder)
+            parts, known, vectors = assemble(folder, desk, precision, addons)
         modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
         network, vae = modules.pop(folder.kin.network), modules.pop("vae")
         desk.prepare(network, vae, *modules.values())

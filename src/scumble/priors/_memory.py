@@ -16,8 +16,12 @@ MEMORY: Mapping[str, str] = {  # the cheapest in time first
     "slicing": "the rows of a batch pass through the networks one by one",
     "tiling": "the codec works in overlapping tiles",
     "offload": "only the component in use is on the device; the others stay in main memory",
+    "8bit": "matrices of the network and the text encoders are kept in 8 bits",
+    "4bit": "they are kept in 4 bits",
     "sequential": "only the layer in use is on the device",
 }
+
+EXCLUSIVE = (("offload", "sequential"), ("8bit", "4bit"), ("8bit", "sequential"), ("4bit", "sequential"))
 
 
 def check_memory(names: Sequence[str]) -> tuple[str, ...]:
@@ -26,8 +30,9 @@ def check_memory(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in MEMORY:
             raise InputError(f"memory: {name!r}; known are {', '.join(MEMORY)}")
-    if {"offload", "sequential"} <= set(names):
-        raise InputError("memory: 'offload' and 'sequential' exclude each other; use one of them")
+    for one, other in EXCLUSIVE:
+        if {one, other} <= set(names):
+            raise InputError(f"memory: {one!r} and {other!r} exclude each other; use one of them")
     return names
 
 
@@ -87,7 +92,8 @@ def explained(device: torch.device, memory: Sequence[str] = ()) -> Iterator[None
 
 
 def _out_of_memory(device: torch.device, memory: Sequence[str]) -> str:
-    unused = [name for name in MEMORY if name not in memory]
+    excluded = {name for pair in EXCLUSIVE if not set(pair).isdisjoint(memory) for name in pair}
+    unused = [name for name in MEMORY if name not in memory and name not in excluded]
     if device.type == "cpu" or "sequential" in memory:
         unused = [name for name in unused if name not in ("offload", "sequential")]
     remedies = [f"--memory {name} (memory={name!r}: {MEMORY[name]})" for name in unused[:1]]

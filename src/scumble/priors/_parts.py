@@ -8,15 +8,39 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from scumble.core.errors import InputError
+from scumble.priors._addons import Addons
 from scumble.priors._convert import load_modules
+from scumble.priors._estimate import check_room
 from scumble.priors._families import CLIP_TOKENIZER, load_class
 from scumble.priors._folder import Folder
+from scumble.priors._memory import Desk
+from scumble.priors._prompts import Vectors
+from scumble.priors._quantised import BITS, quantise
 from scumble.priors._single_file import SingleFile
 from scumble.priors._vocabulary import read_tokenizer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def assemble(
+    folder: Folder, desk: Desk, dtype: torch.dtype, addons: Addons
+) -> tuple[dict[str, Any], Folder, Vectors]:
+    """`load_parts` with `addons`, in as many bits as the desk's settings say, where the desk lets them wait; and the
+    vectors of embeddings. Raises MachineError for what cannot fit the device.
+    """
+    check_room(folder, dtype, desk.device, desk.memory)
+    bits = next((BITS[name] for name in desk.memory if name in BITS), None)
+    parts, known = load_parts(folder, desk.device, dtype, torch.device("cpu") if bits else desk.home)
+    vectors = addons.apply(parts, folder)
+    for name, part in parts.items() if bits else ():
+        if isinstance(part, nn.Module):
+            if bits and name != "vae":
+                quantise(part, bits, desk.device)
+            part.to(desk.home)
+    return parts, known, vectors
 
 
 def load_parts(

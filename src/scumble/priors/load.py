@@ -111,6 +111,16 @@ def models() -> dict[str, Card]:
     return {name: read_card(Folder(path, name, name)) for name, path in folders.items() if path.is_dir()}
 
 
+def needs(model: str) -> list[tuple[str, str]]:
+    """What is to be said of the memory that a model's weights take; nothing of pixel models."""
+    from scumble.priors._card import auto_dtype
+    from scumble.priors._estimate import lines
+    from scumble.priors._parts import DTYPES
+
+    folder = find(model, offline=True)
+    return [] if folder.family() == "pixel" else list(lines(folder, DTYPES[auto_dtype(folder)]))
+
+
 def usual_method(model: str) -> str | None:
     """The default method of a model on this disk, from its card or family. Loads nothing."""
     from scumble.priors._card import describe
