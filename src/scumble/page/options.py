@@ -19,7 +19,7 @@ class Limits:
 
     bytes: int = 50_000_000  # of one uploaded picture
     pixels: int = 50_000_000  # of one uploaded picture
-    pictures: int = 30  # that one client has on the server; the oldest go
+    pictures: int = 30  # that one client has on the server; those unused for longest go
     results: int = 100  # that one client has on the server; the oldest go
     edits: int = 36  # that are asked for at once: targets x seeds x swept values
     waiting: int = 3  # requests of one client that wait or run

@@ -48,24 +48,31 @@ class Client:
     pictures: dict[str, Upload] = field(default_factory=dict[str, Upload])
     results: dict[str, Result] = field(default_factory=dict[str, Result])
     seen: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def upload(self, id: object) -> Upload:
         """Raises InputError for an unknown picture."""
-        if not isinstance(id, str) or id not in self.pictures:
-            raise InputError("picture: it is not on the server any more; upload it again")
-        return self.pictures[id]
+        with self._lock:
+            if not isinstance(id, str) or id not in self.pictures:
+                raise InputError("picture: it is not on the server any more; upload it again")
+            self.pictures[id] = self.pictures.pop(id)  # the last that was used goes last
+            return self.pictures[id]
 
     def keep(self, data: bytes, name: str, size: tuple[int, int]) -> Upload:
-        """Store an upload; the oldest goes when there are too many. Raises MachineError where the disk is full."""
+        """Store an upload; where there are too many, the one goes that was not used for longest.
+
+        Raises MachineError where the disk is full.
+        """
         upload = Upload(token(), plain_name(name), size, self.folder / token())
         self.folder.mkdir(exist_ok=True)
         try:
             upload.file.write_bytes(data)
         except OSError as error:
             raise MachineError(f"upload: it could not be stored ({error.strerror})") from error
-        self.pictures[upload.id] = upload
-        while len(self.pictures) > self.limits.pictures:
-            self.pictures.pop(next(iter(self.pictures))).file.unlink(missing_ok=True)
+        with self._lock:
+            self.pictures[upload.id] = upload
+            while len(self.pictures) > self.limits.pictures:
+                self.pictures.pop(next(iter(self.pictures))).file.unlink(missing_ok=True)
         return upload
 
     def add(self, result: Result) -> None:

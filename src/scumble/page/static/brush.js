@@ -1,6 +1,6 @@
-// The mask: strokes over the picture at its own resolution. Red may change; the file is white there, and black elsewhere.
+// The mask: strokes over the picture at its own resolution. Magenta may change; the file is white there, and black elsewhere.
 
-const RED = "rgb(225, 29, 72)";
+const MARK = [217, 0, 217];
 
 export class Brush {
   constructor(canvas, size, changed) {
@@ -47,11 +47,11 @@ export class Brush {
     const pixels = page.getImageData(0, 0, width, height);
     for (let i = 0; i < pixels.data.length; i += 4) {
       const [r, g, b, a] = pixels.data.subarray(i, i + 4);
-      pixels.data.set([225, 29, 72, ((r + g + b) / 3) * (a / 255)], i);
+      pixels.data.set([...MARK, ((r + g + b) / 3) * (a / 255)], i);
     }
     page.putImageData(pixels, 0, 0);
-    this.steps = [];
-    this.#take({ kind: "picture", picture: page.canvas });
+    this.steps = [{ kind: "picture", picture: page.canvas }];
+    this.#again();
   }
 
   // The file, null where nothing is masked.
@@ -114,7 +114,7 @@ export class Brush {
     const page = this.canvas.getContext("2d");
     const { width, height } = this.canvas;
     page.save();
-    page.fillStyle = page.strokeStyle = RED;
+    page.fillStyle = page.strokeStyle = `rgb(${MARK})`;
     if (step.kind === "invert") {
       page.globalCompositeOperation = "xor";
       page.fillRect(0, 0, width, height);
@@ -127,6 +127,9 @@ export class Brush {
       page.moveTo(...step.points[0]);
       for (const point of step.points) page.lineTo(...point);
       page.stroke();
+      page.beginPath(); // a line of no length is not drawn
+      page.arc(...step.points[0], step.width / 2, 0, 2 * Math.PI);
+      page.fill();
     }
     page.restore();
   }

@@ -85,6 +85,7 @@ const check = async () => {
   state.asking += 1;
   const mine = state.asking;
   try {
+    await uploadMask();
     const told = await post("api/check", body());
     if (mine !== state.asking) return;
     $("unknown").textContent = told.unknown.length ? `The model does not know: ${told.unknown.join(", ")}` : "";
@@ -99,6 +100,7 @@ const run = trying(async (path) => {
   if (state.job) return;
   $("error").textContent = "";
   putDown();
+  $("stage").scrollIntoView({ block: "nearest" });
   working({ state: "waiting", place: 0 });
   try {
     await uploadMask();
@@ -155,11 +157,6 @@ const cancel = trying(async () => {
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 
 function choose(result, warnings = []) {
-  if (result.image !== state.picture?.id || $("before").hidden) {
-    $("before").src = `api/pictures/${result.image}`;
-    $("before").hidden = false;
-  }
-  if (result.heat) stage.look("compare");
   stage.show(result);
   $("about").hidden = false;
   $("told").textContent = result.heat
@@ -250,7 +247,7 @@ const showExample = trying(async () => {
 function masked() {
   state.mask = null; // the server has an older one
   $("brushed").dataset.empty = brush.empty ? "yes" : "no";
-  $("mask-now").textContent = brush.empty ? "none: anything may change" : "only the red part may change";
+  $("mask-now").textContent = brush.empty ? "none: anything may change" : "only the magenta part may change";
   changed();
 }
 
@@ -262,6 +259,8 @@ function pickUp(erasing) {
   button.setAttribute("aria-pressed", on);
   brush.erasing = erasing;
   stage.brush(on);
+  if (on) $("about").hidden = true;
+  if (on) $("stage").scrollIntoView({ block: "nearest" });
 }
 
 function putDown() {
@@ -324,8 +323,11 @@ const again = trying(async () => {
 
 function modelTold() {
   const now = state.models.find((m) => m.name === $("model").value);
-  const words = now?.words ? ` It knows ${now.words.length} words: ${now.words.join(", ")}.` : "";
-  $("domain").textContent = !now ? "" : now.message || (now.loaded ? `Made for: ${now.domain}.${words}` : "The model is loading.");
+  const domain = now?.domain?.replace(/\.$/, "");
+  $("domain").textContent = !now ? "" : now.message || (now.loaded ? `Made for: ${domain}.` : "The model is loading.");
+  $("words").hidden = !now?.words;
+  $("words").querySelector("summary").textContent = `It knows ${now?.words?.length} words`;
+  $("words").querySelector("p").textContent = now?.words?.join(", ") ?? "";
   $("heat").hidden = Boolean(now?.loaded && !now.heat);
 }
 
@@ -361,6 +363,13 @@ function listen() {
   $("mask-erase").addEventListener("click", trying(async () => pickUp(true)));
   $("mask-undo").addEventListener("click", () => brush.undo());
   $("mask-invert").addEventListener("click", () => brush.invert());
+  $("mask-save").addEventListener("click", trying(async () => {
+    const blob = await brush.blob();
+    if (!blob) throw new Error("mask: there is none; draw one first");
+    const url = URL.createObjectURL(blob);
+    element("a", { href: url, download: "mask.png" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }));
   $("mask-clear").addEventListener("click", () => { brush.clear(); putDown(); });
   $("model").addEventListener("change", trying(async () => { modelTold(); await loadMethods(); }));
   $("method").addEventListener("change", () => chosen());

@@ -20,15 +20,23 @@ export class Stage {
 
   // A picture to edit; its result goes.
   picture(url, [width, height]) {
-    Object.assign($("before"), { src: url, hidden: false });
-    $("frame").classList.toggle("small", Math.max(width, height) <= SMALL);
-    $("frame").style.setProperty("--wide", `${Math.max(width, (Math.min(1, width / height) * 512))}px`);
+    this.input = { url, width, height };
     this.show(null);
   }
 
+  // A result, over the picture that it was made of; null: that picture alone.
   show(result) {
     this.result = result;
-    if (result) $("after").src = `api/results/${result.id}/result.png`;
+    const file = result && `api/results/${result.id}/result.png`;
+    const { width, height } = this.input ?? { width: 1, height: 1 };
+    const small = !result?.heat && Math.max(width, height) <= SMALL;
+    $("frame").classList.toggle("small", small);
+    $("frame").style.setProperty("--wide", result?.heat ? "100%" : `${Math.max(width, Math.min(1, width / height) * 512)}px`);
+    const below = result?.heat ? file : result ? `api/pictures/${result.image}` : this.input?.url;
+    if (below && $("before").getAttribute("src") !== below) $("before").src = below;
+    $("before").alt = result?.heat ? "Heat maps of the words over the picture" : "The picture before";
+    $("before").hidden = !below;
+    if (result && !result.heat) $("after").src = file;
     this.#draw();
   }
 
@@ -46,7 +54,8 @@ export class Stage {
   // The brush is in hand, or not: the mask lies over the picture as it was.
   brush(on) {
     this.brushing = on;
-    this.#draw();
+    if (on) this.show(null);
+    else this.#draw();
   }
 
   #draw() {
@@ -55,16 +64,16 @@ export class Stage {
     const files = { changed: "changed.png", layer: "layer.png", mask: "mask.png" };
     for (const button of document.querySelectorAll("[data-view]")) {
       const file = files[button.dataset.view];
-      button.disabled = !result || (file !== undefined && !has(file));
+      button.disabled = !result || result.heat || (file !== undefined && !has(file));
       button.setAttribute("aria-pressed", button.dataset.view === this.view);
     }
-    const view = result && !brushing && (this.view === "compare" || has(files[this.view])) ? this.view : "compare";
-    const comparing = Boolean(result) && !brushing && view === "compare" && !result.heat;
+    const view = result && !result.heat && !brushing && (this.view === "compare" || has(files[this.view])) ? this.view : "compare";
+    const comparing = Boolean(result) && !result.heat && !brushing && view === "compare";
     $("brushed").hidden = !brushing && $("brushed").dataset.empty !== "no";
     if (result && !brushing) $("brushed").hidden = true;
-    $("after").hidden = !result || brushing || view === "layer" || view === "mask";
+    $("after").hidden = !result || result.heat || brushing || view === "layer" || view === "mask";
     $("slider").hidden = !comparing;
-    $("other").hidden = !result || brushing || view === "compare";
+    $("other").hidden = !result || result.heat || brushing || view === "compare";
     $("other").className = { layer: "chequered", changed: "multiplied", mask: "" }[view] ?? "";
     if (!$("other").hidden) {
       $("other").src = `api/results/${result.id}/${files[view]}`;
