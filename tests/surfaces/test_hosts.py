@@ -260,7 +260,7 @@ def test_calls_of_other_threads_wait_while_a_control_is_open(model: scumble.Prio
 def copy_of(model: StableDiffusionPrior) -> StableDiffusionPrior:
     twin = object.__new__(StableDiffusionPrior)
     vars(twin).update(vars(model))
-    twin._lock = lock_of(model._unet)
+    twin.lock = lock_of(model._unet)
     return twin
 
 

@@ -55,8 +55,9 @@ class AddedFile:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(self.file, "pt") as stored:
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            opened: Any = safe_open(self.file, "pt")  # its stubs say nothing
+            with opened as stored:
+                tensors: dict[str, Any] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
                 return tensors, stored.metadata() or {}
         except (SafetensorError, OSError, ValueError) as error:
             raise self.error(f"cannot be read ({error})", "download it again") from error

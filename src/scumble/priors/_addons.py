@@ -100,9 +100,10 @@ class Addons:
 
 def load_codec(file: AddedFile, like: Any) -> Any:
     """An AutoencoderKL with the file's weights, in diffusers' or the original names; everything else as in `like`."""
-    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+    from diffusers.loaders import single_file_utils
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+    convert: Any = single_file_utils
     stored, _ = file.read()
     names = {name.removeprefix("first_stage_model.") for name in stored}
     if not any(name.startswith("encoder.conv_in.") for name in names):
@@ -110,11 +111,14 @@ def load_codec(file: AddedFile, like: Any) -> Any:
         raise file.error(
             f"a VAE was expected, but {what.partition(';')[0]}", "name the VAE that belongs to the checkpoint"
         )
-    module: Any = AutoencoderKL.from_config(dict(like.config))
+    codec: Any = AutoencoderKL
+    module: Any = codec.from_config(dict(like.config))
     wanted = set(module.state_dict())
     try:
         original = not any(name.startswith("encoder.down_blocks.") for name in names)
-        weights = convert_ldm_vae_checkpoint(stored, module.config) if original else stored
+        weights: dict[str, Any] = (
+            convert.convert_ldm_vae_checkpoint(stored, module.config) if original else stored
+        )
         module.load_state_dict({name: w for name, w in weights.items() if name in wanted})
     except Exception as error:  # the converter raises anything for names it does not expect
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

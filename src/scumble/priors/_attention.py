@@ -13,7 +13,7 @@ Only the sites a control wants are touched; every other layer keeps its fused ke
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ class Bridge:
         self.unreached = set(wanted)
 
     @contextmanager
-    def call(self, now: Now) -> Iterator[None]:
+    def call(self, now: Now) -> Generator[None]:
         """One network call. Raises InputError after the first if it passed a wanted site by."""
         self.now = now
         yield
@@ -53,7 +53,7 @@ class Bridge:
 
 
 @contextmanager
-def installed(network: nn.Module, control: AttentionControl) -> Iterator[Bridge]:
+def installed(network: nn.Module, control: AttentionControl) -> Generator[Bridge]:
     """Installs the control in the network while the context is open. Processors and hooks are restored afterwards.
 
     Raises InputError if the control wants none of the network's sites, or for a layer with an unknown kind of
@@ -174,5 +174,8 @@ class _Processor:
         return out / attn.rescale_output_factor
 
 
-def _hook(site: Site, bridge: Bridge) -> Any:
-    return lambda module, args, output: bridge.feature(site, output).to(output.dtype)
+def _hook(site: Site, bridge: Bridge) -> Callable[[nn.Module, object, Tensor], Tensor]:
+    def hook(module: nn.Module, args: object, output: Tensor) -> Tensor:
+        return bridge.feature(site, output).to(output.dtype)
+
+    return hook

@@ -27,7 +27,7 @@ def read_card(folder: Folder, added: Sequence[str] = ()) -> Card:
     """
     file = folder.path / "card.json"
     configs = {part: folder.config(part) for part in folder.parts}
-    fields = {"id": folder.id, **describe(folder.family(), configs)}
+    fields: dict[str, Any] = {"id": folder.id, **describe(folder.family(), configs)}
     fields["licence"] = folder.licence() or LICENCE
     if distilled(folder):
         fields |= FEW
@@ -36,11 +36,11 @@ def read_card(folder: Folder, added: Sequence[str] = ()) -> Card:
     for name in ("words", "capabilities"):
         if fields.get(name) is not None:
             fields[name] = frozenset(fields[name])
-    content = folder.digest()
+    fields["hash"] = folder.digest()
     if added:
-        content = hashlib.sha256("\n".join([content, *added]).encode()).hexdigest()
+        fields["hash"] = hashlib.sha256("\n".join([fields["hash"], *added]).encode()).hexdigest()
     try:
-        return Card(**{**fields, "hash": content})
+        return Card(**fields)
     except TypeError as error:
         raise InputError(f"model '{folder.name}': card.json does not describe a model ({error}).") from error
 

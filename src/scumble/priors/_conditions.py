@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Config = Mapping[str, Any]
+Refusal = Callable[[str], Exception]  # what is wrong -> the error that says so
 
 
-def refuse_network(family: str, configs: Mapping[str, Any], refusal: Any) -> None:
+def refuse_network(family: str, configs: Mapping[str, Any], refusal: Refusal) -> None:
     """Raises `refusal(why)` for a network of the family that wants more than a noisy latent, a time and text."""
     vae = configs["vae"]
     if family == "latent":
@@ -29,7 +30,7 @@ def refuse_network(family: str, configs: Mapping[str, Any], refusal: Any) -> Non
             raise refusal(f"it is a {kind} FLUX: its network takes {channels} channels, not {plain}")
 
 
-def _refuse_sdxl(unet: Config, text: Config, vae: Config, refusal: Any) -> None:
+def _refuse_sdxl(unet: Config, text: Config, vae: Config, refusal: Refusal) -> None:
     if vae.get("latents_mean") is not None:
         raise refusal("its codec centres its latents (latents_mean), as Playground 2.5 does")
     known = dict(unet)
@@ -48,7 +49,7 @@ def _refuse_sdxl(unet: Config, text: Config, vae: Config, refusal: Any) -> None:
         raise refusal(f"its network is told {numbers} numbers of the canvas, and SDXL's 6")
 
 
-def refuse_unet(unet: Config, vae: Config, refusal: Any) -> None:
+def refuse_unet(unet: Config, vae: Config, refusal: Refusal) -> None:
     """Raises `refusal(why)` for a network that wants more than a noisy latent, a time and text."""
     channels, latent = unet.get("in_channels", 4), vae.get("latent_channels", 4)
     if channels != latent:

@@ -45,7 +45,7 @@ def load_modules(
 
 def _filled(file: SingleFile, part: str, dtype: torch.dtype) -> nn.Module:
     """The module of a part with the file's weights."""
-    from accelerate import init_empty_weights
+    from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs]
 
     begin, cls = beginning(file.kind, part, file.shapes), load_class(file.kin.parts[part])
     assert begin is not None
@@ -82,7 +82,8 @@ def _read(file: SingleFile, begin: str) -> Weights:
     names = {name: None for name in file.shapes if name.startswith(begin)}
     if file.quantised:
         return read_gguf(file.file, names)
-    with safe_open(file.file, "pt") as stored:
+    opened: Any = safe_open(file.file, "pt")  # its stubs say nothing
+    with opened as stored:
         return {name: stored.get_tensor(name) for name in names}
 
 
@@ -95,8 +96,9 @@ def _kept(module: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
 
 def _rename(part: str, module: Any, weights: Weights, begin: str) -> Weights:
     """The weights of a part under the names of its module."""
-    from diffusers.loaders import single_file_utils as convert
+    from diffusers.loaders import single_file_utils
 
+    convert: Any = single_file_utils
     if part == "unet":
         return convert.convert_ldm_unet_checkpoint(weights, module.config)
     if part == "vae":

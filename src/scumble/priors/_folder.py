@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from scumble.core.errors import InputError
 from scumble.core.places import home
@@ -84,7 +84,7 @@ class Folder:
 
     def json(self, file: Path) -> Config:
         try:
-            read = json.loads(file.read_text(encoding="utf-8"))
+            read: Any = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             wrong = f"{file.relative_to(self.path)} is not readable JSON ({error})"
             raise self.error(wrong, "download or save the checkpoint again") from error
@@ -92,7 +92,7 @@ class Folder:
             raise self.error(
                 f"{file.relative_to(self.path)} is not a JSON object", "download or save it again"
             )
-        return read
+        return cast(Config, read)
 
     @property
     def index(self) -> Config:

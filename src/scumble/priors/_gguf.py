@@ -5,9 +5,9 @@ The weights stay quantised in memory; every call writes them out in the network'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 def read_gguf(path: Path, names: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of these names. Quantised ones are diffusers' GGUFParameter, whose columns are bytes."""
-    from diffusers.models.model_loading_utils import load_gguf_checkpoint
+    from diffusers.models import model_loading_utils
 
-    read: dict[str, Tensor] = load_gguf_checkpoint(path)
+    loading: Any = model_loading_utils
+    read: dict[str, Tensor] = loading.load_gguf_checkpoint(path)
     return {name: tensor for name, tensor in read.items() if name in names}
 
 
@@ -25,15 +26,17 @@ def prepare(network: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtyp
     """The network's layers of quantised weights become layers that read them; all other weights, in `dtype`, come
     back. Raises ValueError for quantised weights of another shape.
     """
-    from diffusers.quantizers.gguf import utils
+    from diffusers.quantizers.gguf import utils as untyped
     from gguf import GGMLQuantizationType
 
-    GGUFParameter: Any = utils.GGUFParameter
-    modules, quantised, plain = dict(network.named_modules()), dict[str, Any](), dict[str, Tensor]()
-    for name, weight in weights.items():
+    utils: Any = untyped
+    modules = dict(cast(Iterable[tuple[str, nn.Module]], network.named_modules()))
+    quantised, plain = dict[str, Any](), dict[str, Tensor]()
+    stored: Mapping[str, Any] = weights
+    for name, weight in stored.items():
         layer, _, kind = name.rpartition(".")
         like: Any = getattr(modules[layer], kind)
-        if not isinstance(weight, GGUFParameter):
+        if not isinstance(weight, utils.GGUFParameter):
             plain[name] = weight.to(dtype).reshape(like.shape)
         elif (
             kind == "weight"
@@ -48,5 +51,5 @@ def prepare(network: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtyp
     utils._replace_with_gguf_linear(network, dtype, quantised)
     for name, weight in quantised.items():
         layer, _, kind = name.rpartition(".")
-        network.get_submodule(layer)._parameters[kind] = weight
+        setattr(network.get_submodule(layer), kind, weight)
     return plain

@@ -119,7 +119,7 @@ def file_of(model: str, *, revision: str | None = None, offline: bool = False) -
     """A single file of the hub, "owner/name:file.safetensors": where it is, or will be, in the cache; and what
     fetching it takes. Nothing is fetched. Raises InputError or MachineError as `fetch` does.
     """
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import constants, hf_hub_download  # pyright: ignore[reportUnknownVariableType]
 
     repository, _, name = model.partition(":")
     offline = offline or constants.HF_HUB_OFFLINE
@@ -137,7 +137,7 @@ def file_of(model: str, *, revision: str | None = None, offline: bool = False) -
 
 def fetch_file(model: str, *, revision: str | None = None, offline: bool = False) -> Path:
     """A single file of the hub in its cache, announced in the log like `fetch`."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download  # pyright: ignore[reportUnknownVariableType]
 
     path, download = file_of(model, revision=revision, offline=offline)
     if not download.missing:
@@ -196,7 +196,7 @@ def _choose(files: Sequence[Any], part: str) -> list[Any]:
 
 def _listing(model: str, patterns: list[str], revision: str | None, to: Path | None) -> list[Any] | None:
     """What the hub has of these files, and which of them are here; None where it is out of reach."""
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import errors, snapshot_download  # pyright: ignore[reportUnknownVariableType]
 
     try:
         with hub_errors(model, revision):
@@ -217,7 +217,7 @@ def _snapshot(
     offline: bool = False,
     to: Path | None = None,
 ) -> Path:
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import errors, snapshot_download  # pyright: ignore[reportUnknownVariableType]
 
     with hub_errors(model, revision, offline):
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
@@ -14,7 +14,7 @@ KNOWN = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "CompVis/stable-diffusio
 
 
 @contextmanager
-def hub_errors(model: str, revision: str | None = None, offline: bool = False) -> Iterator[None]:
+def hub_errors(model: str, revision: str | None = None, offline: bool = False) -> Generator[None]:
     """Raises InputError or MachineError for any error of the hub's client inside."""
     from huggingface_hub import errors
 

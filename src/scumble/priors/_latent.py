@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -72,12 +72,12 @@ class LatentPrior(LatentCodec):
         self._texts: Mapping[str, Any] = {
             name: part for name, part in parts.items() if name.startswith("text_encoder") and part is not None
         }
-        self._tokenizers: Mapping[str, Any] = {
+        self.tokenizers: Mapping[str, Any] = {
             name: part for name, part in parts.items() if name.startswith("tokenizer") and part is not None
         }
         self._vectors = vectors or {}
         self._card = cache(card)
-        self._lock, self._bridge = lock_of(self._network), cast(Bridge | None, None)
+        self.lock, self._bridge = lock_of(self._network), cast(Bridge | None, None)
         self._precision = Precision(self._network)
         self._set_scale()
 
@@ -186,7 +186,7 @@ class LatentPrior(LatentCodec):
         self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object
     ) -> Text: ...
 
-    def _encode(self, part: str, ids: Tensor, **settings: Any) -> Any:
+    def encode_ids(self, part: str, ids: Tensor, **settings: Any) -> Any:
         """What a text encoder says of token ids (b, L)."""
         encoder = self._texts[part]
         with self._desk.at_work(encoder):
@@ -223,7 +223,7 @@ class LatentPrior(LatentCodec):
         told = told.to(x_t.device, non_blocking=True)
         text, x = text.expand(len(x_t)), x_t.to(dtype)
         texts = [text] if size == len(x_t) else [text.take([i]) for i in range(len(x_t))]
-        inputs = zip(x.split(size), told.split(size), texts, strict=True)
+        inputs = zip(torch.split(x, size), torch.split(told, size), texts, strict=True)
         with self._desk.at_work(self._network):
             out = [self._ask(*row, dtype) for row in inputs]
         return (out[0] if len(out) == 1 else torch.cat(out)).to(x_t.dtype)
@@ -233,13 +233,13 @@ class LatentPrior(LatentCodec):
         return frozenset(sites(self._network))
 
     @contextmanager
-    def control(self, control: AttentionControl) -> Iterator[None]:
+    def control(self, control: AttentionControl) -> Generator[None]:
         """Installs a control for the calls inside; afterwards processors and hooks are as before, always.
 
         Raises InputError if the control wants no site of this network, if another control is installed, and
         at the first call if a wanted site was not reached.
         """
-        with self._lock:
+        with self.lock:
             if self._bridge is not None:
                 raise InputError("control: this prior is under a control already; compose the two into one")
             with installed(self._network, control) as self._bridge:

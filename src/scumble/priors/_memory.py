@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,13 +60,13 @@ class Desk:
         if "tiling" in self.memory:
             vae.enable_tiling()
         if "sequential" in self.memory:
-            from accelerate import cpu_offload
+            from accelerate import cpu_offload  # pyright: ignore[reportMissingTypeStubs]
 
             for module in (network, *text_encoders):
                 cpu_offload(module, self.device)
 
     @contextmanager
-    def at_work(self, module: Any) -> Iterator[None]:
+    def at_work(self, module: Any) -> Generator[None]:
         """The component on the device, while the context is open. Raises MachineError where memory runs out."""
         with explained(self.device, self.memory):
             if self._taking_turns and module is not self._there:
@@ -79,7 +79,7 @@ class Desk:
 
 
 @contextmanager
-def explained(device: torch.device, memory: Sequence[str] = ()) -> Iterator[None]:
+def explained(device: torch.device, memory: Sequence[str] = ()) -> Generator[None]:
     """Raises MachineError, with the figures and the next cheaper setting, where memory runs out inside."""
     try:
         yield

@@ -7,9 +7,10 @@ quantised weight and of a LoRA's second matrix are dealt out alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 Places = tuple[str, ...]  # layers of diffusers that share the rows of one layer, in order
@@ -118,7 +119,8 @@ class Originals:
     """What the original code calls the layers of a network; nothing for networks of other classes."""
 
     def __init__(self, network: nn.Module):
-        self.modules: Mapping[str, Any] = dict(network.named_modules())
+        within = cast(Iterable[tuple[str, nn.Module]], network.named_modules())
+        self.modules: Mapping[str, Any] = dict(within)
         if type(network).__name__ == "UNet2DConditionModel":
             layers = int(getattr(network, "config")["layers_per_block"])  # noqa: B009
             named = {name: _in_unet(name, layers, self.modules) for name in self.modules}
@@ -148,9 +150,8 @@ class Originals:
         if len(places) == 1:
             yield places[0], rows
             return
-        yield from zip(
-            places, rows.split([self.modules[place].out_features for place in places]), strict=True
-        )
+        sizes = [int(self.modules[place].out_features) for place in places]
+        yield from zip(places, torch.split(rows, sizes), strict=True)
 
     def rename(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights under their original names -> under diffusers'; those that belong to no layer are left out."""

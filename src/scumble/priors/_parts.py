@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -161,7 +161,7 @@ class Precision:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """No progress bars and no reports on unused weights while components load; settings come back."""
     from diffusers.utils import logging as of_diffusers
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars

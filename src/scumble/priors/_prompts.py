@@ -38,9 +38,9 @@ class Reader(Protocol):
     """What reading needs of a prior."""
 
     device: torch.device
-    _tokenizers: Mapping[str, Any]
+    tokenizers: Mapping[str, Any]
 
-    def _encode(self, part: str, ids: Tensor, **settings: Any) -> Any: ...
+    def encode_ids(self, part: str, ids: Tensor, **settings: Any) -> Any: ...
 
 
 def read_clip(
@@ -53,11 +53,11 @@ def read_clip(
     goes_on: bool = False,
 ) -> Text:
     """A CLIP's states after `layer` (no final norm) and its pooled row; `goes_on`: another encoder reads further."""
-    tokenizer = prior._tokenizers[part.replace("text_encoder", "tokenizer")]
+    tokenizer = prior.tokenizers[part.replace("text_encoder", "tokenizer")]
     reader = "its CLIP's" if goes_on else "this model's"
     ids, offsets, _ = rows(tokenizer, prompts, tokenizer.model_max_length, {}, reader if warn else "")
     tokens = torch.tensor(ids, device=prior.device)
-    out = prior._encode(part, tokens, output_hidden_states=True)
+    out = prior.encode_ids(part, tokens, output_hidden_states=True)
     pooled = out.text_embeds if hasattr(out, "text_embeds") else out.pooler_output
     states = out.hidden_states[layer]
     return Text(states.float(), prompts, pooled=pooled.float(), ids=tokens, offsets=tuple(offsets))
@@ -65,10 +65,10 @@ def read_clip(
 
 def read_t5(prior: Reader, part: str, prompts: tuple[str, ...], limit: int) -> Text:
     """T5's last states of `limit` rows, its padding read as well: these families mask nothing."""
-    tokenizer = prior._tokenizers[part.replace("text_encoder", "tokenizer")]
+    tokenizer = prior.tokenizers[part.replace("text_encoder", "tokenizer")]
     ids, offsets, _ = rows(tokenizer, prompts, limit, {})
     tokens = torch.tensor(ids, device=prior.device)
-    return Text(prior._encode(part, tokens)[0].float(), prompts, ids=tokens, offsets=tuple(offsets))
+    return Text(prior.encode_ids(part, tokens)[0].float(), prompts, ids=tokens, offsets=tuple(offsets))
 
 
 def rows(

@@ -52,7 +52,7 @@ def published(family: str, configs: Mapping[str, Config]) -> dict[str, Any]:
     kind = family
     if family == "flux":
         kind = "flux" if configs["transformer"].get("guidance_embeds") else "schnell"
-    fields = {"dtype": FAMILIES[family].half, **PUBLISHED.get(kind, {})}
+    fields: dict[str, Any] = {"dtype": FAMILIES[family].half, **PUBLISHED.get(kind, {})}
     if family == "sd3" and configs["transformer"].get("qk_norm"):
         # Stability's sd3_infer.py: 4.5 for 3.5 large, 5 for 3.5 medium.
         large = not configs["transformer"].get("dual_attention_layers")

@@ -60,8 +60,8 @@ def read_header(path: Path) -> tuple[Shapes, dict[str, str]]:
         (length,) = struct.unpack("<Q", stream.read(8))
         if length > LONGEST_HEADER:
             raise ValueError("its first bytes are no header")
-        read = json.loads(stream.read(length))
-    about = read.pop("__metadata__", None) or {}
+        read: dict[str, Any] = json.loads(stream.read(length))
+    about: dict[str, str] = read.pop("__metadata__", None) or {}
     return {name: tuple(entry["shape"]) for name, entry in read.items()}, about
 
 

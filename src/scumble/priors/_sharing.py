@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
@@ -29,7 +29,7 @@ class Shared:
     (`alone`) holds it while it runs. The lock is re-entrant: calls under a control of the same thread pass.
     """
 
-    _lock: threading.RLock
+    lock: threading.RLock
 
     def __copy__(self) -> Self:
         """Another prior around the same network, with the same lock."""
@@ -38,10 +38,10 @@ class Shared:
         return other
 
     @contextmanager
-    def tuning(self) -> Iterator[None]:
+    def tuning(self) -> Generator[None]:
         """The network's lock: `_refuse_tuning` says first whether its weights can change at all."""
         self._refuse_tuning()
-        with self._lock:
+        with self.lock:
             yield
 
     def _refuse_tuning(self) -> None:
@@ -64,7 +64,7 @@ def alone(call: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R
 
     @wraps(call)
     def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self._lock:
+        with self.lock:
             return call(self, *args, **kwargs)
 
     return run

@@ -41,8 +41,8 @@ class SingleFile(Folder):
 
     file: Path = Path()
     kind: str = "sd1"
-    shapes: Shapes = field(default_factory=dict)
-    about: Mapping[str, str] = field(default_factory=dict)  # the header's own metadata
+    shapes: Shapes = field(default_factory=dict[str, tuple[int, ...]])
+    about: Mapping[str, str] = field(default_factory=dict[str, str])  # the header's own metadata
     prediction: str | None = None  # "epsilon" or "v_prediction", where it is known
 
     @classmethod

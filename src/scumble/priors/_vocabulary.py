@@ -19,13 +19,14 @@ def read_tokenizer(file: SingleFile, name: str = "tokenizer") -> Any:
     """
     from transformers import CLIPTokenizer
 
+    clip: Any = CLIPTokenizer
     settings = file.json(file.path / name / "tokenizer_config.json")
     settings = {key: settings[key] for key in ("model_max_length", "pad_token") if key in settings}
     beside = file.file.parent / name
     if any(all((beside / each).is_file() for each in names) for names in TOKENIZERS):
-        tokenizer = CLIPTokenizer.from_pretrained(beside, local_files_only=True, **settings)
+        tokenizer = clip.from_pretrained(beside, local_files_only=True, **settings)
     else:
-        tokenizer = CLIPTokenizer(**packaged(MERGES), **settings)
+        tokenizer = clip(**packaged(MERGES), **settings)
     known: int = file.config(name.replace("tokenizer", "text_encoder")).get("vocab_size", 49408)
     if len(tokenizer) > known:
         wrong = f"the {name}/ next to it has {len(tokenizer)} tokens, and its text encoder knows {known}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +75,7 @@ def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
 
 
 @contextmanager
-def readable(folder: Folder) -> Iterator[None]:
+def readable(folder: Folder) -> Generator[None]:
     """Raises InputError for whatever is raised inside because a checkpoint's files are wrong.
 
     Its configs and weights can contradict each other in any way, and the libraries that read them say so by any

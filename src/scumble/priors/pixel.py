@@ -1,6 +1,6 @@
 """Unconditional pixel models (DDPM, ADM): a UNet2DModel folder, the identity codec, and one null text."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -43,7 +43,7 @@ class PixelPrior(Shared, IdentityCodec):
     ):
         self.schedule, self.card = schedule, card
         self._network, self._weights, self._module = network, dict(weights or {}), module
-        self._lock, self._bridge = lock_of(network if module is None else module), cast(Bridge | None, None)
+        self.lock, self._bridge = lock_of(network if module is None else module), cast(Bridge | None, None)
 
     @classmethod
     def from_pretrained(
@@ -92,7 +92,7 @@ class PixelPrior(Shared, IdentityCodec):
         return frozenset() if self._module is None else frozenset(sites(self._module))
 
     @contextmanager
-    def control(self, control: AttentionControl) -> Iterator[None]:
+    def control(self, control: AttentionControl) -> Generator[None]:
         """Installs a control for the calls inside; afterwards processors and hooks are as before, always.
 
         Raises InputError if the control wants no site of this network, if another control is installed, and
@@ -100,7 +100,7 @@ class PixelPrior(Shared, IdentityCodec):
         """
         if self._module is None:
             raise InputError("control: this prior has no attention sites; use one with attention")
-        with self._lock:
+        with self.lock:
             if self._bridge is not None:
                 raise InputError("control: this prior is under a control already; compose the two into one")
             with installed(self._module, control) as self._bridge:

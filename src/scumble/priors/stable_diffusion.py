@@ -22,7 +22,7 @@ class StableDiffusionPrior(LatentPrior):
     def __init__(self, **made: Any):
         super().__init__(**made)
         self._unet, self._text_encoder = self._network, self._texts["text_encoder"]
-        self._tokenizer = self._tokenizers["tokenizer"]
+        self._tokenizer = self.tokenizers["tokenizer"]
 
     @alone
     def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
@@ -38,7 +38,7 @@ class StableDiffusionPrior(LatentPrior):
         if getattr(self._text_encoder.config, "use_attention_mask", False):
             ends = torch.tensor(lengths, device=self.device)
             mask = (torch.arange(limit, device=self.device) < ends[:, None]).long()
-        states = self._encode("text_encoder", tokens, attention_mask=mask)[0]
+        states = self.encode_ids("text_encoder", tokens, attention_mask=mask)[0]
         return Text(tokens=states.float(), prompts=prompts, ids=tokens, offsets=tuple(offsets))
 
     def _ask(self, x: Tensor, told: Tensor, text: Text, dtype: torch.dtype) -> Tensor:
