@@ -38,9 +38,12 @@ class Desk:
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # by client, whose turn is first
         self._changed = threading.Condition()
         self._open = True
+        self.started = False
         self._thread = threading.Thread(target=self._work, name=f"scumble {model}", daemon=True)
 
     def start(self) -> None:
+        """Load the model, then work."""
+        self.started = True
         self._thread.start()
 
     def close(self) -> None:
@@ -51,7 +54,8 @@ class Desk:
                 if job:
                     job.cancel()
             self._changed.notify_all()
-        self._thread.join(timeout=30)
+        if self.started:
+            self._thread.join(timeout=30)
 
     def submit(self, job: Job) -> None:
         """Put a request into the queue. Raises Full."""
