@@ -293,6 +293,31 @@ def test_a_field_that_is_gone_replays_where_it_did_nothing(made: Run, refused: R
     assert "dds_fast has no parameter 'norm'" in refused("replay", out)
 
 
+@pytest.mark.parametrize("recommended", [{}, {"dds_fast": {"cross_trajectory": 2}}])
+def test_a_field_that_is_younger_than_the_picture_has_its_default(
+    recommended: dict[str, dict[str, object]],
+    made: Run,
+    model: scumble.Prior,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = made("--method", "dds_fast")
+    recorded = reading.read_passport(out)
+    assert recorded is not None
+    assert recorded["settings"]["cross_trajectory"]["from"] == "method"
+    older = {k: v for k, v in recorded["settings"].items() if k != "cross_trajectory"}
+    rewritten(out, settings=older)
+    assert not passport.differences(recorded, {**recorded, "settings": older})
+    other = {**recorded["settings"], "cross_trajectory": {"value": 2, "from": "user"}}
+    assert passport.differences({**recorded, "settings": other}, {**recorded, "settings": older})
+    card = replace(model.card, recommended=recommended)
+    monkeypatch.setattr(type(model), "card", property(lambda _: card))
+    assert cli.run(["replay", str(out), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["equal"] is True
+    assert report["not_as_it_was"] == []
+
+
 def test_a_field_that_was_renamed_replays_from_its_old_name(
     made: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,10 +15,11 @@ from scumble.cli import sweep as command
 from scumble.cli.axes import axes, columns
 from scumble.core.errors import InputError, MachineError
 from scumble.editing import plan as planning
+from scumble.editing.passport import passport_of
 from scumble.editing.plan import Plan
 from scumble.editing.recipe import Recipe
 from scumble.editing.sweep import CellResult, Variant, framed, variants
-from scumble.pictures import reading
+from scumble.pictures import reading, writing
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle"]
 EDIT = Recipe("in.png", method="dds", target="b", source="a")
@@ -205,6 +206,12 @@ def test_what_is_finished_is_not_made_again(sweep: Sweep, png: Path, monkeypatch
     assert sweep("--over", "guidance=3,5") == 0
     assert made == []
     assert (folder / "sheet.png").read_bytes() == sheet
+    older = passport_of(folder / "guidance-3.png")  # of a version whose method lacked one of today's fields
+    assert older["settings"].pop("rate")["from"] == "method"
+    with Image.open(folder / "guidance-3.png") as image:
+        image.load()
+    writing.save(image, folder / "guidance-3.png", older)
+    before["guidance-3.png"] = (folder / "guidance-3.png").stat().st_mtime_ns
     assert sweep("--over", "guidance=3,4,5") == 0
     assert made == [4]
     assert {name: (folder / name).stat().st_mtime_ns for name in before} == before

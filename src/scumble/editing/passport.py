@@ -6,6 +6,7 @@ import json
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -219,12 +220,7 @@ def recipe_of(passport: Passport) -> Recipe:
 
 def asked_of(passport: Passport) -> dict[str, Any]:
     """What edits and paintings have in common, of a checked passport: further prompts, settings, the model."""
-    retired = RETIRED.get(passport["method"], {})
-    settings = {
-        k: tuple(v["value"]) if isinstance(v["value"], list) else v["value"]
-        for k, v in _renamed(passport).items()
-        if not (k in retired and v["value"] == retired[k])
-    }
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in _settings(passport).items()}
     model = passport["model"]
     return {
         "also": tuple((prompt, weight) for prompt, weight in passport.get("also", ())),
@@ -240,10 +236,26 @@ def asked_of(passport: Passport) -> dict[str, Any]:
     }
 
 
-def _renamed(passport: Passport) -> dict[str, Any]:
-    """The settings of a passport under the names that they have today."""
-    names = RENAMED.get(str(passport.get("method")), {})
-    return {names.get(name, name): value for name, value in passport["settings"].items()}
+def _settings(passport: Passport) -> dict[str, Any]:
+    """The settings of a passport as its method has them today.
+
+    Fields bear their present names; retired ones that did nothing are dropped; and a field that is younger than the
+    passport has its default, whatever the model's card recommends today.
+    """
+    method = str(passport.get("method"))
+    names, retired = RENAMED.get(method, {}), RETIRED.get(method, {})
+    values: Passport = passport["settings"]
+    held = {k: cast(Passport, v).get("value") for k, v in values.items() if isinstance(v, dict)}
+    left = {names.get(k, k): v for k, v in held.items() if not (k in retired and v == retired[k])}
+    return _defaults(method) | left
+
+
+def _defaults(method: str) -> dict[str, Any]:
+    """The defaults of a method of ours, as JSON has them; of files of the user's own, nothing."""
+    from scumble import methods
+
+    kind = methods.get(method) if method in {**methods.METHODS, **methods.SAMPLING} else None
+    return {f.name: plain(f.default) for f in fields(kind) if f.default is not MISSING} if kind else {}
 
 
 def differences(here: Passport, there: Passport) -> list[str]:
@@ -260,8 +272,7 @@ def _decisive(passport: Passport) -> Any:
     """A passport as JSON has it, without versions, origins of values and what was measured."""
     left = {key: value for key, value in passport.items() if key not in ("versions", *MEASURED)}
     if isinstance(left.get("settings"), dict):
-        of = _renamed(passport).items()
-        left["settings"] = {k: cast(Passport, v).get("value") for k, v in of if isinstance(v, dict)}
+        left["settings"] = _settings(passport)
     return json.loads(json.dumps(left))
 
 
