@@ -20,7 +20,7 @@ def measured(data: bytes, name: str, most: Limits) -> tuple[int, int]:
 
     Raises InputError for what `reading.read` refuses, and for more pixels than the page allows.
     """
-    width, height = reading.size_of(data, name)
+    width, height = reading.open_picture(data, name, load=False).size
     if width * height > most.pixels:
         raise InputError(
             f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels; "

@@ -93,7 +93,7 @@ def read(source: PictureLike, name: str | None = None) -> Picture:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         name = name or str(path)
-        return _from_bytes(_read_bytes(path, name), name, path)
+        return _from_bytes(read_bytes(path, name), name, path)
     name = name or "picture"
     if isinstance(source, Image.Image):
         return _normalise(source, name, _digest(_pixels(source, name)))
@@ -129,11 +129,6 @@ def read_mask(source: PictureLike, size: tuple[int, int]) -> PictureMask:
     )
 
 
-def size_of(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) by the header; nothing is decoded. Raises InputError for what is no picture."""
-    return _opened(data, name, load=False).size
-
-
 def _from_bytes(data: bytes, name: str, path: Path | None = None) -> Picture:
     image = _decode(data, name)
     _tell_lost_colours(data, image, name)
@@ -146,7 +141,7 @@ def _pixels(image: Image.Image, name: str) -> bytes:
         return image.tobytes()
     except MemoryError:
         raise
-    except Exception as error:  # as in `_opened`
+    except Exception as error:  # as in `open_picture`
         raise InputError(f"{name}: broken or truncated picture ({error})") from error
 
 
@@ -154,7 +149,8 @@ def _kind(source: object) -> str:
     return "None" if source is None else f"a {type(source).__name__}"
 
 
-def _read_bytes(path: Path, name: str) -> bytes:
+def read_bytes(path: Path, name: str) -> bytes:
+    """A file's bytes. Raises InputError for what is missing, no file, or cannot be read."""
     try:
         if path.is_dir():
             raise InputError(f"{name}: a folder, not a picture; name a PNG, JPEG or WebP file")
@@ -175,9 +171,9 @@ def _decode(data: bytes, name: str) -> Image.Image:
     """Open, judge by the header, decode; a PNG with a broken chunk that no picture needs is read without it."""
     found = png.mended(data)
     if found is None:
-        return _opened(data, name)
+        return open_picture(data, name)
     data, dropped = found
-    image = _opened(data, name)
+    image = open_picture(data, name)
     what = f"{name}: dropped broken or very large PNG chunks: {', '.join(dropped)}; the pixels are whole"
     warnings.warn(what, stacklevel=4)
     return image
@@ -198,7 +194,8 @@ def _tell_lost_colours(data: bytes, image: Image.Image, name: str) -> None:
         )
 
 
-def _opened(data: bytes, name: str, *, load: bool = True) -> Image.Image:
+def open_picture(data: bytes, name: str, *, load: bool = True) -> Image.Image:
+    """Opens a picture and judges its header; decodes it unless `load` is False. Raises InputError."""
     if not data:
         raise InputError(f"{name}: the file is empty")
     try:
@@ -291,7 +288,7 @@ def _times(size: tuple[int, int]) -> str:
 
 def read_passport(path: Path) -> dict[str, Any] | None:
     """The passport that `save` put into a file, or None. Raises InputError for what is no picture."""
-    image = _decode(_read_bytes(path, str(path)), str(path))
+    image = _decode(read_bytes(path, str(path)), str(path))
     try:
         passport = json.loads(image.info.get(PASSPORT) or image.getexif()[IMAGE_DESCRIPTION])
     except Exception:  # as above: no EXIF, broken EXIF, no JSON
