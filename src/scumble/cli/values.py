@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from scumble.core.errors import InputError
+from scumble.editing.words import keep as keep
+from scumble.editing.words import value as value
+from scumble.editing.words import weighted as weighted
 
 MOST = 1000  # pictures that one command makes
 
@@ -28,19 +29,6 @@ def settings(texts: Iterable[str], shorthands: Mapping[str, object] | None = Non
     return parsed
 
 
-def weighted(texts: Iterable[str]) -> tuple[tuple[str, float], ...]:
-    """["a blue star:0.8"] to (("a blue star", 0.8),); without a number the weight is 1."""
-    found: list[tuple[str, float]] = []
-    for text in texts:
-        prompt, colon, weight = text.rpartition(":")
-        number = value(weight.strip()) if colon else None
-        if isinstance(number, int | float) and not isinstance(number, bool):
-            found.append((prompt.strip(), float(number)))
-        else:
-            found.append((text.strip(), 1.0))
-    return tuple(found)
-
-
 def canvas(text: str) -> tuple[int, int]:
     """ "192x128" to (192, 128), width by height; "128" to (128, 128)."""
     match = re.fullmatch(r"\s*([0-9]{1,6})(?:\s*[xX\u00d7]\s*([0-9]{1,6}))?\s*", text)
@@ -56,26 +44,6 @@ def given(texts: Iterable[str]) -> dict[str, str]:
     from scumble.editing.given import check_name
 
     return dict(check_name(text) for text in texts)
-
-
-def value(text: str) -> object:
-    """A Python literal's value, "true", "false" and "none" in any case; anything else stays a word."""
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        if text.lower().lstrip("+-") in {"nan", "inf", "infinity"}:
-            return float(text)
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
-    return text if isinstance(found, int) and abs(found) > sys.float_info.max else found
-
-
-def keep(text: str) -> str | float:
-    """ "auto", "none" or a number; what is neither stays a word, for the edit's own check."""
-    found = value(text) if text.lower() not in ("auto", "none") else text.lower()
-    return found if isinstance(found, int | float) and not isinstance(found, bool) else text.lower()
 
 
 def seeds(texts: Iterable[str]) -> list[int]:
