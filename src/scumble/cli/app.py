@@ -10,6 +10,7 @@ import typer
 from scumble.cli import (
     apply,
     attention,
+    batch,
     bench,
     demo,
     direction,
@@ -58,6 +59,7 @@ register(app, "paint", paint.command, paint.EXAMPLES)
 register(app, "apply", apply.command, apply.EXAMPLES)
 register(app, "invert", invert.command, invert.EXAMPLES)
 register(app, "sweep", sweep.command, sweep.EXAMPLES)
+register(app, "batch", batch.command, batch.EXAMPLES)
 register(app, "replay", replay.command, replay.EXAMPLES)
 register(app, "page", page.command, page.EXAMPLES)
 register(app, "attention", attention.command, attention.EXAMPLES)

@@ -27,7 +27,7 @@ RETIRED: Mapping[str, Mapping[str, object]] = {"dds_fast": {"norm": 0.0}}
 """Fields that methods had once -> the value that did nothing, which an older passport may hold."""
 RENAMED: Mapping[str, Mapping[str, str]] = {"dds_fast": {"trajectory": "cross_trajectory"}}
 """Fields of methods that an older passport holds under another name -> their name today."""
-MEASURED = "layer", "evaluations", "seconds", "measures"  # what is known only afterwards
+MEASURED = "layer", "evaluations", "seconds", "measures", "row"  # what is known only afterwards, or who asked
 WORD = str, type(None)
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "scumble": str, "method": str, "settings": dict, "source": WORD, "target": WORD, "negative": str, "seed": int,

@@ -1,0 +1,146 @@
+"""Manifests: CSV, JSONL, Parquet or a folder of pictures, read row by row as values by column."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scumble.core.errors import InputError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+WRITTEN_ABOUT = {".mask": "mask", ".reference": "reference"}
+"""In a folder, NAME.mask.png is the mask of NAME.png; NAME.txt is its source prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row as the manifest has it: `number` counts from 1, empty cells are left out. `fault`: why it is unreadable."""
+
+    number: int
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    fault: str | None = None
+
+
+def read(manifest: Path) -> Iterator[Entry]:
+    """The rows of a manifest, one after the other: none is kept.
+
+    Raises InputError for a file that is missing, of no known kind, broken as a whole, or without rows.
+    """
+    if manifest.is_dir():
+        rows = _folder
+    elif not manifest.exists():
+        raise InputError(f"{manifest}: no such file or folder")
+    elif manifest.suffix.lower() in READERS:
+        rows = READERS[manifest.suffix.lower()]
+    else:
+        raise InputError(f"{manifest}: a manifest is a folder, or its name ends in {', '.join(READERS)}")
+    number = 0
+    for number, (values, fault) in enumerate(rows(manifest), 1):
+        yield Entry(number, _filled(values), fault)
+    if not number:
+        raise InputError(f"{manifest}: it has no rows; there is nothing to edit")
+
+
+def base(manifest: Path) -> Path:
+    """The folder that the paths in a manifest are relative to."""
+    return manifest if manifest.is_dir() else manifest.parent
+
+
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells that say something. NaN is what tables of numbers have in an empty cell."""
+    return {
+        name: cell
+        for name, cell in values.items()
+        if not (cell is None or cell != cell or (isinstance(cell, str) and not cell.strip()))
+    }
+
+
+Read = Iterator[tuple[Mapping[str, Any], str | None]]
+
+
+def _csv(path: Path) -> Read:
+    with _reading(path), path.open(newline="", encoding="utf-8-sig") as file:
+        for values in csv.DictReader(file, skipinitialspace=True):
+            more = values.pop(None, None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            yield (
+                values,
+                "it has more cells than the header; quote cells that contain commas" if more else None,
+            )
+
+
+def _jsonl(path: Path) -> Read:
+    with _reading(path), path.open(encoding="utf-8-sig") as file:
+        for line in file:
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                yield {}, f"not JSON ({error})"
+                continue
+            yield (
+                (values, None) if isinstance(values, dict) else ({}, "not a JSON object of values by column")
+            )
+
+
+def _parquet(path: Path) -> Read:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError(
+            f"{path}: reading Parquet needs the extra: pip install 'scumble[batch]'; or save it as CSV or JSONL"
+        ) from None
+    with _reading(path):
+        for rows in parquet.ParquetFile(path).iter_batches():
+            for values in rows.to_pylist():
+                yield values, None
+
+
+def _folder(folder: Path) -> Read:
+    """Every picture of a folder and its subfolders, in the order of their names; hidden ones are left out."""
+    with _reading(folder):
+        files = sorted(
+            path.relative_to(folder)
+            for path in folder.rglob("*")
+            if path.suffix.lower() in PICTURES and path.is_file()
+        )
+    there = {path.with_suffix(""): path for path in files}
+    for path in files:
+        stem = path.with_suffix("")
+        if any(part.startswith(".") for part in path.parts) or (
+            stem.suffix in WRITTEN_ABOUT and stem.with_suffix("") in there
+        ):
+            continue
+        values = {"image": path.as_posix()}
+        for suffix, name in WRITTEN_ABOUT.items():
+            if beside := there.get(stem.with_name(stem.name + suffix)):
+                values[name] = beside.as_posix()
+        if (words := folder / stem.with_name(stem.name + ".txt")).is_file():
+            with _reading(words):
+                values["source"] = " ".join(words.read_text(encoding="utf-8").split())
+        yield values, None
+
+
+READERS: Mapping[str, Callable[[Path], Read]] = {
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".parquet": _parquet,
+}
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises InputError for a file that cannot be read as what its name says."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise InputError(f"{path}: this manifest cannot be read ({reason})") from error

@@ -1,0 +1,191 @@
+"""A batch from its checked rows to its folder: what is missing is made, recorded, and shown on sheets."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scumble.batch.groups import groups
+from scumble.batch.ledger import Ledger, Record, write_table
+from scumble.batch.making import Maker, finished
+from scumble.core.atomic import atomic
+from scumble.core.errors import InputError
+from scumble.editing.passport import passport_of
+
+if TYPE_CHECKING:
+    from scumble.batch.check import Checked, Fault
+    from scumble.batch.rows import Row
+    from scumble.pictures.sheets import Cell
+
+PER_SHEET = 100
+PANEL = 100, 160  # pixels of a picture's long side on a sheet, at least and at most
+SUMMARY = "summary.json"
+
+Make = Callable[[Iterable[list["Row"]]], Iterator[list[Record]]]
+"""What makes groups of rows, in any order: `here`, or Ray's workers."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A manifest's good rows and the folder that they are made in."""
+
+    checked: Checked
+    out: Path
+    manifest: str
+    size: int = 8
+    overwrite: bool = False
+
+    def missing(self, ledger: Ledger) -> list[Row]:
+        """The rows that are not made yet, or not as they are asked for now.
+
+        Raises InputError, unless `overwrite`, for a file in the way that is none of this manifest's.
+        """
+        outputs = ledger.by_output()
+        missing: list[Row] = []
+        for row in self.checked.rows:
+            if (
+                finished(ledger.records, row, self.out)
+                and ledger.records[row.identity]["output"] == row.output
+            ):
+                continue
+            self._check_place(row, outputs)
+            missing.append(row)
+        return missing
+
+    def _check_place(self, row: Row, outputs: Mapping[str, Record]) -> None:
+        path = self.out / row.output
+        if self.overwrite or not path.exists():
+            return
+        record = outputs.get(row.output)
+        if record is not None and record["manifest"] == self.manifest:
+            return  # ours, to be replaced by what the row says now
+        if record is None and passport_of(path).get("row") == row.identity:
+            return  # ours, made by a run that was killed before it could record it
+        owner = f"{record['manifest']} has made it" if record else "this batch has not made it"
+        raise InputError(
+            f"{path}: this file exists already, and {owner}; choose another folder or another --name, or --overwrite"
+        )
+
+    def run(
+        self,
+        ledger: Ledger,
+        rows: Sequence[Row],
+        make: Make,
+        *,
+        on_record: Callable[[Record], None],
+        max_errors: int | None = None,
+    ) -> bool:
+        """Make rows and record them as they are finished; False where it stopped before the last one.
+
+        Raises InputError where more than `max_errors` rows have failed.
+        """
+        errors = done = 0
+        for records in make(groups(rows, self.checked, self.size)):
+            ledger.add(records)
+            for record in records:
+                on_record(record)
+                done += 1
+                errors += record["error"] is not None
+            if max_errors is not None and errors > max_errors:
+                raise InputError(
+                    f"--max-errors {max_errors}: {errors} rows failed, the last with: {_last_error(records)}; what is "
+                    "made stays, and the same command goes on"
+                )
+        return done == len(rows)
+
+    def close(self, ledger: Ledger, faults: Sequence[Fault], seconds: float) -> dict[str, Any]:
+        """Write results.parquet and summary.json; the summary."""
+        records = [
+            ledger.records[row.identity] for row in self.checked.rows if row.identity in ledger.records
+        ]
+        bad = {fault.row: fault.message for fault in faults}
+        records = [*records, *(_bad(number, message, self.manifest) for number, message in bad.items())]
+        records.sort(key=lambda record: record["row"])
+        good = [record for record in records if record["error"] is None]
+        table = write_table(self.out, records)
+        summary = {
+            "manifest": self.manifest,
+            "rows": len(self.checked.rows) + len(bad),
+            "made": len(good),
+            "failed": len(records) - len(good) - len(bad),
+            "skipped": len(bad),
+            "left": len(self.checked.rows) + len(bad) - len(records),
+            "evaluations": sum(record["evaluations"] or 0 for record in good),
+            "edit_seconds": round(sum(record["seconds"] or 0 for record in good), 3),
+            "seconds": round(seconds, 3),
+            "table": table,
+        }
+        with atomic(self.out / SUMMARY) as part:
+            part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        return summary
+
+    def sheets(self, ledger: Ledger, made: set[str]) -> list[Path]:
+        """Draw a contact sheet for every hundred rows of which one is in `made` (identities) or that has none yet."""
+        from scumble.pictures import sheets, writing
+
+        rows, drawn = list(self.checked.rows), list[Path]()
+        for k, first in enumerate(range(0, len(rows), PER_SHEET), 1):
+            some = rows[first : first + PER_SHEET]
+            path = self.out / f"sheet-{k:04d}.png"
+            if path.exists() and not made & {row.identity for row in some}:
+                continue
+            cells = [cell for row in some if (cell := self._cell(ledger.records.get(row.identity)))]
+            if cells:
+                title = f"{self.manifest}: rows {some[0].number} to {some[-1].number}"
+                writing.save(sheets.sheet(cells, title=title), path, {"sheet": [row.output for row in some]})
+                drawn.append(path)
+        return drawn
+
+    def _cell(self, record: Record | None) -> Cell | None:
+        from PIL import Image
+
+        from scumble.pictures import sheets
+
+        if record is None:
+            return None
+        label = record["id"] or f"row {record['row']}"
+        if record["error"] is not None:
+            return sheets.Cell(sheets.blank().picture, [label, record["error"][:80]])
+        with Image.open(self.out / record["output"]) as picture:
+            return sheets.Cell(
+                sheets.panel(picture, *PANEL), [label, f"{sheets.percent(record['changed'] or 0)} changed"]
+            )
+
+
+def here(maker: Maker, stop: Callable[[], bool]) -> Make:
+    """Makes groups in this process, until `stop` says so."""
+
+    def make(groups: Iterable[list[Row]]) -> Iterator[list[Record]]:
+        for group in groups:
+            if stop():
+                return
+            yield maker(group)
+
+    return make
+
+
+def _last_error(records: Sequence[Record]) -> str:
+    return next((record["error"] for record in reversed(records) if record["error"]), "")
+
+
+def _bad(number: int, message: str, manifest: str) -> Record:
+    return Record(
+        row=number, id=None, identity="", output="", sha256=None, evaluations=None, seconds=None, changed=None,
+        error=message, warning=None, manifest=manifest,
+    )  # fmt: skip
+
+
+class Pace:
+    """How fast rows are made, for what is said of the time that is left."""
+
+    def __init__(self, rows: int):
+        self._rows, self._done, self._started = rows, 0, time.monotonic()
+
+    def step(self) -> tuple[int, float]:
+        """One more row is done: how many now, and the seconds that are left."""
+        self._done += 1
+        return self._done, (time.monotonic() - self._started) / self._done * (self._rows - self._done)

@@ -1,0 +1,247 @@
+"""`scumble batch`: a manifest of edits, made into a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scumble.cli import flags, options
+from scumble.cli.voice import Voice
+from scumble.core.atomic import claimed
+from scumble.core.errors import InputError, MachineError
+from scumble.core.places import exists
+from scumble.editing.recipe import Recipe
+from scumble.editing.results import check_folder, make_folder
+
+if TYPE_CHECKING:
+    from scumble.batch.check import Checked
+    from scumble.batch.ledger import Ledger, Record
+    from scumble.batch.run import Batch, Make
+
+EXAMPLES = (
+    "scumble batch edits.csv -o edited --dry-run",
+    'scumble batch photos/ --source "a red mug" --target "a blue mug" -o edited --name "{image}.png"',
+)
+
+
+@flags.takes(Recipe, without=("image",), short=flags.SHORT)
+def command(
+    recipe: Recipe,
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST",
+            help="CSV, JSONL or Parquet, one edit per row, its columns named as the flags' fields (image, source, "
+            "target, settings.steps, ...); or a folder of pictures.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to, or to continue in.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="Names of the results, such as {image}-{seed}.png; from columns, and {row}, {image}, {identity}.  "
+            "\\[default: {id}.png, without such a column {image}.{identity}.png]",
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column that is no field; repeats.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(metavar="N", help="At most this many edits in one call of the model.")
+    ] = 8,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Make the good rows although others have faults.")
+    ] = False,
+    max_errors: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop when more rows than this have failed.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files in the way that are not this batch's.")
+    ] = False,
+    no_sheets: Annotated[bool, typer.Option("--no-sheets", help="Draw no contact sheets.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check all rows, estimate time and memory; write nothing."),
+    ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make many edits: one for every row of a manifest.
+
+    All rows are checked before the first is made. The same command goes on where a run stopped, and makes again only
+    what has changed.
+    """
+    voice = Voice(quiet)
+    if batch < 1:
+        raise InputError(f"--batch {batch}: it must be at least 1")
+    checked = _check(recipe, manifest, name, ignore or [], voice, as_json, skip_bad)
+    from scumble.batch.run import Batch
+
+    made = Batch(checked, out, manifest.name, batch, overwrite)
+    check_folder(out)
+    if dry_run:
+        _estimate(made, voice, as_json)
+        return
+    make_folder(out)
+    with claimed(out / "results"):
+        _run(made, voice, as_json=as_json, sheets=not no_sheets, max_errors=max_errors)
+
+
+def _check(
+    recipe: Recipe,
+    manifest: Path,
+    name: str | None,
+    ignored: list[str],
+    voice: Voice,
+    as_json: bool,
+    skip: bool,
+) -> Checked:
+    """The manifest, checked. Raises InputError after the table of all faults, unless they are skipped."""
+    from scumble.batch import check
+    from scumble.batch.manifest import base, read
+    from scumble.batch.rows import Namer, Reading
+
+    reading = Reading(_absolute(recipe), base(manifest).absolute(), tuple(ignored))
+    with voice.waiting(f"checking {manifest}"):
+        checked = check.check(read(manifest), reading, Namer(name))
+    bad = len({fault.row for fault in checked.faults})
+    for line in check.table(checked.faults):
+        if not as_json:
+            typer.echo(line, err=True)
+    for fault in checked.faults if as_json else ():
+        typer.echo(json.dumps({"row": fault.row, "error": fault.message}))
+    voice.say(f"{manifest}: {len(checked.rows)} rows are good, {bad} are not")
+    if bad and not skip:
+        raise InputError(f"{manifest}: {bad} rows cannot be made; mend them, or --skip-bad makes the others")
+    if not checked.rows:
+        raise InputError(f"{manifest}: no row can be made")
+    return checked
+
+
+def _absolute(recipe: Recipe) -> Recipe:
+    """The recipe with the files that flags name, wherever rows are made."""
+
+    def place(value: Any) -> Any:
+        if isinstance(value, str | Path) and exists(value) and os.sep in str(Path(value).absolute()):
+            return str(Path(value).absolute())
+        return value
+
+    files: dict[str, Any] = {name: place(getattr(recipe, name)) for name in ("mask", "reference", "vae")}
+    files["given"] = {name: place(value) for name, value in recipe.given.items()}
+    return replace(recipe, **files)
+
+
+def _run(batch: Batch, voice: Voice, *, as_json: bool, sheets: bool, max_errors: int | None) -> None:
+    """Make what is missing; tell how to go on where it stops."""
+    from scumble.batch.ledger import Ledger
+    from scumble.batch.run import Pace
+
+    started, ledger = time.monotonic(), Ledger(batch.out)
+    rows = batch.missing(ledger)
+    voice.say(f"{len(batch.checked.rows) - len(rows)} rows are made already, {len(rows)} are to be made")
+    pace, made = Pace(len(rows)), set[str]()
+
+    def on_record(record: Record) -> None:
+        done, left = pace.step()
+        made.add(record["identity"])
+        if as_json:
+            typer.echo(json.dumps(record))
+        elif record["error"] is None:
+            typer.echo(str(batch.out / record["output"]))
+        if record["error"] is not None:
+            typer.echo(f"row {record['row']} failed: {record['error']}", err=True)
+        voice.say(f"{done}/{len(rows)} rows, {left:.0f} s left")
+
+    whole = False
+    try:
+        with _stopping(voice) as stop:
+            whole = batch.run(ledger, rows, _maker(batch, stop), on_record=on_record, max_errors=max_errors)
+        if not whole:
+            raise KeyboardInterrupt
+    except (KeyboardInterrupt, MachineError):
+        typer.echo(f"{len(made)} of {len(rows)} rows are done; run the same command to continue", err=True)
+        raise
+    finally:
+        summary = batch.close(ledger, batch.checked.faults, time.monotonic() - started)
+    _tell(batch, ledger, summary, made if sheets else None, voice, as_json)
+
+
+def _maker(batch: Batch, stop: Callable[[], bool]) -> Make:
+    from scumble.batch.making import Maker
+    from scumble.batch.run import here
+
+    return here(Maker(batch.out, batch.manifest), stop)
+
+
+def _tell(
+    batch: Batch, ledger: Ledger, summary: dict[str, Any], made: set[str] | None, voice: Voice, as_json: bool
+) -> None:
+    """Sheets and the summary. Raises InputError where rows have failed."""
+    for path in batch.sheets(ledger, made) if made is not None else ():
+        typer.echo(json.dumps({"file": str(path)}) if as_json else str(path))
+    if as_json:
+        typer.echo(json.dumps({"summary": summary}))
+    voice.say(
+        f"{summary['made']} of {summary['rows']} rows are made, {summary['failed']} failed, {summary['skipped']} "
+        f"skipped; {summary['evaluations']} evaluations in {summary['edit_seconds']:.0f} s of editing"
+    )
+    if not summary["table"]:
+        voice.say("results.jsonl has the results; for results.parquet, too: pip install 'scumble[batch]'")
+    if summary["failed"]:
+        raise InputError(
+            f"{batch.manifest}: {summary['failed']} rows failed; {ledger.path} says why, and the same command tries "
+            "them again"
+        )
+
+
+def _estimate(batch: Batch, voice: Voice, as_json: bool) -> None:
+    """Say what is left to do, and what it would take; nothing is written."""
+    from scumble.batch.estimate import estimate
+    from scumble.batch.ledger import Ledger
+
+    rows = batch.missing(Ledger(batch.out))
+    about = estimate(batch, rows)
+    if as_json:
+        typer.echo(json.dumps(about))
+        return
+    voice.say(
+        f"dry run: {len(batch.checked.rows) - len(rows)} rows are made already, {len(rows)} are to be made"
+    )
+    if rows:
+        voice.say(
+            f"about {about['seconds']:.0f} s, {about['evaluations']} evaluations of the network and "
+            f"{about['memory'] / 1e9:.1f} GB of memory: an estimate from the first steps of {about['tried']} of "
+            f"{about['kinds']} kinds of edits"
+        )
+
+
+@contextmanager
+def _stopping(voice: Voice) -> Iterator[Callable[[], bool]]:
+    """Inside, the first Ctrl-C only asks to stop after the rows in flight; the second one interrupts at once."""
+    asked: list[bool] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+        voice.say("stopping after the rows in flight (Ctrl-C again: at once)")
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
