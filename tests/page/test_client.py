@@ -96,6 +96,22 @@ def test_a_second_edit_of_a_picture_is_the_same_as_alone(client: PageClient, png
     assert list(Image.open(io.BytesIO(data)).tobytes()) == list(Image.open(io.BytesIO(alone.data)).tobytes())
 
 
+def test_an_inversion_is_kept_and_is_that_of_the_command_line(
+    client: PageClient, png: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    asked = {"source": "a red circle", "method": "p2p", "settings": {"steps": 4}, "invert": True}
+    body = {"image": client.upload(png), **asked, "target": ["a blue circle", "a red star"]}
+    line = client.ask("POST", "/api/check", body)["command"].replace("circle.png", str(png))
+    state = client.wait(client.ask("POST", "/api/edits", body)["id"])
+    for command in line.replace("circle.inv", str(tmp_path / "circle.inv")).split(" && "):
+        out = ["-o", str(tmp_path / "out")] if "scumble edit" in command else []
+        assert run([*shlex.split(command)[1:], *out]) == 0
+    for told in state["results"]:
+        data = client.raw("GET", f"/api/results/{told['id']}/result.png")
+        same_but_for_seconds(data, (tmp_path / "out" / told["file"]).read_bytes(), tmp_path)
+        assert told["passport"]["given"]["inversion"]
+
+
 def test_a_result_is_edited_further(client: PageClient, png: Path) -> None:
     (made,) = client.edit(png, **QUICK)
     again = client.ask("POST", f"/api/results/{made.about['id']}/use", {})
@@ -143,6 +159,9 @@ def test_size_orientation_and_transparency_are_kept(client: PageClient, tmp_path
         ({"given": {"bank": "/etc/passwd"}}, "there is no 'given'"),
         ({"model": "/etc"}, "is not on this page"),
         ({"editor": "/etc"}, "is not on this page"),
+        ({"invert": True, "seed": [1, 2]}, "leave several seeds"),
+        ({"invert": True, "method": "sdedit"}, "prepares nothing"),
+        ({"invert": 3}, "not true or false"),
         ({"mask": "x"}, "upload it again"),
         ({"image": None}, "missing"),
     ],

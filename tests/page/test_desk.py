@@ -136,6 +136,30 @@ def test_a_model_that_cannot_be_loaded_is_a_message(
     assert (job.state, job.message) == ("failed", "model 'tiny': no connection")
 
 
+def test_only_the_first_model_is_loaded_before_it_is_asked_for(
+    prior: scumble.Prior, monkeypatch: pytest.MonkeyPatch, png: Path
+) -> None:
+    asked: list[tuple[object, bool]] = []
+
+    def load(how: Loading) -> scumble.Prior:
+        if not isinstance(how.model, str):
+            return how.model  # type: ignore[return-value]
+        asked.append((how.model, how.offline))
+        return prior
+
+    monkeypatch.setattr(loading, "load", load)
+    house = House(Options(models=("one",), cached=("a/two", "one")))
+    assert list(house.desks) == ["one", "a/two"]
+    house.start()
+    client = house.store.client(None)
+    picture = client.keep(png.read_bytes(), "circle.png", (96, 64))
+    job = Job(client, understood({"image": picture.id, **QUICK, "model": "a/two"}, client, house.options))
+    house.submit(job)
+    assert ended(job).state == "done"
+    house.close()
+    assert sorted(asked) == [("a/two", True), ("one", True)]
+
+
 def test_what_nobody_watches_is_cancelled(prior: scumble.Prior, house: House, ask: Ask) -> None:
     job = ask(house.store.client(None))
     job.seen -= house.options.limits.unwatched + 1

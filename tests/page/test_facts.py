@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,3 +121,16 @@ def test_several_targets_and_seeds_are_flags_and_more_is_a_sweep() -> None:
     assert axes(context.params["over"]) == {
         "target": ["b", "c, d"], "guidance": [2, 3.5], "method": ["dds", "sdedit"],
     }  # fmt: skip
+
+
+def test_checkpoints_in_the_cache_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    from scumble.priors.load import cached
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for name in ("models--a--b-c", "models--d--e", "datasets--f--g"):
+        (tmp_path / name / "snapshots" / "123").mkdir(parents=True)
+    for name in ("models--a--b-c", "datasets--f--g"):
+        (tmp_path / name / "snapshots" / "123" / "model_index.json").touch()
+    assert cached() == ["a/b-c"]

@@ -35,6 +35,10 @@ def command(
         list[Path] | None,
         typer.Option("--editor", help="The folder of a trained editor that the page offers; repeats."),
     ] = None,
+    cached: Annotated[
+        bool,
+        typer.Option("--cached", help="Also offer the checkpoints in the hub's cache; download nothing."),
+    ] = False,
     port: Annotated[int, typer.Option(help="The port; 0 takes any that is free.")] = 7860,
     host: Annotated[
         str, typer.Option(help="The address to listen at; others than this machine's need --password.")
@@ -54,8 +58,12 @@ def command(
     stay on this machine, and are deleted when the page closes.
     """
     how = {name: value for name, value in loading.options.items() if value != getattr(Loading, name)}
+    if cached:
+        from scumble.priors.load import cached as in_cache
+
     options = Options(
         models=tuple(dict.fromkeys(model or [os.environ.get("SCUMBLE_MODEL") or str(loading.model)])),
+        cached=tuple(in_cache()) if cached else (),
         editors=named(editor or []),
         loading=how,
         host=host,

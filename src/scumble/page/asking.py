@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from scumble.core.errors import InputError, nearest
+from scumble.core.loading import switch
 from scumble.editing.command import command_line
 from scumble.editing.recipe import Recipe
 from scumble.page.options import Options
@@ -18,7 +20,7 @@ FIELDS = (
     *("form", "size", "force"),
 )
 """The recipe's fields that a client sets. The others name files, code or the machine: they are the owner's."""
-ALSO = "model", "editor", "over"
+ALSO = "model", "editor", "over", "invert"
 VALUES = str, int, float, bool, type(None)
 
 
@@ -27,7 +29,8 @@ class Asked:
     """A request that is understood.
 
     body: as it came, for reopening. model: the one of the page's. recipe: without pictures, artifacts and model; the
-    first edit's where there are several. axes: values by name where there are several edits.
+    first edit's where there are several. axes: values by name where there are several edits. invert: make the method's
+    first half once, and keep it for further edits of the picture.
     """
 
     body: Mapping[str, Any]
@@ -36,6 +39,7 @@ class Asked:
     uploads: Mapping[str, Upload]
     recipe: Recipe
     axes: Mapping[str, Sequence[object]]
+    invert: bool = False
 
     @property
     def edits(self) -> int:
@@ -45,12 +49,23 @@ class Asked:
             total *= len(values)
         return total
 
-    def command(self, options: Options) -> str:
-        """The command line that makes the same edits of files of the same names."""
+    def command(self, options: Options, usual: str | None = None) -> str:
+        """The command line that makes the same edits of files of the same names. usual: the model's method."""
         named: dict[str, Any] = {name: upload.name for name, upload in self.uploads.items()}
         given = {"editor": options.editors[self.editor]} if self.editor else {}
-        loading = {**options.loading, "model": self.model}
-        return command_line(replace(self.recipe, **named, given=given, **loading), self.axes)
+        loading = {**options.how(self.model), "model": self.model}
+        recipe = replace(self.recipe, **named, given=given, **loading)
+        if not self.invert:
+            return command_line(recipe, self.axes)
+        recipe = replace(recipe, method=recipe.method or usual)
+        file = f"{self.uploads['image'].name.rpartition('.')[0]}.inv"
+        name = prepared(str(recipe.method))
+        first = replace(
+            recipe, target=None, mask=None, reference=None, keep="auto", crop="auto", form="latent", also=()
+        )
+        inverted = command_line(first).replace("scumble edit", "scumble invert", 1)
+        edited = command_line(replace(recipe, given={name: file}), self.axes)
+        return f"{inverted} -o {shlex.quote(file)} && {edited}"
 
 
 def understood(body: object, client: Client, options: Options) -> Asked:
@@ -68,8 +83,8 @@ def understood(body: object, client: Client, options: Options) -> Asked:
         raise InputError("image: missing; drop a picture on the page first")
     uploads = {name: client.upload(said[name]) for name in PICTURES if said.get(name) is not None}
     model = said.get("model") or options.models[0]
-    if model not in options.models:
-        raise InputError(f"model: {model!r} is not on this page; it has {', '.join(options.models)}")
+    if model not in options.offered:
+        raise InputError(f"model: {model!r} is not on this page; it has {', '.join(options.offered)}")
     editor = said.get("editor")
     if editor is not None and editor not in options.editors:
         raise InputError(f"editor: {editor!r} is not on this page")
@@ -79,7 +94,14 @@ def understood(body: object, client: Client, options: Options) -> Asked:
     _check_plain(values)
     recipe = Recipe.from_json({"image": uploads["image"].name, **values})
     _check(recipe, options)
-    asked = Asked(cast("dict[str, Any]", body), model, editor, uploads, recipe, axes)
+    invert = switch(said.get("invert"))
+    if invert is None:
+        raise InputError(f"invert: {said['invert']!r} is not true or false")
+    if invert and (axes.keys() - {"target"}):
+        raise InputError(
+            "invert: one inversion serves several targets; leave several seeds and the sweep out"
+        )
+    asked = Asked(cast("dict[str, Any]", body), model, editor, uploads, recipe, axes, invert)
     if asked.edits > options.limits.edits:
         raise InputError(
             f"request: {asked.edits} edits at once are too many here; ask for at most {options.limits.edits}"
@@ -133,6 +155,16 @@ def _check(recipe: Recipe, options: Options) -> None:
         raise InputError(f"method: {method!r} edits no pictures")
     if recipe.size is not None and recipe.size > options.limits.canvas:
         raise InputError(f"size: {recipe.size} is more than this page allows, {options.limits.canvas}")
+
+
+def prepared(method: str) -> str:
+    """The name of what a method prepares, such as "inversion". Raises InputError for a method of one part."""
+    from scumble.editing.checks import method_class
+
+    kind = method_class(method).prepares
+    if kind is None:
+        raise InputError(f"invert: {method} prepares nothing that could be kept; leave it out")
+    return kind.name
 
 
 def fields_told() -> list[dict[str, Any]]:

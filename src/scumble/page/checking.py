@@ -44,15 +44,16 @@ def checked(body: object, client: Client, house: House) -> dict[str, Any]:
         asked = understood(body, client, house.options)
     except InputError as error:
         return {"error": str(error), "unknown": [], "command": ""}
-    told: dict[str, Any] = {"error": "", "unknown": [], "command": asked.command(house.options)}
+    told: dict[str, Any] = {"error": "", "unknown": [], "command": ""}
     maker = house.desk(asked.model).maker
-    if maker is None:
-        return told
     try:
+        told["command"] = asked.command(house.options, maker.prior.card.method if maker else None)
+        if maker is None:
+            return told
         _check(asked, house)
     except (InputError, MachineError) as error:
         told["error"] = str(error)
-    return told | {"unknown": _unknown(asked, maker.prior.card.words)}
+    return told | {"unknown": _unknown(asked, maker.prior.card.words if maker else None)}
 
 
 def _check(asked: Asked, house: House) -> None:

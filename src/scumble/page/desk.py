@@ -38,12 +38,12 @@ class Desk:
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # by client, whose turn is first
         self._changed = threading.Condition()
         self._open = True
-        self.started = False
+        self.started = self.loading = False
         self._thread = threading.Thread(target=self._work, name=f"scumble {model}", daemon=True)
 
-    def start(self) -> None:
-        """Load the model, then work."""
-        self.started = True
+    def start(self, load: bool = True) -> None:
+        """Load the model, or do so when it is asked for; then work."""
+        self.started, self.loading = True, load
         self._thread.start()
 
     def close(self) -> None:
@@ -99,7 +99,8 @@ class Desk:
     # The thread
 
     def _work(self) -> None:
-        self._load()
+        if self.loading:
+            self._load()
         while job := self._next():
             self._do(job)
             with self._changed:
@@ -109,12 +110,15 @@ class Desk:
         """The model, or why there is none."""
         from scumble.page.making import Maker
 
+        self.loading = True
         try:
             self.maker, self.failed = Maker.load(self.model, self.options, self._check), ""
         except (InputError, MachineError) as error:
             self.failed = str(error)
         except Exception as error:
             self.failed = unexpected(error)
+        finally:
+            self.loading = False
 
     def _next(self) -> Job | None:
         """The next request, in turns of the clients; None when the page closes."""

@@ -18,6 +18,7 @@ EXAMPLE = 256  # pixels
 def model_told(desk: Desk) -> dict[str, Any]:
     """A model, as far as it is loaded."""
     told: dict[str, Any] = {"name": desk.model, "loaded": desk.maker is not None, "message": desk.failed}
+    told["loading"] = desk.loading
     if desk.maker is None:
         return told
     card = desk.maker.prior.card
@@ -57,6 +58,7 @@ def methods_told(card: Card | None, editors: Mapping[str, str]) -> list[dict[str
                 "takes": list(kind.needs.takes),
                 "forms": list(kind.forms),
                 "composes": kind.composes,
+                "inverts": kind.prepares is not None,
                 "editor": kind.needs.given == ("editor",),
                 "refused": card and _refused(card, name, kind),
                 "parameters": parameters,

@@ -19,13 +19,13 @@ class House:
     def __init__(self, options: Options):
         self.options = options
         self.store = Store(options.limits)
-        self.desks = {model: Desk(model, options) for model in options.models}
+        self.desks = {model: Desk(model, options) for model in options.offered}
         self._jobs: dict[str, dict[str, Job]] = {}  # by client
 
     def start(self) -> None:
-        """Load the models; the page answers meanwhile."""
-        for desk in self.desks.values():
-            desk.start()
+        """Load the first model, the others when they are first asked for; the page answers meanwhile."""
+        for name, desk in self.desks.items():
+            desk.start(load=name == self.options.models[0])
 
     def close(self) -> None:
         """Stop all work, and delete all pictures."""

@@ -6,22 +6,25 @@ import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
 from torch import Tensor
 
+from scumble.core.errors import InputError
 from scumble.core.loading import Loading
 from scumble.core.prior import Prior
-from scumble.core.request import Edit, Step
+from scumble.core.request import Edit, OnStep, Step
 from scumble.editing import loading
 from scumble.editing.plan import Plan, Shared, plan
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import names
 from scumble.editing.sweep import variants
 from scumble.editing.telling import advice, record
+from scumble.page.asking import prepared
 from scumble.page.job import Job, Progress
 from scumble.page.options import Options
 from scumble.page.stopping import Stoppable
@@ -55,7 +58,7 @@ class Maker:
     @classmethod
     def load(cls, model: str, options: Options, stop: Callable[[], None]) -> Maker:
         """Raises InputError or MachineError where the model cannot be loaded."""
-        return cls(loading.load(Loading(model, **options.loading)), options, stop)
+        return cls(loading.load(Loading(model, **options.how(model))), options, stop)
 
     def forget(self) -> None:
         """Keep nothing between requests: after an error, memory may be short."""
@@ -72,11 +75,15 @@ class Maker:
         first = plan(cells[0].recipe, placed)
         plans = [first, *(plan(cell.recipe, first.placed) for cell in cells[1:])]
         for k, (cell, each) in enumerate(zip(cells, plans, strict=True)):
+            if job.asked.invert:
+                each = _inverted(each, _Watch(job, each, k, len(cells), previews=False), shared)
             writing.check_passport(each.promise(), Path("result.png"))
             edit = each(_Watch(job, each, k, len(cells)), shared)
             _store(job, edit, each, cell)
         size = first.placed.picture.size
-        if size[0] * size[1] <= LARGEST_KEPT and len(shared) <= SHARED:
+        for old in list(shared)[: max(0, len(shared) - SHARED)]:
+            del shared[old]
+        if size[0] * size[1] <= LARGEST_KEPT:
             self._kept[key] = first.placed, shared
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -127,12 +134,28 @@ def _read(job: Job, placed: Placed | None) -> dict[str, Any]:
     return found
 
 
+def _inverted(of: Plan, on_step: OnStep, shared: Shared) -> Plan:
+    """The plan with what its method prepares, made now or before, as `scumble invert` makes it."""
+    name = prepared(of.name)
+    if of.placed.box:
+        raise InputError(
+            "invert: only a part of the picture is edited; set crop to none, or leave invert out"
+        )
+    values = tuple(getattr(of.method, f.name) for f in fields(cast(Any, of.method)))
+    key = (name, type(of.method), values, of.recipe.source, of.recipe.negative, of.recipe.seed)
+    if key not in shared:
+        half = of.vary(target=of.recipe.source)
+        request = replace(half.request, mask=None, reference=None, also=())
+        shared[key] = half.method.prepare(half.prior, request, on_step)
+    return plan(replace(of.recipe, given={name: shared[key]}), of.placed)
+
+
 class _Watch:
     """Progress and previews of one edit: an `on_step`."""
 
-    def __init__(self, job: Job, plan: Plan, cell: int, cells: int):
+    def __init__(self, job: Job, plan: Plan, cell: int, cells: int, previews: bool = True):
         self._job, self._plan, self._cell, self._cells = job, plan, cell, cells
-        self._started, self._next, self._previews = time.monotonic(), 0.0, 0
+        self._started, self._next, self._previews = time.monotonic(), 0.0 if previews else inf, 0
 
     def __call__(self, step: Step) -> None:
         now = time.monotonic()
@@ -199,7 +222,6 @@ def _heat(job: Job, prior: Prior) -> None:
     """Where the model looks for each word of the source."""
     import re
 
-    from scumble.core.errors import InputError
     from scumble.editing.checks import check_words
     from scumble.editing.heat import heat_maps
 

@@ -37,7 +37,9 @@ class Limits:
 class Options:
     """The page's models and address.
 
-    models: names that `scumble.load` takes; the first is the default. Browsers choose among these, nothing else.
+    models: names that `scumble.load` takes; the first is the default. Browsers choose among these and `cached`,
+        nothing else.
+    cached: checkpoints in the hub's cache. They are loaded without the network.
     editors: name -> file of trained editors that browsers may choose.
     loading: how the models are loaded, see `Loading.options`.
 
@@ -45,6 +47,7 @@ class Options:
     """
 
     models: tuple[str, ...] = ("scenes",)
+    cached: tuple[str, ...] = ()
     editors: Mapping[str, str] = field(default_factory=dict[str, str])
     loading: Mapping[str, Any] = field(default_factory=dict[str, Any])
     host: str = "127.0.0.1"
@@ -61,6 +64,15 @@ class Options:
             )
         if self.password is not None and len(self.password) < SHORTEST_PASSWORD:
             raise InputError(f"password: too short; take at least {SHORTEST_PASSWORD} characters")
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """All models, each once."""
+        return tuple(dict.fromkeys((*self.models, *self.cached)))
+
+    def how(self, model: str) -> dict[str, Any]:
+        """How a model is loaded."""
+        return {**self.loading, **({"offline": True} if model in self.cached else {})}
 
     @property
     def local(self) -> bool:

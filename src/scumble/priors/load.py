@@ -121,6 +121,15 @@ def needs(model: str) -> list[tuple[str, str]]:
     return [] if folder.family() == "pixel" else list(lines(folder, DTYPES[auto_dtype(folder)]))
 
 
+def cached() -> list[str]:
+    """The ids of checkpoints in the hub's cache, complete or not; nothing is opened."""
+    from huggingface_hub import constants
+
+    folders = Path(constants.HF_HUB_CACHE).glob("models--*--*")
+    found = [folder for folder in folders if any(folder.glob("snapshots/*/model_index.json"))]
+    return sorted(folder.name.removeprefix("models--").replace("--", "/", 1) for folder in found)
+
+
 def usual_method(model: str) -> str | None:
     """The default method of a model on this disk, from its card or family. Loads nothing."""
     from scumble.priors._card import describe

@@ -65,6 +65,7 @@ function body() {
   };
   if (state.mask) made.mask = state.mask.id;
   if (method()?.editor) made.editor = $("editor").value;
+  if (method()?.inverts && $("invert").checked) made.invert = true;
   for (const name of Object.keys(over)) if (name in made.settings) delete made.settings[name];
   return made;
 }
@@ -126,6 +127,7 @@ const run = trying(async (path) => {
   } finally {
     state.job = null;
     working(null);
+    if (state.models.some((m) => m.name === $("model").value && !m.loaded)) again();
   }
 });
 
@@ -203,6 +205,7 @@ const reopen = trying(async () => {
   $("paper").checked = Boolean(asked.paper);
   $("force").checked = Boolean(asked.force);
   $("method").value = asked.method ?? "";
+  $("invert").checked = Boolean(asked.invert);
   chosen(asked.settings ?? {});
   [1, 2].forEach((k) => {
     const [name, values] = Object.entries(asked.over ?? {})[k - 1] ?? ["", []];
@@ -282,6 +285,7 @@ function chosen(values = {}) {
   const needs = now?.needs.length ? ` Needs: ${now.needs.join(", ")}.` : "";
   $("method-about").textContent = now ? now.refused || `${now.summary} ${now.title} (arXiv ${now.arxiv}).${needs}` : "";
   $("editor-part").hidden = !now?.editor;
+  $("invert-part").hidden = !now?.inverts;
   for (const k of [1, 2]) {
     const before = $(`over-${k}`).value;
     const names = ["", ...(now?.parameters ?? []).map((p) => p.name), "method", "keep"];
@@ -311,7 +315,7 @@ const loadModels = trying(async () => {
   $("editor").replaceChildren(...told.editors.map((name) => element("option", { value: name, textContent: name })));
   $("size").max = told.limits.canvas;
   modelTold();
-  if (told.models.some((m) => !m.loaded && !m.message)) setTimeout(again, WAIT);
+  if (told.models.some((m) => m.loading)) setTimeout(again, WAIT);
   return told;
 });
 
@@ -324,7 +328,7 @@ const again = trying(async () => {
 function modelTold() {
   const now = state.models.find((m) => m.name === $("model").value);
   const domain = now?.domain?.replace(/\.$/, "");
-  $("domain").textContent = !now ? "" : now.message || (now.loaded ? `Made for: ${domain}.` : "The model is loading.");
+  $("domain").textContent = !now ? "" : now.message || (now.loaded ? `Made for: ${domain}.` : now.loading ? "The model is loading." : "The model is loaded with the first edit.");
   $("words").hidden = !now?.words;
   $("words").querySelector("summary").textContent = `It knows ${now?.words?.length} words`;
   $("words").querySelector("p").textContent = now?.words?.join(", ") ?? "";
