@@ -52,6 +52,8 @@ def test_methods_run_or_say_why_not(family: str, name: str, priors: dict[str, Pr
     prior, Method = priors[family], get(name)
     settings: dict[str, Any] = {**SHORT.get(name, {"steps": 4})}
     why = unable(Method.__name__, Method.needs, prior.card)
+    if name == "masactrl" and family != "sdxl":  # these tiny networks have two or three layers
+        settings["layer"] = 1
     if prior.card.guidance == "none" and not why:
         known = Method.__dataclass_fields__
         settings |= {key: 1.0 for key in GUIDANCE if key in known}

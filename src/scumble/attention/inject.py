@@ -103,8 +103,9 @@ class Inject:
 class Borrow:
     """At the sites, rows use `what` of q, k, v from the rows that they follow.
 
-    With q and k, self-attention has the maps of the followed rows, without computing maps. `called`: the name in the
-    error for a network without such a site; unnamed, the network may have none.
+    With q and k, self-attention has the maps of the followed rows, without computing maps. In joint attention the
+    picture's tokens alone are used so: with the text's, the edit drifts to the source (arXiv:2508.07519). `called`:
+    the name in the error for a network without such a site; unnamed, the network may have none.
     """
 
     sites: Sites
@@ -126,6 +127,13 @@ class Borrow:
             for target, source in zip(*_rows(follow, now), strict=True):
                 taken[target] = source
         return x[taken]
+
+    def joint(self, x: Tensor, now: Now) -> Tensor:
+        """x (rows, heads, tokens, d) of a joint layer, the text's tokens as they were."""
+        assert now.text is not None
+        taken = self(x, now)
+        taken[:, :, now.text] = x[:, :, now.text]
+        return taken
 
 
 class Edits:
@@ -150,10 +158,14 @@ class Edits:
         named = {"q": q, "k": k, "v": v}
         for edit in self._borrow:
             if edit.wants(site) and edit.open(now):
-                named |= {name: edit(named[name], now) for name in edit.what}
+                replaced = edit.joint if site.kind == "joint" else edit
+                named |= {name: replaced(named[name], now) for name in edit.what}
         q, k, v = named["q"], named["k"], named["v"].to(q.dtype)
         edits = [edit for edit in self._maps if edit.wants(site) and edit.open(now)]
-        if not edits:
+        if site.kind == "joint":
+            for edit in edits:  # none changes maps here
+                edit(site, _to_text(q, k, now), now)
+        if not edits or site.kind == "joint":
             return torch.nn.functional.scaled_dot_product_attention(q, k, v)
         maps = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
         for edit in edits:
@@ -165,6 +177,20 @@ class Edits:
             if edit.wants(site) and edit.open(now):
                 h = edit(h, now)
         return h
+
+
+def _to_text(q: Tensor, k: Tensor, now: Now) -> Tensor:
+    """What the picture's tokens give to the text's (rows, heads, picture, text) in a joint layer; head by head, because
+    the maps of all tokens are large.
+    """
+    assert now.text is not None
+    ours = torch.ones(q.shape[2], dtype=torch.bool, device=q.device)
+    ours[now.text] = False
+    heads: list[Tensor] = []
+    for head in range(q.shape[1]):
+        logits = q[:, head, ours] @ k[:, head].transpose(-1, -2) / math.sqrt(q.shape[-1])
+        heads.append(logits.softmax(-1)[..., now.text])
+    return torch.stack(heads, 1)
 
 
 def _rows(follow: Follow, now: Now) -> tuple[list[int], list[int]]:

@@ -14,7 +14,8 @@ from scumble.core.text import Text
 @dataclass(frozen=True, eq=False)
 class Maps:
     """The cross-attention of b prompts: stride of the sites to the latent -> (b, L, h, w), averaged over heads, sites
-    and calls. It sums to 1 over the tokens, unless an edit has changed it.
+    and calls. It sums to 1 over the tokens, unless an edit has changed it; to less in joint attention, where places
+    attend to each other as well.
     """
 
     strides: Mapping[int, Tensor]
@@ -50,7 +51,7 @@ class Record:
         self,
         rows: Collection[Row],
         *,
-        blocks: Collection[str] = ("down", "mid", "up"),
+        blocks: Collection[str] = ("down", "mid", "up", "double", "single"),
         stride: int | None = None,
     ):
         self._rows, self._blocks, self._stride = tuple(rows), blocks, stride
@@ -62,7 +63,7 @@ class Record:
         return self._may(site) and self._stride in (None, site.stride)
 
     def _may(self, site: Site) -> bool:
-        return site.kind == "cross" and site.block in self._blocks
+        return site.kind in ("cross", "joint") and site.block in self._blocks
 
     def settle(self, sites: Iterable[Site], coarsest: int) -> int:
         """Restricts the record to the coarsest of a network's sites whose stride is at most `coarsest`.

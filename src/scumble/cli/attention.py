@@ -55,7 +55,7 @@ def command(
     writing.check_output(out, [picture], overwrite=overwrite)
     with voice.waiting(f"loading {recipe.model}"):
         prior = loading.load(recipe)
-    if "control" not in prior.card.capabilities:
+    if prior.card.capabilities.isdisjoint(("control", "joint")):
         raise InputError(f"attention: model '{prior.card.id}' has no attention that can be read")
     voice.say(f"model {prior.card.id}: {prior.card.domain}")
     check_words(prior.card, [prompt], recipe.force)

@@ -18,21 +18,23 @@ TARGET: Row = ("target", "text")
 SOURCE_NULL: Row = ("source", "null")
 TARGET_NULL: Row = ("target", "null")
 
-Kind = Literal["self", "cross", "self_out", "resnet", "mid"]
+Kind = Literal["self", "cross", "joint", "self_out", "resnet", "mid"]
+Block = Literal["down", "mid", "up", "double", "single"]
 
 
 @dataclass(frozen=True)
 class Site:
     """A place inside a network.
 
-    `kind`: "self" and "cross" are attention layers (attend); "self_out" the output of a self-attention layer,
-    "resnet" that of a residual block, "mid" that of the bottleneck (feature). `block`: "down", "mid" or "up";
+    `kind`: "self", "cross" and "joint" are attention layers (attend), "joint" of the picture and the text together;
+    "self_out" is the picture's output of a self- or joint layer, "resnet" that of a residual block, "mid" that of
+    the bottleneck (feature). `block`: "down", "mid" or "up" of a U-Net, "double" or "single" of a transformer;
     `index` counts sites of this kind within the block in execution order, from 0, and `layer` within the whole
     network; `stride` is the ratio of the latent's side to the site's.
     """
 
     kind: Kind
-    block: Literal["down", "mid", "up"]
+    block: Block
     index: int
     stride: int
     layer: int
@@ -64,13 +66,14 @@ class Now:
     """The moment of a network call: the time that the network is told, the level of x_t, and the name of every row.
 
     `rows` has one entry per row of the batch, None for an unnamed row; `latent` is (h, w) of x_t. There is no step
-    counter: windows are given as times of the grid.
+    counter: windows are given as times of the grid. `text`: where the text stands among the tokens of joint layers.
     """
 
     t: Time
     at: Time
     rows: tuple[Row | None, ...]
     latent: tuple[int, int]
+    text: slice | None = None
 
     def find(self, row: Row) -> list[int]:
         """The indices of the rows that are called `row`."""
@@ -88,7 +91,9 @@ class AttentionControl(Protocol):
         ...
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
-        """q, k, v (rows, heads, tokens, d) -> heads (rows, heads, query tokens, d)."""
+        """q, k, v (rows, heads, tokens, d) -> heads (rows, heads, query tokens, d). At joint sites the tokens
+        `now.text` are the text's, all others the picture's.
+        """
         ...
 
     def feature(self, site: Site, h: Tensor, now: Now) -> Tensor:

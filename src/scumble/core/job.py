@@ -280,7 +280,7 @@ class Job:
 def unable(name: str, needs: Needs, card: Card) -> str | None:
     """Why a model with this card cannot run a method, in one sentence; None where it can."""
     for ability in ("gradient", "control"):
-        if getattr(needs, ability) and ability not in card.capabilities:
+        if getattr(needs, ability) and not card.can(ability, joint=needs.joint):
             hint = "; load it unquantised, its layers not offloaded" if ability == "gradient" else ""
             return f"prior: {name} needs a model with {ability}, which {card.id!r} does not have{hint}"
     if needs.null and card.guidance != "free":

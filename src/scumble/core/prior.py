@@ -29,7 +29,8 @@ class Card:
 
     `domain`: one sentence on what it can draw. `words`: the only words it knows, None if open. `size`: canvas
     pixels of the long side; both canvas sides are multiples of `multiple`. `recommended`: method name ->
-    field -> value. `method`: the one that edits if none is named. `capabilities`: of "text", "gradient", "control".
+    field -> value. `method`: the one that edits if none is named. `capabilities`: of "text", "gradient",
+    "control" (its attention can be controlled), "joint" (likewise, of the picture and the text together).
     `guidance`: whether it is guided by a null row, by an input of its own (then `Prior.embed` sets
     `Text.extra["guidance"]` to 1), or not at all. `dtype`: the precision that loading takes on an accelerator, if
     none is named. `steps`: how many steps a model was distilled for; None: as many as one likes.
@@ -48,6 +49,12 @@ class Card:
     guidance: Guidance = "free"
     dtype: str = "float32"
     steps: int | None = None
+
+    def can(self, ability: str, *, joint: bool = False) -> bool:
+        """Whether it has a capability. `joint`: control of joint attention will do for "control"."""
+        return ability in self.capabilities or (
+            joint and ability == "control" and "joint" in self.capabilities
+        )
 
 
 @runtime_checkable

@@ -135,6 +135,7 @@ class Needs:
     reference: bool = False
     gradient: bool = False
     control: bool = False
+    joint: bool = False  # joint attention will do for control
     null: bool = False
     given: tuple[str, ...] = ()  # names in EditRequest.given
     takes: tuple[str, ...] = ()  # what it uses where it is there, of "reference"

@@ -133,7 +133,7 @@ def check_model(card: Card, method: str, needs: Needs, target: str | None) -> No
     """Raises InputError for a model that lacks what the method needs, or a missing prompt if the model takes text."""
     wanted = {"text": needs.target, "gradient": needs.gradient, "control": needs.control}
     for ability, needed in wanted.items():
-        if needed and ability not in card.capabilities:
+        if needed and not card.can(ability, joint=needs.joint):
             hint = "; load it unquantised, and without --memory sequential" if ability == "gradient" else ""
             raise InputError(f"{method} needs a model with {ability}, which '{card.id}' does not have{hint}")
     if needs.prompt and "text" in card.capabilities and not (target or "").strip():

@@ -35,9 +35,11 @@ class CDS(Contrastive):
             "The released code makes six evaluations per step, two of them only for features. Here there "
             "are four, and only the latent has a gradient. It contrasts only the first picture of a "
             "batch; here every picture has its own loss.",
+            "Transformers with joint attention (SD 3, FLUX.1) have no decoder: their features are the picture's "
+            "outputs of all layers with two streams.",
         ),
     )
-    needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True, control=True)
+    needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True, control=True, joint=True)
 
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
     contrast: float = param(

@@ -56,7 +56,7 @@ class IDS(Contrastive):
     @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
-        if self.contrast and "control" not in prior.card.capabilities:
+        if self.contrast and prior.card.capabilities.isdisjoint(("control", "joint")):
             raise InputError(
                 f"contrast: it needs a model with control, which {prior.card.id!r} does not have; leave it at 0"
             )

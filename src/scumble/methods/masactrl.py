@@ -47,9 +47,11 @@ class MasaCtrl(Method):
             "to rounding if the source prompt is empty.",
             "With `foreground`, places whose mask is empty in the source attend everywhere; in the "
             "authors' code they attend to all places equally.",
+            "Where a transformer attends to picture and text together (SD 3, FLUX.1), the target takes the "
+            "keys and values of the source's picture and keeps its own text.",
         ),
     )
-    needs: ClassVar[Needs] = Needs(image=False, target=True, control=True)
+    needs: ClassVar[Needs] = Needs(image=False, target=True, control=True, joint=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=7, help="sampling steps, and as many to invert a real picture")
@@ -112,9 +114,11 @@ class MasaCtrl(Method):
         return job.edit(target, kept=kept(job, texts, seen, source))
 
     def _shared(self, site: Site) -> bool:
-        return site.kind == "self" and site.layer >= self.layer
+        return site.kind in ("self", "joint") and site.layer >= self.layer
 
     def _foreground(self, job: Job, texts: Mapping[str, Text], window: Window) -> Foreground:
+        if any(site.kind == "joint" for site in job.prior.sites()):
+            raise InputError("foreground: this model attends to picture and text together; leave it out")
         words, _ = places(read_regions("foreground", self.foreground), texts["source"], texts["target"])
         record = Record((SOURCE, TARGET))
         stride = record.settle(job.prior.sites(), self.foreground_stride)

@@ -51,9 +51,12 @@ class P2P(Method):
             "share the factors of the first. compat='authors' does the same.",
             "Limits on the size of maps are strides of the latent: the published 32 x 32 and 16 x 16 "
             "pixels are 2 and 4 for 64 x 64 latents.",
+            "Where a transformer attends to picture and text together (SD 3, FLUX.1), the target takes the queries "
+            "and keys of the source's picture while self-attention follows (arXiv:2508.07519); words have no maps of "
+            "their own to replace or reweight.",
         ),
     )
-    needs: ClassVar[Needs] = Needs(image=False, source=True, target=True, control=True)
+    needs: ClassVar[Needs] = Needs(image=False, source=True, target=True, control=True, joint=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
     edit: str = param(
@@ -142,7 +145,9 @@ class P2P(Method):
         job = Job(self, prior, request, on_step)
         pairs = job.schedule.grid(self.steps)
         texts = {"source": job.text(job.source, job.sources), "target": job.text(job.target)}
-        seen, blended = Record((SOURCE, TARGET)), Record((SOURCE, TARGET), blocks=("down", "up"))
+        if any(site.kind == "joint" for site in job.prior.sites()):
+            self._refuse_maps()
+        seen, blended = Record((SOURCE, TARGET)), Record((SOURCE, TARGET), blocks=("down", "up", "double"))
         records = [r for r, wanted in ((blended, self.blend), (seen, "attention" in request.keep)) if wanted]
         control, blend = self._control(texts, pairs, records), None
         if self.blend:
@@ -155,6 +160,15 @@ class P2P(Method):
         n, size = len(source), (target.shape[-2], target.shape[-1])
         maps = {} if blend is None else {"blend": blend.mask(size)[n:]}
         return job.edit(target, maps, kept(job, texts, seen, source))
+
+    def _refuse_maps(self) -> None:
+        """Raises InputError for what only maps of cross-attention can do."""
+        for name in ("reweight", "windows"):
+            if getattr(self, name):
+                raise InputError(
+                    f"{name}: this model attends to picture and text together, so words have no maps of their own "
+                    "to change; leave it out"
+                )
 
     def _inverter(self) -> Inverter:
         return KINDS[self.inversion](self.steps, self.guidance)
@@ -169,7 +183,7 @@ class P2P(Method):
             self._window(texts["target"], [*times, -math.inf] if self.compat else times),
         )
         follow = Borrow(
-            lambda site: site.kind == "self" and site.stride >= self.self_stride,
+            lambda site: site.kind in ("self", "joint") and site.stride >= self.self_stride,
             "qk",
             [(TARGET, SOURCE)],
             Window.of(times, self.self_start, self.self_end),

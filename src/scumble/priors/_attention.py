@@ -1,4 +1,4 @@
-"""Attention controls inside diffusers' U-Nets: where their sites are, how they are reached and left again.
+"""Attention controls inside diffusers' U-Nets (transformers: `_joint`): where their sites are, how they are reached.
 
 Only the sites a control wants are touched; every other layer keeps its fused kernel.
 
@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from scumble.core.control import AttentionControl, Kind, Now, Site, listed, wanted
 from scumble.core.errors import InputError
+from scumble.priors._joint import PROCESSORS, JointProcessor, joint_sites
+
+ATTENDS = ("self", "cross", "joint")
 
 
 class Bridge:
@@ -62,22 +65,27 @@ def installed(network: nn.Module, control: AttentionControl) -> Generator[Bridge
     places = sites(network)
     chosen = wanted(control, places)
     for site in chosen:
-        if site.kind in ("self", "cross"):
+        if site.kind in ATTENDS:
             _refuse_unknown(site, places[site])
     bridge = Bridge(control, chosen)
     with ExitStack() as restore:
         for site in chosen:
             module = places[site]
-            if site.kind in ("self", "cross"):
+            if site.kind in ATTENDS:
                 restore.callback(module.set_processor, module.processor)
-                module.set_processor(_Processor(site, bridge))
+                joint = site.block in ("double", "single")
+                module.set_processor((JointProcessor if joint else _Processor)(site, bridge))
             else:
                 restore.callback(module.register_forward_hook(_hook(site, bridge)).remove)
         yield bridge
 
 
 def sites(network: nn.Module) -> dict[Site, Any]:
-    """Every site of a UNet2DConditionModel or UNet2DModel, and the module that is listened to there."""
+    """Every site of a UNet2DConditionModel, a UNet2DModel or a transformer with joint attention, and the module that is
+    listened to there.
+    """
+    if hasattr(network, "transformer_blocks"):
+        return joint_sites(network)
     found: dict[Site, Any] = {}
     counts: Counter[tuple[str, str]] = Counter()
 
@@ -124,6 +132,8 @@ PLAIN = ("AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAt
 def _refuse_unknown(site: Site, attn: Any) -> None:
     """Raises InputError for a layer with more than plain self- or cross-attention."""
     name = type(attn.processor).__name__
+    if site.block in ("double", "single") and name in PROCESSORS:
+        return
     joint = getattr(attn, "added_kv_proj_dim", None) is not None
     if joint or name not in PLAIN:
         what = "has added key and value projections" if joint else f"attends by a {name}"

@@ -92,7 +92,7 @@ def transformer_card(network: Config, vae: Config) -> dict[str, Any]:
         "size": (network.get("sample_size") or 128) * stride,
         "multiple": 2 * stride,
         "licence": LICENCE,
-        "capabilities": frozenset({"text", "gradient"}),
+        "capabilities": frozenset({"text", "gradient", "joint"}),
     }
 
 

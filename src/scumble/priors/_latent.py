@@ -201,10 +201,15 @@ class LatentPrior(LatentCodec):
         if self._bridge is None:
             out = self._call(x_t, t, text)
         else:
-            now = Now(t, at, text.roles or (None,) * len(x_t), (x_t.shape[-2], x_t.shape[-1]))
+            size = (x_t.shape[-2], x_t.shape[-1])
+            now = Now(t, at, text.roles or (None,) * len(x_t), size, self._place(text, size))
             with self._bridge.call(now):
                 out = self._call(x_t, t, text)
         return self.schedule.predict(x_t, at, **{self.schedule.prediction: out})
+
+    def _place(self, text: Text, size: tuple[int, int]) -> slice | None:
+        """Where the text stands among the tokens of joint attention, on a latent of `size`; None without such."""
+        return None
 
     @abstractmethod
     def _ask(self, x: Tensor, told: Tensor, text: Text, dtype: torch.dtype) -> Tensor:

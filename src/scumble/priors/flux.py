@@ -39,6 +39,9 @@ class FluxPrior(LatentPrior):
         w = {"guidance": torch.ones(len(prompts), dtype=torch.float32, device=text.tokens.device)}
         return replace(text, pooled=pooled, extra=w if self._embedded else {})
 
+    def _place(self, text: Text, size: tuple[int, int]) -> slice:
+        return slice(0, text.tokens.shape[1])
+
     def _ask(self, x: Tensor, told: Tensor, text: Text, dtype: torch.dtype) -> Tensor:
         assert text.pooled is not None
         height, width = x.shape[-2] // 2, x.shape[-1] // 2

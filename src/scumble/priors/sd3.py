@@ -54,6 +54,9 @@ class SD3Prior(LatentPrior):
             offsets=tuple(a + b for a, b in zip(texts[0].offsets, t5.offsets, strict=True)),
         )
 
+    def _place(self, text: Text, size: tuple[int, int]) -> slice:
+        return slice(size[0] * size[1] // self.patch**2, None)
+
     def _ask(self, x: Tensor, told: Tensor, text: Text, dtype: torch.dtype) -> Tensor:
         assert text.pooled is not None
         most = self._network.config.pos_embed_max_size * self.patch

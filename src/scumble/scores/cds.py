@@ -84,14 +84,16 @@ def _pooled(h: Float[Tensor, "b n c"], height: int, width: int, size: int) -> Fl
 
 
 class Features:
-    """Keeps the outputs of the decoder's self-attention layers for one named row."""
+    """Keeps the outputs of the decoder's self-attention layers for one named row; of a transformer, which has no
+    decoder, the picture's of all layers with two streams.
+    """
 
     def __init__(self, row: Row):
         self.row = row
         self.seen: dict[Site, Tensor] = {}
 
     def wants(self, site: Site) -> bool:
-        return site.kind == "self_out" and site.block == "up"
+        return site.kind == "self_out" and site.block in ("up", "double")
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
         raise AssertionError("no attention is wanted")
