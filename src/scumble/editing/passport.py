@@ -220,7 +220,9 @@ def recipe_of(passport: Passport) -> Recipe:
 
 def asked_of(passport: Passport) -> dict[str, Any]:
     """What edits and paintings have in common, of a checked passport: further prompts, settings, the model."""
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in _settings(passport).items()}
+    settings = {
+        k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in _settings(passport).items()
+    }
     model = passport["model"]
     return {
         "also": tuple((prompt, weight) for prompt, weight in passport.get("also", ())),
