@@ -1,4 +1,4 @@
-"""Which kind of model runs which method, read off the code: `scumble models --table`."""
+"""The table of which kind of model runs which method, derived from the code: `scumble models --table`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ EQUAL = {  # what a test compares with the published pipeline (tests/parity), by
 
 
 def abilities() -> tuple[list[tuple[str, ...]], dict[str, str]]:
-    """The table's rows, its head first: "runs", "equal" (to a pipeline, tested), "given" (with something that was
-    trained for that very model) or "-"; and by "method, kind" why a kind of model cannot run a method, in a sentence.
+    """The table's rows, header first: "runs", "equal" (to a pipeline, tested), "given" (with something that was
+    trained for exactly that model) or "-"; and for each "method, kind" that does not run the reason, one sentence.
     """
     from scumble.core.job import unable
     from scumble.editing.checks import method_class

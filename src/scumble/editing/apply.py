@@ -1,4 +1,4 @@
-"""Trained editors on pictures: plans that share one model, made in batches of one canvas."""
+"""Trained editors on pictures: plans that share one model, run in batches of one canvas size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def read(path: str | Path) -> Editor:
-    """The editor in a folder. Raises InputError where there is none."""
+    """The editor in a folder. Raises InputError if there is none."""
     from typing import cast
 
     from scumble.networks import load
@@ -29,9 +29,9 @@ def read(path: str | Path) -> Editor:
 
 
 def recipes(editor: Editor, tasks: Sequence[str], strength: float, asked: Recipe) -> list[Recipe]:
-    """The edits of one picture by some of an editor's tasks (none named: all). Raises InputError for an unknown one.
+    """The recipes of one picture, one per task (all tasks if none is named). Raises InputError for an unknown task.
 
-    An editor that reads prompts has no tasks by name: its edit is the recipe's target.
+    An editor that reads prompts has no named tasks: the target prompt says what it does.
     """
     if editor.config.text:
         named: list[dict[str, object]] = [{}]
@@ -53,7 +53,7 @@ def plans(recipes: Sequence[Recipe], prior: Prior) -> list[Plan]:
 
 
 def together(plans: Sequence[Plan], batch: int) -> Iterator[Edit]:
-    """The edits of the plans, in their order; neighbours of one method and one canvas are made in one batch."""
+    """The edits of the plans, in their order. Consecutive plans with the same method and canvas run as one batch."""
     waiting: list[Plan] = []
     for each in plans:
         if waiting and (len(waiting) == batch or not _alike(waiting[0], each)):
@@ -72,7 +72,7 @@ def _alike(a: Plan, b: Plan) -> bool:
 
 
 def _batch(plans: Sequence[Plan]) -> Iterator[Edit]:
-    """One call of the method; masks act on the layers, where they are exact."""
+    """One call of the method. Masks are applied to the layers, where they are exact."""
     import torch
 
     from scumble.core.host import isolated
@@ -98,7 +98,7 @@ def _batch(plans: Sequence[Plan]) -> Iterator[Edit]:
 
 
 class LoadedEditor:
-    """An editor with the model whose codec it works on: call it on a picture."""
+    """An editor with the model whose codec it uses: call it on a picture."""
 
     def __init__(self, editor: Editor, prior: Prior):
         self.editor, self.prior = editor, prior
@@ -125,7 +125,7 @@ def load_editor(path: str | Path, **how: Any) -> LoadedEditor:
     how: arguments of `scumble.load`: another name of the model, its device, dtype, ...
 
     Raises:
-        InputError: no editor there, or the model's codec is another one.
+        InputError: there is no editor, or the model has another codec than the one it was trained with.
     """
     editor = read(path)
     model = how.pop("model", None) or str(editor.about.get("prior", "scenes"))

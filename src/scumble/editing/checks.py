@@ -1,4 +1,4 @@
-"""Checks of an edit, except for its pictures: methods, parameters, prompts, limits of a model."""
+"""Checks of an edit except its pictures: method, parameters, prompts, limits of the model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DomainWarning(UserWarning):
 
 
 def method_class(name: str) -> type[Any]:
-    """The class behind a method's name, or behind "./file.py:Class" (which runs that file).
+    """The class of a method by its name, or by "./file.py:Class" (which runs that file).
 
     Raises:
         InputError: no such method, file or class, or a class that is not a method.
@@ -80,7 +80,7 @@ def _run(file: Path) -> Any:
 
 
 def check_settings(method: str | Method, kind: type[Any], settings: Mapping[str, object]) -> None:
-    """Raises InputError for a parameter that the method does not have, or a value out of its range."""
+    """Raises InputError for a parameter that the method does not have, or a value outside its range."""
     if settings and not isinstance(method, str):
         raise InputError(f"settings: pass them to the class, {kind.__name__}(...), or name the method")
     names = [f.name for f in fields(kind)]
@@ -101,7 +101,7 @@ def check_form(method: str, kind: type[Any], form: str) -> None:
 
 
 def check_also(method: str, kind: type[Any], also: Sequence[object]) -> None:
-    """Raises InputError for further prompts, where the method follows one."""
+    """Raises InputError for further prompts if the method follows only one."""
     if also and not kind.composes:
         raise InputError(
             f"also: {method} follows one target prompt; sdedit and `scumble paint` follow several"
@@ -143,9 +143,9 @@ def check_model(card: Card, method: str, needs: Needs, target: str | None) -> No
 
 
 def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
-    """Raises InputError for words that a model of few words does not know; with `force`, warns instead.
+    """Raises InputError for words that a model with a fixed vocabulary does not know. Warns instead with `force`.
 
-    Warns of prompts without any word, such as emoji alone, for a model of all words.
+    For an open-vocabulary model, warns of prompts without any word, such as emoji alone.
     """
     if card.words is None:
         for prompt in prompts:
@@ -171,7 +171,7 @@ def check_words(card: Card, prompts: Iterable[str], force: bool) -> None:
 
 
 def words_of(prompt: str) -> list[str]:
-    """What of a prompt must be known: words and symbols, such as emoji; punctuation where there is nothing else."""
+    """The parts of a prompt that a model must know: words and symbols such as emoji; punctuation if that is all."""
     found = re.findall(rf"\w+|[^\w\s{re.escape(PUNCTUATION)}]+", prompt.lower())
     return found or prompt.split()
 

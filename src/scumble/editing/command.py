@@ -28,9 +28,9 @@ def flag(name: str) -> str:
 
 
 def command_line(recipe: Recipe, swept: Mapping[str, Sequence[object]] | None = None) -> str:
-    """`scumble edit`, or `scumble sweep` for more than targets and seeds, in one line for a POSIX shell.
+    """One line for a POSIX shell: `scumble edit`, or `scumble sweep` if more than targets and seeds vary.
 
-    recipe: one whose pictures, method, model and artifacts are named. swept: values by axis (see `editing.sweep`).
+    recipe: its pictures, method, model and artifacts must be given by name. swept: values by axis (`editing.sweep`).
     """
     axes = swept or {}
     sweeps = bool(axes.keys() - {"target", "seed"})
@@ -47,13 +47,13 @@ def command_line(recipe: Recipe, swept: Mapping[str, Sequence[object]] | None = 
 
 
 def _joined(values: Sequence[object]) -> str:
-    """The values of an axis; one alone, or one with a comma, needs the other separator."""
+    """The values of an axis as one text. A single value, or one with a comma, needs the other separator."""
     texts = [_literal(value) for value in values]
     return ("|" if any("," in text for text in texts) else ",").join(texts)
 
 
 def _flags(of: Field[Any], value: object) -> Iterator[str]:
-    """A field's flags, none where it has its default."""
+    """The flags of a field; none if it has its default."""
     usual = of.default if of.default_factory is MISSING else of.default_factory()
     if value == usual:
         return
@@ -78,7 +78,7 @@ def _weighted(each: object) -> str:
 
 
 def _literal(value: object) -> str:
-    """A value as `--set` reads it; words that look like something else are quoted."""
+    """A value as `--set` reads it. Strings that would be read as another type are quoted."""
     if not isinstance(value, str):
         return repr(value)
     try:
@@ -89,5 +89,5 @@ def _literal(value: object) -> str:
 
 
 def _path(name: str) -> str:
-    """A file's name that is no flag."""
+    """A file name that cannot be read as a flag."""
     return f"./{name}" if name.startswith("-") else name

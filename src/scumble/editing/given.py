@@ -1,4 +1,4 @@
-"""What `--given name=text` means: an artifact in a file, or a network in a folder."""
+"""Values of `--given name=text`: an artifact in a file, or a network in a folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = (*ARTIFACTS, *NETWORKS)
 
 
 def check_name(text: str) -> tuple[str, str]:
-    """ "inversion=cat.inv" -> ("inversion", "cat.inv"). Raises InputError, with the names that there are."""
+    """ "inversion=cat.inv" -> ("inversion", "cat.inv"). Raises InputError, which lists the known names."""
     name, equals, said = text.partition("=")
     if not equals or name not in NAMES:
         networks = ", ".join(f"{network}=FOLDER" for network in NETWORKS)
@@ -25,7 +25,7 @@ def check_name(text: str) -> tuple[str, str]:
 
 
 def read(given: Mapping[str, Any]) -> dict[str, object]:
-    """The values of a request's `given`, where names of files and folders are read. Raises InputError."""
+    """The values of a recipe's `given`, with files and folders read. Raises InputError for one that cannot be read."""
     return {name: _read(name, value) if isinstance(value, str) else value for name, value in given.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where a model looks for each word of a prompt, as colours over the picture."""
+"""Heat maps over the picture: where a model looks for each word of a prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEVELS = 10  # of noise, at which the model is asked
 
 
 def heat_maps(placed: Placed, prompt: str, words: Sequence[str], seed: int = 0) -> list[Cell]:
-    """The picture, then for each word the picture under a heat map of where the model looks for it.
+    """The picture, then one cell per word: the picture under a heat map of the model's cross-attention to the word.
 
     Raises InputError for a word that is not in the prompt.
     """
@@ -36,7 +36,7 @@ def heat_maps(placed: Placed, prompt: str, words: Sequence[str], seed: int = 0) 
 
 
 def _cell(maps: Maps, word: str, placed: Placed) -> Cell:
-    """A word's map from its least to its greatest value."""
+    """A word's map, scaled from its minimum to its maximum."""
     from scumble.attention.maps import resized
 
     heat = resized(maps[word], placed.fit.canvas[::-1]).cpu()
@@ -47,7 +47,7 @@ def _cell(maps: Maps, word: str, placed: Placed) -> Cell:
 
 
 def _glow(below: Image.Image, heat: Image.Image) -> Image.Image:
-    """The picture in grey, under colours that are the denser the hotter (0 to 255)."""
+    """The picture in grey under the colours of `heat` (0 to 255): the hotter, the more opaque."""
     import numpy as np
     from PIL import Image
 

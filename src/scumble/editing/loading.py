@@ -1,4 +1,4 @@
-"""A recipe's model: by name or loaded already."""
+"""The model of a recipe, given by name or already loaded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def load(asked: Loading) -> Prior:
-    """The prior that `asked` names, or is.
+    """The prior that `asked.model` names, or is.
 
     Raises:
         InputError: no such model, or a checkpoint that is not supported, incomplete or has pickled weights; options
-            for a model that is loaded already.
+            for a model that is already loaded.
         MachineError: it cannot be downloaded, or does not fit into memory.
     """
     if isinstance(asked.model, str | Path):

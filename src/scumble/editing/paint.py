@@ -1,4 +1,4 @@
-"""Pictures from words alone: what is asked (`PaintRecipe`), checked and loaded (`Painting`), and made."""
+"""Pictures from text alone: the request (`PaintRecipe`), and the checked request with its model (`Painting`)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _EDIT = {f.name: f for f in fields(Recipe)}
 
 @dataclass(frozen=True)
 class PaintRecipe(Loading):
-    """Everything that decides one picture made of words. The arguments of `scumble.paint`.
+    """Everything that decides one picture made from text. The arguments of `scumble.paint`.
 
-    prompt: what the picture should show; nothing for a model without text.
+    prompt: what the picture should show; empty for a model without text.
     also: further prompts that the picture follows as well: prompts, or pairs of a prompt and its weight (1 counts as
         much as `prompt`; below 0 leads away).
     negative: what the picture should not show.
@@ -41,7 +41,7 @@ class PaintRecipe(Loading):
     model, device, dtype, revision, offline, lora, vae, embedding, clip_skip, memory: those of `scumble.load`, or a
         prior as `model`.
 
-    Raises InputError for values that no picture can have.
+    Raises InputError for invalid values.
     """
 
     model: str | Path | Prior = field(
@@ -87,7 +87,7 @@ class PaintRecipe(Loading):
         return cls(passport["target"] or "", size=tuple(passport["size"]), **same, **asked_of(passport))
 
     def on(self, prior: Prior) -> PaintRecipe:
-        """The same picture by a loaded model."""
+        """The same recipe on a loaded model."""
         usual = {f.name: f.default for f in fields(Loading) if f.name != "model"}
         return replace(self, model=prior, **usual)
 
@@ -148,7 +148,7 @@ def paint(recipe: PaintRecipe) -> Painting:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Painting:
-    """A picture to be made whose inputs are checked and whose model is loaded; calling it makes the picture."""
+    """A picture whose inputs are checked and whose model is loaded. Call it to make the picture."""
 
     recipe: PaintRecipe
     prior: Prior
@@ -158,7 +158,7 @@ class Painting:
     name: str = PAINTING
 
     def __call__(self, on_step: OnStep | None = None) -> Edit:
-        """Makes the picture: `picture` of the `Edit` is a PIL image. Raises InputError where values diverge."""
+        """Make the picture: `picture` of the `Edit` is a PIL image. Raises InputError if the values diverge."""
         from PIL import Image
 
         from scumble.core.host import isolated
@@ -177,11 +177,11 @@ class Painting:
         return replace(made, picture=Image.fromarray(to_pixels(made.raw)[0]), provenance=passport)
 
     def vary(self, seed: int) -> Painting:
-        """The same from another seed, by the same model. Raises InputError."""
+        """The same picture with another seed, on the same model. Raises InputError for an invalid seed."""
         return replace(self, recipe=replace(self.recipe, seed=seed), request=replace(self.request, seed=seed))
 
     def promise(self) -> dict[str, Any]:
-        """The passport as far as it is known before: everything that decides the picture."""
+        """The part of the passport that is known beforehand: everything that decides the picture."""
         import scumble
 
         recipe, (height, width) = self.recipe, cast("tuple[int, int]", self.request.size)

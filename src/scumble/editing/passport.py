@@ -63,7 +63,7 @@ PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
 def describe(
     recipe: Recipe, name: str, method: Method, origins: Mapping[str, str], placed: Placed
 ) -> dict[str, Any]:
-    """Everything that decides the result: an opened recipe, every value and its origin, model and versions."""
+    """The passport of an edit: an opened recipe, every value with its origin, the model and the versions."""
     import scumble
     from scumble.artifacts import digest
 
@@ -91,7 +91,7 @@ def _file(picture: Any) -> dict[str, Any]:
 
 
 def model_of(prior: Prior) -> dict[str, Any]:
-    """A model and how it was loaded."""
+    """The model's entry in a passport: what it is and how it was loaded."""
     card, loaded = prior.card, prior.loaded
     return {
         "name": placeless(str(loaded.get("name", card.id))),
@@ -108,7 +108,7 @@ def model_of(prior: Prior) -> dict[str, Any]:
 
 
 def plain(value: object) -> object:
-    """A parameter's value as JSON can hold it."""
+    """A parameter's value as a JSON value."""
     if isinstance(value, tuple | list):
         return [plain(v) for v in cast("Sequence[object]", value)]
     return value if isinstance(value, str | int | float | bool | None) else repr(value)
@@ -129,7 +129,7 @@ def placeless(name: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python's, scumble's and its dependencies' versions."""
+    """The versions of Python, scumble and its dependencies."""
     from importlib import metadata
 
     found = {"python": platform.python_version()}
@@ -145,7 +145,7 @@ def versions() -> dict[str, str]:
 
 
 def passport_of(path: Path) -> dict[str, Any]:
-    """A picture's passport; empty if the file has none, or is not a picture."""
+    """A picture's passport; empty if the file has none or is no picture."""
     from scumble.pictures import reading
 
     try:
@@ -155,7 +155,7 @@ def passport_of(path: Path) -> dict[str, Any]:
 
 
 def check(passport: Passport, name: object) -> None:
-    """Raises InputError for a passport that lacks something, or holds what no edit and no painting writes."""
+    """Raises InputError for a passport with a missing or invalid entry."""
     for key, kind in (PAINTED if painted(passport) else KINDS).items():
         _check(passport, key, kind, name)
     for part, kinds in PARTS.items():
@@ -170,7 +170,7 @@ def check(passport: Passport, name: object) -> None:
 
 
 def painted(passport: Passport) -> bool:
-    """Whether the picture was painted from noise: there is no picture that it was made of."""
+    """Whether the picture was made from text alone, without an input picture."""
     return passport.get("method") == PAINTING and "input" not in passport
 
 
@@ -208,7 +208,7 @@ def _damaged(name: object, key: str, value: object) -> InputError:
 
 
 def recipe_of(passport: Passport) -> Recipe:
-    """The recipe of a checked passport: files are names without folders; given artifacts are left out."""
+    """The recipe of a checked passport. Files are names without folders; given artifacts are left out."""
     pictures = {name: passport[name]["name"] for name in ("mask", "reference") if passport.get(name)}
     return Recipe(
         passport["input"]["name"],
@@ -219,7 +219,7 @@ def recipe_of(passport: Passport) -> Recipe:
 
 
 def asked_of(passport: Passport) -> dict[str, Any]:
-    """What edits and paintings have in common, of a checked passport: further prompts, settings, the model."""
+    """The fields of a checked passport that edits and paintings share: further prompts, settings, the model."""
     settings = {
         k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in _settings(passport).items()
     }
@@ -239,10 +239,10 @@ def asked_of(passport: Passport) -> dict[str, Any]:
 
 
 def _settings(passport: Passport) -> dict[str, Any]:
-    """The settings of a passport as its method has them today.
+    """The settings of a passport, translated to the method's present fields.
 
-    Fields bear their present names; retired ones that did nothing are dropped; and a field that is younger than the
-    passport has its default, whatever the model's card recommends today.
+    Fields have their present names. Retired fields that had no effect are dropped. A field that is newer than the
+    passport has its default, even if the model's card recommends another value today.
     """
     method = str(passport.get("method"))
     names, retired = RENAMED.get(method, {}), RETIRED.get(method, {})
@@ -253,7 +253,7 @@ def _settings(passport: Passport) -> dict[str, Any]:
 
 
 def _defaults(method: str) -> dict[str, Any]:
-    """The defaults of a method of ours, as JSON has them; of files of the user's own, nothing."""
+    """The defaults of one of our methods as JSON values; empty for the user's own files."""
     from scumble import methods
 
     kind = methods.get(method) if method in {**methods.METHODS, **methods.SAMPLING} else None
@@ -271,7 +271,7 @@ def other_versions(here: Passport, there: Passport) -> list[str]:
 
 
 def _decisive(passport: Passport) -> Any:
-    """A passport as JSON has it, without versions, origins of values and what was measured."""
+    """The entries of a passport that affect the result, as JSON values: no versions, origins and measurements."""
     left = {key: value for key, value in passport.items() if key not in ("versions", *MEASURED)}
     if isinstance(left.get("settings"), dict):
         left["settings"] = _settings(passport)

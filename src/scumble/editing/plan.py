@@ -1,4 +1,4 @@
-"""An edit whose inputs are checked and whose model is loaded; calling it makes the edit."""
+"""Plans: edits whose inputs are checked and whose model is loaded. Calling a plan makes the edit."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ Shared = dict[Hashable, object]
 
 
 def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
-    """Everything before the first step: make the cheap checks, load the model, make the other checks.
+    """Prepare an edit up to its first step: make the cheap checks, load the model, make the other checks.
 
-    placed: the same picture, mask, size and crop on the model, from an earlier plan.
+    placed: the picture on the model's canvas from an earlier plan with the same picture, mask, size and crop.
 
     Raises:
         InputError: the recipe cannot be used; the message says why, in one sentence.
@@ -160,11 +160,11 @@ class Plan:
 
     @property
     def loaded(self) -> Mapping[str, Any]:
-        """How the model was loaded, as far as known: name, dtype, device, revision, lora, memory."""
+        """How the model was loaded: name, dtype, device, revision, lora, memory. Unknown entries are absent."""
         return self.prior.loaded
 
     def __call__(self, on_step: OnStep | None = None, shared: Shared | None = None) -> Edit:
-        """Makes the edit. `shared` holds results that edits of the same picture can reuse; it is read and filled."""
+        """Make the edit. `shared`: results that edits of the same picture can reuse; it is read and extended."""
         started, lut = time.perf_counter(), self._lut()
         keys = {} if shared is None else self._shares()
         lent = {name: shared[key] for name, key in keys.items() if key in shared} if shared else {}
@@ -181,9 +181,9 @@ class Plan:
             return self.finish(result, started, lut)
 
     def finish(self, result: Edit, started: float, lut: LUT | None = None) -> Edit:
-        """A method's result with its picture, layer and passport. `started`: when, by `time.perf_counter`.
+        """A method's result with its picture, layer and passport. `started`: a reading of `time.perf_counter`.
 
-        Raises InputError where the values have diverged.
+        Raises InputError if the values have diverged.
         """
         with limits(self.loaded.get("device", "cpu")):
             if not result.raw.isfinite().all():
@@ -206,7 +206,7 @@ class Plan:
         return replace(result, picture=picture, layer=layer.rgba(), provenance=passport)
 
     def _shares(self) -> dict[str, Hashable]:
-        """What the method can share with other edits of this picture: name -> everything that decides it."""
+        """The results that other edits of this picture can reuse: name -> everything that decides the result."""
         shares: Mapping[str, Sequence[str]] = self.method.shares
         return {
             name: (name, type(self.method), *(getattr(self.method, field) for field in fields),
@@ -237,9 +237,9 @@ class Plan:
         return self.placed.layer(raw, self.recipe.keep)
 
     def show(self, image: Tensor) -> Image.Image:
-        """A canvas image (1, 3, H, W), such as a step's preview, finished like a result."""
+        """A canvas image (1, 3, H, W), such as a step's preview, as a picture like the result."""
         return self.placed.finished(self.layer(image))
 
     def promise(self) -> dict[str, Any]:
-        """The passport as far as it is known before the edit: everything that decides the result."""
+        """The part of the passport that is known before the edit: everything that decides the result."""
         return describe(self.recipe, self.name, self.method, self.origins, self.placed)

@@ -54,7 +54,7 @@ class Recipe(Loading):
         prior as `model`.
 
     It can be written as JSON if pictures, method, model and artifacts are given by name. Raises InputError for
-    values that no edit can have.
+    invalid values.
     """
 
     model: str | Path | Prior = field(
@@ -131,7 +131,7 @@ class Recipe(Loading):
         check_seed(self.seed)
 
     def _plain(self) -> None:
-        """What other programs hand over as the plain values they mean. Raises InputError for what means nothing."""
+        """Convert values of other libraries, such as numpy's, to plain ones. Raises InputError for any other type."""
         plain: dict[str, Any] = {name: whole(getattr(self, name)) for name in ("seed", "size")}
         keep, negative = cast("object", self.keep), cast("object", self.negative)  # hosts do not check types
         if not isinstance(keep, str | int | float) and isinstance(keep, Real):
@@ -175,7 +175,7 @@ class Recipe(Loading):
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """A recipe from its fields; missing fields have their defaults.
 
-        Raises InputError for a missing picture, a name that is no field, and values that no edit can have.
+        Raises InputError for a missing picture, an unknown field or an invalid value.
         """
         names = [f.name for f in fields(cls)]
         if "image" not in values:
@@ -211,7 +211,7 @@ def _tuples(value: Any) -> Any:
 
 
 def weighted(also: object) -> tuple[tuple[str, float], ...]:
-    """Prompts with their weights, 1 where none is given. Raises InputError for what is neither."""
+    """Pairs of prompt and weight; the weight is 1 if none is given. Raises InputError for anything else."""
     if isinstance(also, str) or not isinstance(also, Sequence):
         raise InputError(f"also: {also!r} is not a list of prompts, or of pairs (prompt, weight)")
     return tuple(_weighted(each) for each in cast("Sequence[object]", also))
@@ -228,6 +228,6 @@ def _weighted(each: object) -> tuple[str, float]:
 
 
 def check_seed(seed: object) -> None:
-    """Raises InputError for what cannot start a generator."""
+    """Raises InputError for a value that cannot seed a generator: it must be a whole number from 0 to 2**64 - 1."""
     if type(seed) is not int or not 0 <= seed < 2**64:
         raise InputError(f"seed: {seed!r} is not a whole number from 0 to 2**64 - 1")

@@ -1,4 +1,4 @@
-"""Makes a result again: finds the files that its passport names, and compares the two pictures."""
+"""Replay of a result: finds the files that its passport names, and compares the two pictures."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def _numbers(version: str) -> list[int]:
 
 
 def found(recipe: Recipe, passport: Passport, picture: Path, named: Mapping[str, Path | None]) -> Recipe:
-    """The recipe with its pictures where they are here: as `named`, or else by their names (see `find`).
+    """The recipe with the paths of its pictures: those in `named`, or else found by name (see `find`).
 
-    Raises InputError for one that is not here, or is another one than it was.
+    Raises InputError for a picture that is missing or has changed.
     """
     from scumble.pictures import reading
 
@@ -69,12 +69,12 @@ def found(recipe: Recipe, passport: Passport, picture: Path, named: Mapping[str,
 
 
 def loras(passport: Passport, picture: Path) -> list[str]:
-    """The LoRA files where they are here, each with its weight. Raises InputError for one that is not."""
+    """The paths of the LoRA files, each with its weight. Raises InputError for a missing one."""
     return [f"{find(each, 'lora', picture)}:{each['weight']}" for each in passport["model"]["lora"]]
 
 
 def prepared(named: Mapping[str, str], then: Mapping[str, str | None], picture: Path) -> dict[str, object]:
-    """What was prepared before, read from its files. Raises InputError unless it is the same as `then`, by digest."""
+    """Prepared artifacts, read from files. Raises InputError unless their digests are those of `then`."""
     from scumble import artifacts
     from scumble.editing import given
 
@@ -84,9 +84,10 @@ def prepared(named: Mapping[str, str], then: Mapping[str, str | None], picture: 
 
 
 def find(passport: Passport, what: str, picture: Path, given: Path | None = None) -> Path:
-    """The file that a passport names: `given`, or beside the picture, in the folder above it, or in the current one.
+    """The file that a passport names: `given`, or the file of that name beside the picture, one folder up, or here.
 
-    A name from a passport is never a path, for the file may come from anywhere. Raises InputError.
+    A name in a passport is never used as a path, because the picture may come from anywhere. Raises InputError if
+    there is no such file.
     """
     name = Path(passport["name"]).name
     folders = [picture.absolute().parent, picture.absolute().parent.parent, Path.cwd()]
@@ -97,9 +98,9 @@ def find(passport: Passport, what: str, picture: Path, given: Path | None = None
 
 
 def added(passport: Passport, picture: Path, vae: str | None, embedding: Sequence[str]) -> dict[str, Any]:
-    """The codec and the embeddings that a picture was made with: those named, or found as its input is.
+    """The paths of the codec and the embeddings that a picture was made with: those named, or else found by name.
 
-    Raises InputError for one that is not here.
+    Raises InputError for a missing file.
     """
     model = passport["model"]
     if not vae and "vae" in model:
@@ -110,7 +111,7 @@ def added(passport: Passport, picture: Path, vae: str | None, embedding: Sequenc
 
 
 def same(sha256: str, passport: Passport, what: str, name: object, picture: Path) -> None:
-    """Raises InputError for another file than the one that the picture was made of."""
+    """Raises InputError for another file than the one that the picture was made from."""
     if sha256 != passport["sha256"]:
         raise InputError(
             f"{name}: not the {what} that {picture} was made from (sha256 {sha256[:12]}... here, "
@@ -119,7 +120,7 @@ def same(sha256: str, passport: Passport, what: str, name: object, picture: Path
 
 
 def check_given(here: Mapping[str, str | None], then: Mapping[str, str | None], picture: Path) -> None:
-    """Raises InputError unless the same was prepared before. Both: a digest by name."""
+    """Raises InputError unless the prepared artifacts are the same. Both arguments: name -> digest."""
     for name in {**then, **here}:
         if name not in here:
             raise InputError(
@@ -134,7 +135,7 @@ def check_given(here: Mapping[str, str | None], then: Mapping[str, str | None], 
 
 
 def named(recorded: str, given: str | None) -> str:
-    """The method: a file of the user's own only where this command line names it. Raises InputError."""
+    """The method's name. Raises InputError for a file of the user's own that this command line does not name."""
     own = ".py:" in recorded
     if own and given is None:
         raise InputError(
@@ -146,7 +147,7 @@ def named(recorded: str, given: str | None) -> str:
 
 
 def check_output(out: Path, image: Picture | None = None) -> None:
-    """Raises InputError for a name that cannot be written, or is taken."""
+    """Raises InputError for a path that exists or cannot be written."""
     from scumble.pictures import writing
 
     if out.exists():
@@ -173,7 +174,7 @@ def check_model(prior: Prior, passport: Passport, picture: Path) -> None:
 
 
 def as_saved(picture: Image.Image, like: Path) -> Image.Image:
-    """The picture as it reads after being saved in the format of a file: what JPEG rounds is no difference."""
+    """The picture after saving in the format of `like` and reading back, so that JPEG's loss is no difference."""
     from PIL import Image
 
     from scumble.pictures import reading, writing

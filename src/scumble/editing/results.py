@@ -43,9 +43,9 @@ class Delivery:
         seeds: Sequence[int],
         claims: ExitStack | None = None,
     ) -> tuple[list[Path], list[Path]]:
-        """The results' paths, one for every target and seed, and the contact sheet's where they are several.
+        """The results' paths, one per target and seed, and the contact sheet's if there are several.
 
-        `claims`: keeps a name that is chosen here from other runs until it is closed.
+        `claims`: reserves a name that is chosen here against other runs, until it is closed.
         """
         if len(targets) * len(seeds) == 1:
             return [self.out or default(picture, method, claims=claims)], []
@@ -60,7 +60,7 @@ class Delivery:
     def check(self, paths: Sequence[Path], picture: Picture | None, inputs: Sequence[Path | None]) -> None:
         """Raises InputError for paths that cannot be written; warns if the format is not exact.
 
-        picture: what the results have the size and the transparency of, if anything.
+        picture: the input, which decides the results' size and transparency; None without one.
         """
         from scumble.pictures import reading, writing
 
@@ -88,7 +88,7 @@ class Delivery:
             writing.check_passport(passport, path)
 
     def save(self, path: Path, edit: Edit, plan: Plan, film: Film | None = None) -> list[Path]:
-        """Write a result, complete or not at all, and then what stands beside it; the names that they have."""
+        """Write a result, completely or not at all, then its extra files. Returns their paths."""
         from scumble.pictures import sheets
 
         assert edit.picture is not None
@@ -106,7 +106,7 @@ class Delivery:
         return done
 
     def write(self, picture: Image.Image, path: Path, passport: Mapping[str, Any] | None = None) -> Path:
-        """Write one picture, by the next free name where another program has taken its name meanwhile."""
+        """Write one picture, under the next free name if another program has taken its name meanwhile."""
         from scumble.pictures import writing
 
         return kept(path, lambda free: writing.save(picture, free, passport, replace=self.overwrite))
@@ -116,9 +116,9 @@ class Delivery:
 
 
 def default(picture: Path, method: str, suffix: str = ".png", claims: ExitStack | None = None) -> Path:
-    """IN.METHOD.png beside the input, or the first of IN.METHOD-2.png, ... that is not taken.
+    """IN.METHOD.png beside the input, or the first free name of IN.METHOD-2.png, ...
 
-    With `claims`, no other run that asks gets the name before that is closed.
+    With `claims`, no other run gets the name until `claims` is closed.
     """
     kind = re.sub(r"[^\w.-]", "-", method.rpartition(":")[2])
     for stem in _numbered(f"{picture.stem}.{kind}"):
@@ -129,7 +129,7 @@ def default(picture: Path, method: str, suffix: str = ".png", claims: ExitStack 
 
 
 def _claims(path: Path, claims: ExitStack) -> bool:
-    """Whether the name is ours now, and still free."""
+    """Whether the name is free and now reserved for us."""
     try:
         with ExitStack() as mine:
             mine.enter_context(claimed(path))
@@ -142,7 +142,7 @@ def _claims(path: Path, claims: ExitStack) -> bool:
 
 
 def kept(path: Path, write: Callable[[Path], object]) -> Path:
-    """Where `write` could write: `path`, or the first of NAME-2, ... where it finds a file and must not replace it."""
+    """The path that `write` wrote: `path`, or the first free of NAME-2, ... if a file exists that must stay."""
     for stem in _numbered(path.stem):
         free = path.with_name(f"{stem}{path.suffix}")
         try:
@@ -158,7 +158,7 @@ def kept(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def names(targets: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """A file name for every target and seed, saying what sets it apart: "a-blue-mug.seed-3.png"."""
+    """A file name for each target and seed, made of what differs: "a-blue-mug.seed-3.png"."""
     made: dict[str, None] = {}
     for target in targets:
         words = re.sub(r"\W+", "-", target).strip("-").lower()[:60] or "edit"
@@ -177,14 +177,14 @@ def _seed(seeds: Sequence[int], seed: int) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises InputError where a folder cannot be made, or has something else in its place."""
+    """Raises InputError if the folder cannot be made, or is no folder."""
     there = next(p for p in [folder, *folder.absolute().parents] if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise InputError(f"{folder}: cannot be made in {there}; choose another with -o")
 
 
 def make_folder(folder: Path) -> None:
-    """Raises InputError where that fails."""
+    """Make the folder. Raises InputError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -195,7 +195,7 @@ def make_folder(folder: Path) -> None:
 
 
 class Film:
-    """Previews of an edit, few enough for a film: an `on_step`."""
+    """An `on_step` that collects previews of an edit, few enough for a film."""
 
     def __init__(self, plan: Plan):
         self._plan = plan

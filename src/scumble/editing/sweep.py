@@ -1,4 +1,4 @@
-"""A sweep: one cell per combination of values. Each is made once, measured, and labelled on a sheet."""
+"""Sweeps: one cell per combination of values. Each cell is made once, measured, and labelled on a sheet."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """The values in words."""
+        """The values as text."""
         shown = {name: f'"{value}"' if name == "target" else value for name, value in self.values.items()}
         return ", ".join(f"{name} {value}" for name, value in shown.items())
 
     @property
     def file(self) -> str:
-        """A name of its own on every file system, made of the values alone: a longer sweep finds it again."""
+        """A unique file name, valid on every file system. It depends only on the values, so a longer sweep finds it."""
         return (
             _word("_".join(f"{name}-{_word(value, 40)}" for name, value in self.values.items()), 160) + ".png"
         )
 
 
 def variants(swept: Axes, recipe: Recipe) -> list[Variant]:
-    """The cells of all combinations. What a method has no such parameter for is not combined with it.
+    """The cells of all combinations. A method is not combined with parameters that it does not have.
 
-    `recipe`: what all cells share, with a method's name. Raises InputError for a name that is no axis, a parameter
-    that none of the methods has, a value out of range, what is both swept and fixed, and too many cells.
+    `recipe`: what all cells share, with a method's name. Raises InputError for an unknown axis, a parameter that no
+    method has, a value outside its range, a parameter that is both swept and fixed, and too many cells.
     """
     named = [str(name) for name in swept.get("method", [recipe.method])]
     kinds = {name: method_class(name) for name in named}
@@ -88,7 +88,7 @@ def _check(swept: Axes, settings: Mapping[str, object], owned: Mapping[str, set[
 
 
 def _word(value: object, longest: int) -> str:
-    """A value in letters that every file system takes and keeps apart."""
+    """A value in characters that every file system accepts and distinguishes."""
     text = str(value)
     word = re.sub(r"[^a-z0-9.+_-]+", "-", text.lower())[:longest].strip("-.")
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
@@ -96,14 +96,14 @@ def _word(value: object, longest: int) -> str:
 
 
 class Ruler:
-    """Measures results; what belongs to the input alone is asked once for every pair of prompts."""
+    """Measures results. What depends on the input alone is computed once per pair of prompts."""
 
     def __init__(self) -> None:
         self._start: dict[tuple[str, str], float] = {}
 
     def measure(self, plan: Plan, picture: Image.Image) -> dict[str, float | None]:
-        """Distance in 8-bit steps over the whole picture, direction over the part that the prompts describe; None
-        where the model knows no words.
+        """Distance in 8-bit steps over the whole picture, and direction over the part that the prompts describe (None
+        if the model takes no text).
         """
         from scumble.core.machine import limits
         from scumble.measuring.measures import distance, margin
@@ -123,14 +123,14 @@ class Ruler:
 
 @dataclass(frozen=True, eq=False)
 class CellResult:
-    """A cell as reported: what --json says of it, and its picture, small; none where it could not be made."""
+    """The report of a cell: its --json record and a small picture; no picture if the cell failed."""
 
     variant: Variant
     record: Mapping[str, Any]
     picture: Image.Image | None
 
     def drawn(self, framed: bool, like: Image.Image) -> sheets.Cell:
-        """The cell on the sheet, of the size of `like` where it has no picture."""
+        """The cell on the sheet. Without a picture it is blank and has the size of `like`."""
         from PIL import Image
 
         record = self.record
@@ -150,15 +150,16 @@ class CellResult:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A cell of the sweep, its plan and its file."""
+    """A cell of the sweep with its plan and its file."""
 
     variant: Variant
     plan: Plan
     path: Path
 
     def finished(self, overwrite: bool = False) -> dict[str, Any] | None:
-        """The passport of the file where it is what would be made; None where there is none or, with `overwrite`,
-        another one. Raises InputError for another file in the way without `overwrite`, and for a damaged one.
+        """The passport of the cell's file if it is what the plan would make; else None.
+
+        Raises InputError for a damaged file and, without `overwrite`, for a file that was made in another way.
         """
         if not self.path.exists():
             return None
@@ -177,7 +178,7 @@ class Cell:
     def make(
         self, passport: Mapping[str, Any] | None, perform: Callable[[Plan], Edit], ruler: Ruler
     ) -> CellResult:
-        """Make and save the cell unless `passport` says that it is made, and measure it unless it is measured."""
+        """Make and save the cell unless `passport` shows that it exists, and measure it unless it is measured."""
         from PIL import Image
 
         from scumble.pictures import writing
@@ -210,7 +211,7 @@ class Cell:
 
 
 def framed(made: Sequence[CellResult]) -> list[bool]:
-    """The cells that no other cell of the same target beats."""
+    """The Pareto-optimal cells: those that no other cell of the same target beats in both measures."""
     from scumble.measuring.measures import pareto
 
     marks = [False] * len(made)

@@ -20,7 +20,7 @@ GLOBAL = frozenset(  # words of edits that concern a whole picture
 
 
 def record(path: Path, edit: Edit, plan: Plan) -> dict[str, Any]:
-    """The --json record of a result; memory in bytes, `changed` as a share of the picture."""
+    """The --json record of a result: memory in bytes, `changed` as a share of the picture in [0, 1]."""
     from scumble.core import machine
 
     passport: dict[str, Any] = dict(edit.provenance)
@@ -68,9 +68,9 @@ def advice(record: Mapping[str, Any], plan: Plan) -> str | None:
 
 
 def concerns_all(source: str, target: str) -> bool:
-    """Whether the prompts differ in what concerns a whole picture (its background, light, style).
+    """Whether the prompts differ in something that concerns the whole picture: its background, light or style.
 
-    Told by the words that differ and the ones that follow them: "a white background" to "a sky background".
+    It looks at the words that differ and the words after them: "a white background" to "a sky background".
     """
     from difflib import SequenceMatcher
 

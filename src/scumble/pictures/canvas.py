@@ -1,4 +1,4 @@
-"""Puts any picture on the prior's canvas, and brings the result back.
+"""Maps a picture onto the prior's canvas, and maps the result back.
 
 A picture is scaled so that its long side fits the canvas, keeps its aspect ratio, and is padded with its edge
 colours. The result loses the padding and is resized to the picture's size: upright, 8-bit, grey if a grey picture
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, as Pillow has it."""
 
-VISIBLE = [0] + [255] * 255  # an alpha channel through this table is a mask of what can be seen
-GREY_TOLERANCE = 8  # 8-bit steps between channels that nobody sees as colour
+VISIBLE = [0] + [255] * 255  # maps an alpha channel to a mask of the visible pixels
+GREY_TOLERANCE = 8  # 8-bit steps between channels that are not visible as colour
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Where a picture lies on the canvas; all pairs are (width, height) or (left, top) in pixels."""
+    """Where a picture lies on the canvas. All pairs are in pixels: (width, height), or (left, top) for `offset`.
+
+    size: the picture. inner: the picture scaled to the canvas. offset: its upper left corner. canvas: the canvas.
+    """
 
     size: tuple[int, int]
     inner: tuple[int, int]
@@ -46,29 +49,29 @@ class Fit:
 
     @classmethod
     def within(cls, size: tuple[int, int], canvas: tuple[int, int]) -> Fit:
-        """Fit `size` into a canvas that is there already, centred and as large as it can be."""
+        """Fit `size` into a canvas of a given size, centred and as large as possible."""
         scale = min(canvas[0] / size[0], canvas[1] / size[1])
         w, h = (max(1, min(round(side * scale), most)) for side, most in zip(size, canvas, strict=True))
         return cls(size, (w, h), ((canvas[0] - w) // 2, (canvas[1] - h) // 2), canvas)
 
     def pad(self, array: np.ndarray) -> np.ndarray:
-        """(inner h, inner w, ...) to (canvas H, canvas W, ...) by repeating the nearest edge pixel."""
+        """Pad an array (inner h, inner w, ...) to (canvas H, canvas W, ...) by repeating its edge pixels."""
         (left, top), (w, h), (W, H) = self.offset, self.inner, self.canvas
         sides = [(top, H - h - top), (left, W - w - left)] + [(0, 0)] * (array.ndim - 2)
         return np.pad(array, sides, mode="edge")
 
 
 def crop_box(mask: Image.Image, size: tuple[int, int], least: int = 1) -> Box | None:
-    """The part of a picture to edit by itself: a square around the mask's box, a third longer than the box.
+    """The part of a picture to edit at full resolution: a square around the mask's bounding box, a third longer.
 
     Args:
         mask: 8-bit grey, of the picture's size; above 0 may change.
         size: the picture's, (width, height).
-        least: the canvas's long side: a smaller crop would only be magnified.
+        least: the shortest side in pixels. With the canvas's long side, no crop is enlarged.
 
     Returns:
-        The square, moved into the picture and cut by its borders; None where it would be as long as the
-        picture and nothing would get sharper, or where the mask is black.
+        The square, shifted into the picture and clipped to it. None if it would be as long as the picture, so that
+        nothing would get sharper, or if the mask is all black.
     """
     found = mask.getbbox()
     if found is None:
@@ -84,7 +87,7 @@ def crop_box(mask: Image.Image, size: tuple[int, int], least: int = 1) -> Box | 
 
 
 def crop(picture: Picture, box: Box) -> Picture:
-    """A part of a picture; it keeps the name and digest of the whole."""
+    """Cut `box` out of a picture. The part keeps the name and the digest of the whole."""
     alpha = None if picture.alpha is None else picture.alpha.crop(box)
     hidden = None if picture.hidden is None else picture.hidden.crop(box)
     return replace(picture, rgb=picture.rgb.crop(box), alpha=alpha, hidden=hidden)
@@ -98,7 +101,7 @@ def to_canvas(picture: Picture, fit: Fit) -> Tensor:
 
 
 def mask_to_canvas(mask: Image.Image, fit: Fit) -> Tensor:
-    """The mask on the canvas: float32 (1, 1, H, W) in [0, 1], 1 = may change; averaged, so it never rings."""
+    """The mask on the canvas: float32 (1, 1, H, W) in [0, 1], 1 = may change. Box filtering keeps it from ringing."""
     import torch
 
     values = fit.pad(np.asarray(mask.resize(fit.inner, Image.Resampling.BOX)))
@@ -106,7 +109,7 @@ def mask_to_canvas(mask: Image.Image, fit: Fit) -> Tensor:
 
 
 def upright(image: Tensor, fit: Fit) -> Image.Image:
-    """The canvas's image (1, 3, H, W) without its padding, RGB of the picture's own size."""
+    """A canvas image (1, 3, H, W) without its padding, as an RGB image of the picture's size."""
     from scumble.core.pixels import to_pixels
 
     (left, top), (w, h) = fit.offset, fit.inner
@@ -115,9 +118,9 @@ def upright(image: Tensor, fit: Fit) -> Image.Image:
 
 
 def from_canvas(image: Tensor, picture: Picture, fit: Fit, mask: Image.Image | None = None) -> Image.Image:
-    """The canvas's image (1, 3, H, W) as a picture of the input's own size, kind and profile.
+    """A canvas image (1, 3, H, W) as a picture with the input's size, mode and colour profile.
 
-    Where `mask` is 0 each pixel is the input's own, exactly; where it is grey, a blend.
+    `mask`: 8-bit grey, of the picture's size. Where it is 0, each pixel is exactly the input's; grey values blend.
     """
     edited = upright(image, fit)
     if mask is not None:
@@ -131,7 +134,7 @@ def paste(below: Image.Image, above: Image.Image, mask: Image.Image) -> Image.Im
 
 
 def finish(rgb: Image.Image, picture: Picture) -> Image.Image:
-    """Edited colours with the input's greyness, alpha and profile."""
+    """Edited RGB colours with the input's alpha and colour profile; grey if the input was grey and no colour shows."""
     if picture.grey:
         channels = np.asarray(rgb).astype(np.int16)
         if np.ptp(channels, axis=2).max() <= GREY_TOLERANCE:

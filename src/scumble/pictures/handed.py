@@ -1,4 +1,4 @@
-"""Pictures as programs hand them over: arrays, tensors, bytes and open files, as pixels or as a file's bytes."""
+"""Conversion of pictures that programs pass in: arrays, tensors, bytes and open files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLACK = 1e-3
 
 
 def to_bytes(source: object, name: str) -> bytes | None:
-    """A picture file's bytes, from bytes or an open file; None for anything else.
+    """The contents of a picture file, from bytes or an open file; None for anything else.
 
     Raises InputError for a file that was opened as text or cannot be read.
     """
@@ -58,9 +58,9 @@ def to_image(array: NDArray[Any], name: str) -> Image.Image:
     """A PIL image from pixels.
 
     Shapes: (h, w), (h, w, c), (c, h, w), or a batch of one of these; c is 1, 3 or 4. Values: uint8; bool; floats in
-    [0, 1], or in [-1, 1] where any is below 0.
+    [0, 1], or in [-1, 1] if any is below 0.
 
-    Raises InputError for anything else.
+    Raises InputError, which names `name`, for other shapes, types and values.
     """
     pixels = _last(array)
     if pixels is None or (pixels.dtype.kind not in "bf" and pixels.dtype != np.uint8):
@@ -76,7 +76,7 @@ def to_image(array: NDArray[Any], name: str) -> Image.Image:
 
 
 def _last(array: NDArray[Any]) -> NDArray[Any] | None:
-    """One picture with its channels last, or None where the shape has no such reading."""
+    """One picture with its channels last, or None if the shape is not that of a picture."""
     if array.ndim == 4 and len(array) == 1:
         array = array[0]
     if array.ndim == 2:

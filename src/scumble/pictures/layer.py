@@ -40,9 +40,9 @@ STRIP = 256  # rows at a time, so that a large picture needs no large floats
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The overlay on the input: `colour`, RGB, and `opacity`, 8-bit grey, both of the input's size.
+    """The overlay on the input: `colour` (RGB) and `opacity` (8-bit grey), both of the input's size.
 
-    `threshold`: the difference that counted as a change, in [-1, 1] units; 0 where none was asked for.
+    `threshold`: the smallest difference that counted as a change, in [-1, 1] units; 0 if there was no threshold.
     """
 
     colour: Image.Image
@@ -51,7 +51,7 @@ class Layer:
 
     @property
     def changed(self) -> float:
-        """The share of the pixels whose opacity is above 0."""
+        """The share of the pixels whose opacity is above 0, in [0, 1]."""
         return 1 - self.opacity.histogram()[0] / (self.opacity.width * self.opacity.height)
 
     def over(self, picture: Image.Image) -> Image.Image:
@@ -59,18 +59,18 @@ class Layer:
         return Image.composite(self.colour, picture, self.opacity)
 
     def rgba(self) -> Image.Image:
-        """The layer as one picture, as image editors take it; black where it is transparent."""
+        """The layer as one RGBA image, for image editors; black where it is transparent."""
         seen = self.opacity.point([0] + [255] * 255)
         sheet = Image.composite(self.colour, Image.new("RGB", self.colour.size), seen)
         sheet.putalpha(self.opacity)
         return sheet
 
     def within(self, mask: Image.Image) -> Layer:
-        """The layer as far as an 8-bit mask of its size is white."""
+        """The layer with its opacity multiplied by an 8-bit mask of its size."""
         return replace(self, opacity=ImageChops.multiply(self.opacity, mask))
 
     def placed(self, box: Box, size: tuple[int, int]) -> Layer:
-        """The layer of the part `box` as a layer of the whole, whose `size` is (width, height)."""
+        """A layer of the part `box` as a layer of the whole picture, whose `size` is (width, height)."""
         colour, opacity = Image.new("RGB", size), Image.new("L", size)
         colour.paste(self.colour, box)
         opacity.paste(self.opacity, box)
@@ -78,7 +78,7 @@ class Layer:
 
 
 def opaque(after: Tensor, fit: Fit) -> Layer:
-    """The canvas's image (1, 3, H, W) as a layer that hides the input everywhere."""
+    """A canvas image (1, 3, H, W) as a layer that covers the input completely."""
     return Layer(upright(after, fit), Image.new("L", fit.size, 255))
 
 
@@ -88,8 +88,8 @@ def lift(before: Tensor, after: Tensor, picture: Picture, fit: Fit, keep: Keep =
     Args:
         before: D0, the codec's own picture of the input, (1, 3, H, W) in [-1, 1] on the canvas.
         after: D1, the method's picture, likewise.
-        keep: the difference, as a mean over RGB and a few pixels, from which a place counts as changed, 0 to
-            2; "auto": by the picture's own noise floor, and all of it where most of it changed.
+        keep: the threshold in [-1, 1] units, 0 to 2: where the difference, averaged over RGB and a few pixels, is
+            smaller, the input stays. "auto": from the noise floor of the difference; 0 if most of the picture changed.
     """
     d0, d1 = _inner(before, fit), _inner(after, fit)
     values, threshold = opacity(d1 - d0, keep)
@@ -99,12 +99,12 @@ def lift(before: Tensor, after: Tensor, picture: Picture, fit: Fit, keep: Keep =
 
 
 def opacity(delta: Floats, keep: Keep = "auto") -> tuple[Floats, float]:
-    """How opaque the layer is, (h, w) in [0, 1], over the difference D1 - D0; and the threshold used.
+    """The layer's opacity (h, w) in [0, 1] from the difference D1 - D0 (h, w, 3), and the threshold used.
 
-    The opacity grows with the smoothed difference, from 0 at the threshold to 1 at twice the threshold: where
-    a change fades there is no seam. What nowhere grows to 1 is noise and drops out; what nowhere falls to 0,
-    or is narrow, is a hole through which the old picture would shine, and is filled. Then the edge is moved
-    out a little and softened.
+    The opacity rises with the smoothed difference, from 0 at the threshold to 1 at twice the threshold, so a change
+    that fades leaves no seam. A region that nowhere reaches 1 is noise and is removed. A hole that nowhere falls to
+    0, or is narrow, would let the old picture show through and is filled. Then the edge is moved out a little and
+    softened.
     """
     d = _smooth(np.abs(delta).mean(2))
     threshold = _auto(d, delta) if keep == "auto" else float(keep)
@@ -119,10 +119,10 @@ def opacity(delta: Floats, keep: Keep = "auto") -> tuple[Floats, float]:
 
 
 def _auto(d: Floats, delta: Floats) -> float:
-    """The threshold of a picture: well above its noise floor, if some change stands out from that.
+    """The threshold of a picture: well above its noise floor, if a change stands out from it.
 
-    The floor is the median, as most of the picture is not edited; a median above MOST says that it is, and so does
-    one colour that most of the picture moved by: noise goes both ways.
+    The noise floor is the median, since most of the picture is usually not edited. A median above MOST shows that
+    most of it is, and so does a common shift of most pixels in one direction: noise goes both ways.
     """
     floor, shift = float(np.median(d)), float(np.abs(np.median(delta, (0, 1))).mean())
     threshold = min(max(NOISE * floor, LEAST), MOST)
@@ -130,11 +130,11 @@ def _auto(d: Floats, delta: Floats) -> float:
 
 
 def _colour(d0: Floats, d1: Floats, picture: Image.Image, fit: Fit, box: Box | None) -> Image.Image:
-    """D1 at the picture's size, inside `box`, with the input's detail wherever D1 has kept its structure.
+    """D1 at the picture's size, inside `box`, with the input's detail wherever D1 keeps the input's structure.
 
-    The detail is what first the canvas's size and then the codec lost of the input: input - C and C - D0,
-    with C the input on the canvas. So a recoloured thing keeps its grain and edges; but where D1 shows
-    another thing, the detail of the old one would be its ghost, and D1 stands alone.
+    The detail is what the input lost to the canvas's resolution and to the codec: input - C and C - D0, with C the
+    input on the canvas. A recoloured object thus keeps its grain and edges. Where D1 shows another object, the
+    detail of the old one would be a ghost, so D1 is used alone.
     """
     colour = Image.new("RGB", fit.size)
     if box is None:
@@ -159,10 +159,10 @@ def _colour(d0: Floats, d1: Floats, picture: Image.Image, fit: Fit, box: Box | N
 
 
 def _gain(d0: Floats, d1: Floats) -> Floats:
-    """How much of the input's detail belongs into D1 around each pixel, (h, w) in [0, 1].
+    """How much of the input's detail to add to D1 at each pixel, (h, w) in [0, 1].
 
-    The slope of D1 over D0 among the pixels and channels around, where the two are correlated: 1 where D1
-    varies as D0 does or both are flat, less where D1 has less contrast, 0 where its edges are others.
+    The slope of a regression of D1 on D0 over the neighbouring pixels and channels, where the two correlate: 1 where
+    D1 varies like D0 or both are flat, less where D1 has less contrast, 0 where D1 has other edges.
     """
     v0, v1 = d0 - _smooth(d0), d1 - _smooth(d1)
     both, v0, v1 = (_smooth(v.sum(2)) for v in (v0 * v1, v0 * v0, v1 * v1))
@@ -172,7 +172,7 @@ def _gain(d0: Floats, d1: Floats) -> Floats:
 
 
 def _inner(image: Tensor, fit: Fit) -> Floats:
-    """The picture's part of the canvas, (h, w, 3): the padding does not count."""
+    """The canvas image without its padding, (h, w, 3)."""
     (left, top), (w, h) = fit.offset, fit.inner
     inner = image.detach()[0, :, top : top + h, left : left + w].float().clamp(-1, 1)
     return inner.permute(1, 2, 0).cpu().numpy()
@@ -187,12 +187,12 @@ def _pixels(length: float, field: Floats) -> int:
 
 
 def _smooth(field: Floats) -> Floats:
-    """A mean weighted by a bell some pixels wide: three plain means."""
+    """A nearly Gaussian mean, some pixels wide: three box filters."""
     return _mean(_mean(_mean(field, 1), 1), 1)
 
 
 def _mean(field: Floats, radius: float) -> Floats:
-    """The mean within a square around each pixel; beyond the border lies the nearest pixel."""
+    """The mean over a square around each pixel; the border is extended by its edge pixels."""
     r = _pixels(radius, field)
     for axis in (0, 1):
         sums = np.cumsum(_padded(field, axis, r + 1, r), axis, dtype=np.float64)
@@ -202,7 +202,7 @@ def _mean(field: Floats, radius: float) -> Floats:
 
 
 def _widest(field: Floats, radius: float) -> Floats:
-    """The largest value within a square around each pixel."""
+    """The maximum over a square around each pixel."""
     r = _pixels(radius, field)
     for axis in (0, 1):
         wide = _padded(field, axis, r, r)

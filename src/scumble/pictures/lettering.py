@@ -1,4 +1,4 @@
-"""Words in pictures: any text in any script, in the letters that the font has, in lines that fit."""
+"""Text in pictures, in any script: wrapped into lines, with substitutes for characters that the font lacks."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ LONGEST = 12  # lines of one text; what is longer ends in dots
 
 
 def font(size: int) -> Any:
-    """Pillow's font of `size` pixels. Raises InputError where SCUMBLE_FONT names no font."""
+    """Pillow's font, `size` pixels high, or the one that SCUMBLE_FONT names. Raises InputError if it names no font."""
     return _load(os.environ.get(FONT), size)
 
 
 def line_height(size: int) -> int:
-    """From one line of text to the next, in pixels."""
+    """The distance from one line of text to the next, in pixels."""
     return round(1.35 * size)
 
 
 def wrap(text: str, width: int, size: int) -> list[str]:
-    """`text` in lines of at most `width` pixels: broken between words, and within a word that is longer.
+    """`text` in lines of at most `width` pixels, broken between words, and inside words that are longer than a line.
 
-    White space is a break; letters that the font lacks lose their accents or become their codes.
+    Any white space can break a line. Letters that the font lacks lose their accents or become their code points.
     """
     fits = font(size).getlength
     lines = [""]
@@ -50,13 +50,13 @@ def wrap(text: str, width: int, size: int) -> list[str]:
 
 
 def note(texts: Iterable[str]) -> str:
-    """What a picture says beneath these texts if codes stand in them, else nothing."""
+    """The note that explains code points in these texts; empty if there are none."""
     codes = (c != "\\" and _letter(c).startswith("\\") for text in texts for c in "".join(text.split()))
     return NOTE if any(codes) else ""
 
 
 def _letter(c: str) -> str:
-    """The character, or what stands for it where the font lacks it."""
+    """The character, or its substitute if the font lacks it."""
     return _stand_in(os.environ.get(FONT), c)
 
 
@@ -71,7 +71,7 @@ def _stand_in(file: str | None, c: str) -> str:
 
 @cache
 def _has(file: str | None, c: str) -> bool:
-    """Whether the font draws anything else for c than for a character that no font has."""
+    """Whether the font has c: it draws it differently from a character that no font has."""
     drawn, lacking = (_load(file, 16).getmask(x) for x in (c, "\uffff"))
     return (drawn.size, bytes(drawn)) != (lacking.size, bytes(lacking))
 

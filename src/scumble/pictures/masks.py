@@ -1,4 +1,4 @@
-"""Masks as people have them: what is unmistakable is taken and said, what is doubtful is said, noise is ignored."""
+"""Masks of various kinds: clear ones are read with a note, doubtful ones cause a warning, faint noise is ignored."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ LABELS = 3
 
 
 def mask_values(rgb: Image.Image, alpha: Image.Image | None, name: str) -> Image.Image:
-    """8-bit grey, 255 may change, from a picture that is meant as a mask. Warns of each reading but the plain one.
+    """An 8-bit grey mask (255 may change) from a picture that serves as a mask. Warns unless it is plain grey.
 
-    Read are: grey from black to white; the values 0 and 1; one colour on black; one colour or white on a transparent
-    sheet; the transparent hole of a picture. `alpha` None or opaque plays no part.
+    These kinds are read: grey from black to white; the values 0 and 1; one colour on black; one colour or white on
+    a transparent sheet; the transparent hole of a picture. An `alpha` that is None or opaque is ignored.
     """
     colours = np.asarray(rgb)
     shown = None if alpha is None else np.asarray(alpha)
@@ -43,7 +43,7 @@ def mask_values(rgb: Image.Image, alpha: Image.Image | None, name: str) -> Image
 
 
 def _of_sheet(colours: Bytes, shown: Bytes, name: str) -> Bytes:
-    """A mask with transparency: paint on an empty sheet, or a picture with a hole."""
+    """A mask from a picture with transparency: paint on an empty sheet, or a picture with a hole."""
     painted = colours[shown > 127].reshape(-1, 3).astype(np.float32)
     if not len(painted):
         return np.zeros_like(shown)

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 class Placed:
     """A picture, its mask and its place on a prior's canvas; made once, shared by all edits of the picture.
 
-    `box`: the part of the picture that is on the canvas; None: the whole. What asks the prior (`latent`, `before`)
-    is made when first read, and kept.
+    `box`: the part of the picture that is on the canvas, in pixels; None: the whole. `latent` and `before` ask the
+    prior when they are first read, and are cached.
     """
 
     prior: Prior
@@ -88,7 +88,7 @@ class Placed:
             return None if self.mask is None else mask_to_canvas(self._mask(self.mask), self.fit)
 
     def put(self, picture: Picture) -> Tensor:
-        """Another picture on the canvas, (1, 3, H, W): one of this one's size in its place, any other fitted in."""
+        """Another picture on this canvas, (1, 3, H, W): in this picture's place if it has its size, else fitted in."""
         if picture.size == self.picture.size:
             return to_canvas(crop(picture, self.box) if self.box else picture, self.fit)
         return to_canvas(picture, Fit.within(picture.size, self.fit.canvas))
@@ -119,7 +119,7 @@ class Placed:
     def layer(self, after: Tensor, keep: str | float = "auto", before: Tensor | None = None) -> Layer:
         """The layer of a canvas image (1, 3, H, W) over the picture, at the picture's size, inside the mask.
 
-        keep: "none": all of it; else what `lift` takes. before: D0, where it was made in a batch already.
+        keep: "none" for a layer that covers everything, else as in `lift`. before: D0, if it is already decoded.
         """
         if keep == "none":
             return self.whole(opaque(after, self.fit))
@@ -129,12 +129,12 @@ class Placed:
         )
 
     def recoloured(self, after: Image.Image) -> Layer:
-        """The part with other colours, of its own size, as a layer where any colour differs."""
+        """The part in other colours, at its own size, as a layer of the pixels whose colour differs."""
         opacity = (np.asarray(after) != np.asarray(self.part.rgb)).any(axis=2).astype(np.uint8) * 255
         return self.whole(Layer(after, Image.fromarray(opacity)))
 
     def whole(self, layer: Layer) -> Layer:
-        """A layer of the part, inside the mask and where anything is visible, as a layer of the whole picture."""
+        """A layer of the part as a layer of the whole picture, inside the mask and on visible pixels only."""
         if self.part.alpha is not None and self.part.transparent:
             layer = layer.within(self.part.alpha.point(VISIBLE))
         if self.mask is not None:
@@ -142,11 +142,11 @@ class Placed:
         return layer if self.box is None else layer.placed(self.box, self.picture.size)
 
     def finished(self, layer: Layer) -> Image.Image:
-        """The picture under a layer, of its own size, kind and profile."""
+        """The picture under a layer, with the picture's size, mode and colour profile."""
         return finish(layer.over(self.picture.rgb), self.picture)
 
     def upright(self, image: Tensor) -> Image.Image:
-        """A canvas image (1, 3, H, W) without padding, RGB of the part's own size."""
+        """A canvas image (1, 3, H, W) without its padding, as an RGB image of the part's size."""
         return upright(image, self.fit)
 
     def _mask(self, mask: PictureMask) -> Image.Image:

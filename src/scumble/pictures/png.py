@@ -1,4 +1,4 @@
-"""PNG files that are whole, but for a chunk which no picture needs."""
+"""Repair of PNG files whose only fault is an ancillary chunk, which no picture needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGE = 1_000_000
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """(kind, whole chunk, whether its checksum is right) of each chunk; ends where the file is cut off."""
+    """Each chunk as (kind, bytes of the whole chunk, whether its checksum is right). Ends where the file is cut off."""
     at = len(SIGNATURE)
     while at + 12 <= len(data):
         length = struct.unpack(">I", data[at : at + 4])[0]
@@ -28,9 +28,9 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 
 def mended(data: bytes) -> tuple[bytes, list[str]] | None:
-    """The file without the ancillary chunks that keep it from being read, and their names.
+    """The file without the ancillary chunks that prevent reading, and the names of these chunks.
 
-    None for what is no PNG, and where nothing is gained: a broken chunk of the picture itself stays broken.
+    None if the file is no PNG or nothing can be dropped: a broken critical chunk cannot be repaired.
     """
     if not data.startswith(SIGNATURE):
         return None
@@ -45,7 +45,7 @@ def mended(data: bytes) -> tuple[bytes, list[str]] | None:
 
 
 def _size(kind: bytes, body: bytes) -> int:
-    """Bytes of what a chunk holds, decompressed as far as is needed to call it large."""
+    """The size of a chunk's content in bytes, decompressed only as far as needed to see that it is too large."""
     head, _, rest = body.partition(b"\0")
     if kind in (b"zTXt", b"iCCP"):
         packed = rest[1:]
@@ -60,7 +60,7 @@ def _size(kind: bytes, body: bytes) -> int:
 
 
 def gamma(data: bytes) -> float | None:
-    """What a gAMA chunk says, where no profile overrides it; None where nothing is said."""
+    """The gamma of a gAMA chunk; None if there is none, or a colour profile overrides it."""
     found = {kind: whole[8:-4] for kind, whole, right in chunks(data) if right}
     if not data.startswith(SIGNATURE) or b"gAMA" not in found or {b"iCCP", b"sRGB", b"cICP"} & found.keys():
         return None

@@ -1,4 +1,4 @@
-"""Reading pictures with suspicion."""
+"""Reading and checking pictures, masks and passports."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ _pillow_lock = threading.Lock()
 class Picture:
     """A picture as its user sees it: upright, 8-bit RGB, alpha set aside.
 
-    rgb: with a neutral ground where the picture is transparent, so that no hidden colour decides an edit. hidden: the
-    colours as stored, None where they are the same.
+    rgb: transparent pixels have a neutral colour, so that no hidden colour affects an edit. hidden: the colours as
+    stored; None if they are the same.
     """
 
     rgb: Image.Image
@@ -109,7 +109,7 @@ def read(source: PictureLike, name: str | None = None) -> Picture:
 def read_mask(source: PictureLike, size: tuple[int, int]) -> PictureMask:
     """Read a mask (white may change, black stays, grey is soft) of exactly `size` = (width, height).
 
-    Masks of other kinds that are unmistakable are taken, and a warning says how (`masks.mask_values`).
+    Other kinds of masks are read if they are clear, with a warning that says how (`masks.mask_values`).
 
     Raises:
         InputError: what `read` raises, another size than the picture's, or nothing that may change.
@@ -136,7 +136,7 @@ def _from_bytes(data: bytes, name: str, path: Path | None = None) -> Picture:
 
 
 def _pixels(image: Image.Image, name: str) -> bytes:
-    """A PIL image's pixels: opening a file does not read them, and reading them can fail."""
+    """A PIL image with its pixels loaded. Raises InputError if they cannot be read: Pillow reads them late."""
     try:
         return image.tobytes()
     except MemoryError:
@@ -168,7 +168,7 @@ def read_bytes(path: Path, name: str) -> bytes:
 
 
 def _decode(data: bytes, name: str) -> Image.Image:
-    """Open, judge by the header, decode; a PNG with a broken chunk that no picture needs is read without it."""
+    """Open, check the header, decode. A PNG with a broken ancillary chunk is read without it."""
     found = png.mended(data)
     if found is None:
         return open_picture(data, name)
@@ -180,7 +180,7 @@ def _decode(data: bytes, name: str) -> Image.Image:
 
 
 def _tell_lost_colours(data: bytes, image: Image.Image, name: str) -> None:
-    """Warn of colour information that results will not have."""
+    """Warn of colour information that the result will lose."""
     gamma = png.gamma(data)
     if gamma is not None and abs(gamma - 1 / 2.2) > 0.01:
         warnings.warn(
@@ -218,7 +218,7 @@ def open_picture(data: bytes, name: str, *, load: bool = True) -> Image.Image:
 
 @contextmanager
 def _no_pillow_limit() -> Generator[None]:
-    """Pillow's own pixel limit is lower than ours, warns, and is a global: set it aside for one opening."""
+    """Lift Pillow's pixel limit for one opening: it is lower than ours, only warns, and is a global setting."""
     with _pillow_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -260,7 +260,7 @@ def _normalise(image: Image.Image, name: str, sha256: str, path: Path | None = N
 
 
 def _over_ground(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
-    """The picture with white where it is wholly transparent, or grey around something light."""
+    """The picture with its fully transparent pixels white, or grey if the visible part is light."""
     seen = np.asarray(alpha) > 0
     if seen.all():
         return rgb
@@ -287,7 +287,7 @@ def _times(size: tuple[int, int]) -> str:
 
 
 def read_passport(path: Path) -> dict[str, Any] | None:
-    """The passport that `save` put into a file, or None. Raises InputError for what is no picture."""
+    """The passport that `save` wrote into a file, or None. Raises InputError if the file is no picture."""
     image = _decode(read_bytes(path, str(path)), str(path))
     try:
         passport = json.loads(image.info.get(PASSPORT) or image.getexif()[IMAGE_DESCRIPTION])

@@ -1,4 +1,4 @@
-"""Pictures of pictures: the contact sheet, the comparison, the film. The same input gives the same pixels."""
+"""Contact sheets, comparisons and films. The same input gives the same pixels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TICKS = 0, 1, 3, 7, 15, 31, 63, 255
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture of a contact sheet, the lines beneath it (the first stands out), and whether it is framed."""
+    """A picture of a contact sheet, the lines below it (the first is emphasised), and whether it has a frame."""
 
     picture: Image.Image
     lines: Sequence[str]
@@ -50,17 +50,16 @@ def sheet(cells: Sequence[Cell], columns: int | None = None, title: str = "", no
 
 
 def blank() -> Cell:
-    """A place of a sheet that stays empty."""
+    """An empty cell."""
     from PIL import Image
 
     return Cell(Image.new("RGB", (1, 1), PAPER), ())
 
 
 def compare(before: Image.Image, after: Image.Image, source: str, target: str) -> Image.Image:
-    """Before, after and their difference, each panel 512 to 1024 pixels long, the prompts beneath.
+    """Before, after and their difference, each panel 512 to 1024 pixels long, with the prompts below.
 
-    A pixel's difference is that of its channel that differs most, in 8-bit steps. Wide pictures stand one
-    below the other.
+    A pixel's difference is the largest of its channels, in 8-bit steps. Wide pictures are stacked vertically.
     """
     steps = difference(before, after)
     share = float((steps > 0).mean())
@@ -77,13 +76,13 @@ def compare(before: Image.Image, after: Image.Image, source: str, target: str) -
 
 
 def film(frames: Sequence[Image.Image], path: Path, *, replace: bool = True) -> None:
-    """Write an animated GIF, WebP or PNG, by `path`'s suffix; it loops and rests on its first and last frame.
+    """Write an animated GIF, WebP or PNG, by the suffix of `path`. It loops and pauses on its first and last frame.
 
-    Frames are shown as `panel(frame, 256, 512)`, which a caller may apply itself, to hold less in memory.
+    Frames are scaled by `panel(frame, 256, 512)`. Callers may do this themselves to save memory.
 
     Raises:
         InputError: another suffix.
-        FileExistsError: there is such a file by now, and `replace` is False.
+        FileExistsError: the file exists by now, and `replace` is False.
     """
     from scumble.core.atomic import atomic
 
@@ -100,7 +99,7 @@ def film(frames: Sequence[Image.Image], path: Path, *, replace: bool = True) -> 
 
 
 def difference(before: Image.Image, after: Image.Image) -> np.ndarray:
-    """(h, w) uint8: how far each pixel's most different channel moved, in 8-bit steps."""
+    """(h, w) uint8: the largest difference of each pixel's channels, in 8-bit steps."""
     import numpy as np
     from PIL import ImageChops
 
@@ -108,15 +107,15 @@ def difference(before: Image.Image, after: Image.Image) -> np.ndarray:
 
 
 def percent(share: float) -> str:
-    """A share in 0..1 in words that never round something to nothing, or nearly all to all."""
+    """A share in [0, 1] as a percentage that never rounds more than nothing to 0, or less than all to 100."""
     if 0 < share < 0.001:
         return "less than 0.1 %"
     return f"{min(100 * share, 99.9) if share < 1 else 100:.1f} %"
 
 
 def panel(picture: Image.Image, least: int, most: int) -> Image.Image:
-    """The picture with its long side between `least` and `most` >= 2 least: as it is, each pixel a whole square
-    of pixels, or reduced.
+    """The picture scaled so that its long side is between `least` and `most` pixels, where most >= 2 least: enlarged by
+    a whole factor, unchanged or reduced.
     """
     from PIL import Image
 
@@ -134,7 +133,7 @@ def _reduced(size: tuple[int, int], most: int) -> tuple[int, int]:
 
 
 def _flat(picture: Image.Image) -> Image.Image:
-    """The picture as RGB, over chequers where it is transparent."""
+    """The picture as RGB, with a chequerboard behind transparent pixels."""
     from PIL import Image, ImageDraw
 
     if not picture.has_transparency_data:
@@ -153,7 +152,7 @@ def _flat(picture: Image.Image) -> Image.Image:
 
 
 def _heat(steps: np.ndarray) -> Image.Image:
-    """Differences (h, w) in colours, above their scale. Reduced by the largest: no stray pixel is lost."""
+    """Differences (h, w) as colours, above their scale. Reducing keeps the maximum, so single pixels stay visible."""
     import numpy as np
     from PIL import Image, ImageDraw
 
@@ -181,7 +180,7 @@ def _heat(steps: np.ndarray) -> Image.Image:
 
 @cache
 def _colours() -> np.ndarray:
-    """(256, 3) uint8: the colour of every difference."""
+    """(256, 3) uint8: the colour of each difference."""
     import numpy as np
 
     place = np.log2(1 + np.arange(256)) / 8 * (len(RAMP) - 1)
@@ -194,7 +193,7 @@ def _colours() -> np.ndarray:
 
 
 def _draw(cells: Sequence[Cell], columns: int | None, title: str = "", note: str = "") -> Image.Image:
-    """The cells' pictures at their own size, each with its lines beneath, in `columns` columns."""
+    """The cells' pictures at their own size, each with its lines below, in `columns` columns."""
     from PIL import Image, ImageDraw
 
     width = max(NARROWEST, *(cell.picture.width for cell in cells))
@@ -228,7 +227,7 @@ def _draw(cells: Sequence[Cell], columns: int | None, title: str = "", note: str
 
 
 def _columns(cells: int, width: int, height: int) -> int:
-    """How many columns bring the sheet nearest to its usual shape, with few places left empty."""
+    """The number of columns that brings the sheet closest to its usual shape with few empty cells."""
 
     def miss(columns: int) -> float:
         rows = math.ceil(cells / columns)
@@ -239,7 +238,7 @@ def _columns(cells: int, width: int, height: int) -> int:
 
 
 def _label(lines: Sequence[str], width: int) -> list[tuple[str, str]]:
-    """(line, colour) of all lines under a picture."""
+    """All lines below a picture, as (line, colour)."""
     pieces: list[tuple[str, str]] = []
     for i, line in enumerate(lines):
         pieces += [(piece, INK if i == 0 else FAINT) for piece in lettering.wrap(line, width, TEXT)]

@@ -1,4 +1,4 @@
-"""Writing pictures whole or not at all."""
+"""Writing pictures, completely or not at all."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ def check_output(
     overwrite: bool = True,
     also: Sequence[str] = (),
 ) -> None:
-    """Find out, before any work is done, whether `save` (or who writes `also`: ".gif") will be able to.
+    """Check, before any work is done, that `save` (or another writer, for suffixes in `also`: ".gif") can write `path`.
 
     Raises:
         InputError: unknown extension, missing or read-only folder, a folder, one of the inputs or (unless
-            `overwrite`) any file in the way, or what the format cannot hold: transparency (`alpha`), that `size`.
+            `overwrite`) any existing file; or a format without transparency (`alpha`), or too small for `size`, which
+            is (width, height) in pixels.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None and path.suffix not in also:
@@ -71,7 +72,7 @@ def check_output(
 
 
 def check_passport(passport: Mapping[str, Any], path: Path) -> None:
-    """Raises InputError for a passport that the format cannot hold: its prompts are very long."""
+    """Raises InputError for a passport that the format cannot hold because its prompts are very long."""
     if len(_written(passport)) > LONGEST_PASSPORT[FORMATS[path.suffix.lower()]]:
         raise InputError(
             f"{path}: its prompts and values are too long to be written into a {path.suffix} file; "
@@ -86,14 +87,14 @@ def _written(passport: Mapping[str, Any]) -> str:
 def save(
     image: Image.Image, path: Path, passport: Mapping[str, Any] | None = None, *, replace: bool = True
 ) -> None:
-    """Write `image` in the format its name asks for, complete or not at all, with the passport inside.
+    """Write `image` in the format of the suffix, completely or not at all, with the passport inside.
 
-    PNG carries it in an iTXt chunk named "scumble", JPEG and WebP in EXIF's ImageDescription. PNG and WebP
-    are written without loss; JPEG cannot be. A passport that the format cannot hold is left out, with a warning.
+    PNG holds the passport in an iTXt chunk named "scumble", JPEG and WebP in EXIF's ImageDescription. PNG and WebP
+    are lossless, JPEG is not. A passport that the format cannot hold is left out, with a warning.
 
     Raises:
         MachineError: the disk is full or fails.
-        FileExistsError: there is such a file by now, and `replace` is False.
+        FileExistsError: the file exists by now, and `replace` is False.
     """
     text = _written(passport) if passport else None
     options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
