@@ -23,7 +23,7 @@ FULL = {errno.ENOSPC, errno.EIO}
 
 
 def main() -> None:
-    """The `scumble` command, as `scumble.__main__` starts it."""
+    """The entry point of the `scumble` command."""
     sys.unraisablehook = _unraisable
     try:
         signal.signal(signal.SIGTERM, _terminate)
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """A Ctrl-C that came where Python cannot raise (at the end of an import, in a destructor) comes again."""
+    """Raise a Ctrl-C again that arrived where Python cannot raise it: in a destructor, at the end of an import."""
     if issubclass(lost.exc_type, KeyboardInterrupt):
         threading.Timer(0.01, _thread.interrupt_main).start()
     else:
@@ -49,12 +49,12 @@ def _unraisable(lost: sys.UnraisableHookArgs) -> None:
 
 
 def _terminate(*_: object) -> None:
-    """SIGTERM: stop as an error does, so that what is half-written goes."""
+    """Handle SIGTERM like an error, so that unfinished files are removed."""
     raise SystemExit(TERMINATED)
 
 
 def _streams() -> None:
-    """Streams that take any name, also one that is not UTF-8; and that are there, even if they were closed."""
+    """Make stdout and stderr usable: they accept file names that are not UTF-8, and closed ones are replaced."""
     for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers, of which the lowest is taken
         stream = getattr(sys, name)
         if stream is None:
@@ -65,7 +65,7 @@ def _streams() -> None:
 
 
 def _flushed() -> bool:
-    """Whether all that was said on stdout has arrived. What has not is dropped, or Python would complain at its end."""
+    """Flush stdout; False if that fails. The rest is then dropped, or Python would report it at exit."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -103,7 +103,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(error: Exception) -> int:
-    """Say what is wrong, and its exit code."""
+    """Print an error in one line and return its exit code."""
     import typer
 
     match error:

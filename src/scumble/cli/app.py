@@ -1,4 +1,4 @@
-"""The commands: every one lives in a module of its own, and is registered here with its examples."""
+"""The registry of the commands. Each command has its own module and is registered here with its examples."""
 
 from __future__ import annotations
 

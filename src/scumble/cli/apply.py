@@ -71,7 +71,7 @@ def run(
     as_json: bool,
     claims: ExitStack,
 ) -> None:
-    """Check everything, load, edit, save. Raises InputError before any work is done where that can be."""
+    """Check everything, load, edit, save. Raises InputError, whenever possible before any work is done."""
     from scumble.editing import apply, loading
     from scumble.pictures.reading import read
 
@@ -105,7 +105,7 @@ def run(
 def _paths(
     pictures: list[Path], names: list[str], delivery: Delivery, claims: ExitStack, several: bool
 ) -> list[Path]:
-    """The results' paths: in the folder `-o`, or each beside its picture. Raises InputError for two of one name."""
+    """The results' paths: in the folder `-o`, or beside each picture. Raises InputError if two are the same."""
     if not several and delivery.out:
         return [delivery.out]
     if not delivery.out:
@@ -123,7 +123,7 @@ def _masks(asked: Recipe) -> list[Path]:
 def _sheet(
     read_in: list[Picture], names: list[str], cells: dict[int, Cell], delivery: Delivery, as_json: bool
 ) -> None:
-    """A contact sheet: a row per picture, the input first."""
+    """A contact sheet with one row per picture, the input first."""
     assert delivery.out is not None
     rows: list[Cell] = []
     for k, of in enumerate(read_in):

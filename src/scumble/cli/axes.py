@@ -1,4 +1,4 @@
-"""The axes of a sweep: `--over NAME=A,B` as values by name."""
+"""The axes of a sweep: parses `--over NAME=A,B`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from scumble.editing.sweep import Axes
 
 
 def axes(texts: Iterable[str]) -> dict[str, list[object]]:
-    """["guidance=3,5", "seed=0-2"] to values by name. An axis named again gets more values; none comes twice.
+    """["guidance=3,5", "seed=0-2"] to values by name. A repeated axis adds values; duplicates are dropped.
 
-    Values stand between commas, or where there is a "|" between those. Raises InputError.
+    Values are separated by "|" if there is one, else by commas. Raises InputError for anything else.
     """
     found: dict[str, list[object]] = {}
     for text in texts:
@@ -40,7 +40,7 @@ def _read(name: str, parts: Sequence[str]) -> Sequence[object]:
 
 
 def columns(swept: Axes, cells: int) -> int | None:
-    """The length of the last axis where the cells are a whole grid, so that its values stand in columns."""
+    """The length of the last axis, which becomes the columns of the sheet; None if the cells are no full grid."""
     regular = cells == math.prod(map(len, swept.values()))
     return len(list(swept.values())[-1]) if regular and len(swept) > 1 else None
 

@@ -1,4 +1,4 @@
-"""`scumble bench`: methods against exact ground truth, and the tables of what came out."""
+"""`scumble bench`: methods against exact ground truth, and tables of the results."""
 
 from __future__ import annotations
 
@@ -181,14 +181,14 @@ def contestant(text: str) -> Contestant:
 
 
 def finished(asked: Contestant) -> Contestant:
-    """The contestant scored by its finished picture, under the layer."""
+    """The contestant, scored by its finished picture under the layer instead of its raw one."""
     if "layer" in asked.extras:
         return asked
     return replace(asked, label=f"{asked.label}+layer", extras=asked.extras | {"layer"})
 
 
 def perform(bench: Bench, stages: Stages, asked: Sequence[Contestant], voice: Voice) -> None:
-    """Check all, run all, draw the sheets; the files written are printed to stdout."""
+    """Check everything, run everything, draw the sheets, and print the written files to stdout."""
     from scumble.bench import contact
 
     for stem, some in groupby(sorted(c.stem for c in asked)):

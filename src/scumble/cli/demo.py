@@ -1,4 +1,4 @@
-"""`scumble demo`: from nothing to an edited picture that one can look at."""
+"""`scumble demo`: draws a picture and edits it."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def _train(direction: Any, given: tuple[Any, ...], stop: Callable[[], bool], voi
 
 @contextmanager
 def _stopping(voice: Voice) -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C only asks to stop; the second one interrupts at once."""
+    """While open, the first Ctrl-C asks the training to stop, and the second one interrupts it at once."""
     asked: list[bool] = []
 
     def ask(number: int, frame: object) -> None:

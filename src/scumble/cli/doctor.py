@@ -39,7 +39,7 @@ def command(
 
 
 def examine(asked: Loading, out: Path, voice: Voice) -> int:
-    """Examine a model, write the sheet, say what was found; 0 if all checks passed, else 1."""
+    """Examine a model, write the sheet and print the report. Returns 0 if all checks passed, else 1."""
     from scumble.bench.checkup import Finding, Patient, drawn, report
     from scumble.editing import loading
     from scumble.pictures import writing
@@ -57,7 +57,7 @@ def examine(asked: Loading, out: Path, voice: Voice) -> int:
 
 
 def run() -> int:
-    """Print one line per check; 0 if there are no problems, 1 otherwise."""
+    """Print one line per check. Returns 0 if there are no problems, else 1."""
     from scumble.bench.installation import findings
 
     well = True

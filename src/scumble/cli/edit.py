@@ -89,7 +89,7 @@ def command(
 def run(
     asked: Recipe, targets: Sequence[str], seeds: Sequence[int], delivery: Delivery, showing: Showing
 ) -> None:
-    """Check everything, load, edit, save. Raises InputError before any work is done where that can be."""
+    """Check everything, load, edit, save. Raises InputError, whenever possible before any work is done."""
     with ExitStack() as claims:  # no other run takes the names that are chosen here
         _run(asked, targets, seeds, delivery, showing, None if showing.dry_run else claims)
 
@@ -130,7 +130,7 @@ def _run(
 
 
 def make(plan: Plan, path: Path, delivery: Delivery, showing: Showing, shared: Shared) -> Cell:
-    """Make an edit, save it, tell it; the picture and what it is called on a contact sheet."""
+    """Make an edit, save and report it. Returns its cell of a contact sheet."""
     film = Film(plan) if "film" in delivery.extras else None
     edit = perform(plan, showing.voice, film, shared)
     assert edit.picture is not None
@@ -148,7 +148,7 @@ def make(plan: Plan, path: Path, delivery: Delivery, showing: Showing, shared: S
 
 
 def download(recipe: Recipe, showing: Showing) -> bool:
-    """Whether the model would have to be downloaded first; if so, say how much."""
+    """Whether the model must be downloaded first. Prints the size of the download."""
     from scumble.priors.load import outstanding
 
     left = outstanding(str(recipe.model), revision=recipe.revision, offline=recipe.offline)
@@ -165,7 +165,7 @@ def download(recipe: Recipe, showing: Showing) -> bool:
 
 
 def estimate(plan: Plan, edits: int, showing: Showing) -> None:
-    """Say what `edits` such edits would take; nothing is written."""
+    """Print an estimate of the time and memory of `edits` such edits. Nothing is written."""
     from scumble.editing.estimate import estimate
 
     about = estimate(plan, edits)

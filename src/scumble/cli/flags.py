@@ -58,13 +58,13 @@ def takes(
     usual: Mapping[str, object] | None = None,
     helps: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command with a parameter of type `kind` as a command with a flag for each field, and the picture as argument.
+    """Turn a parameter of type `kind` into one flag per field, and the picture into an argument.
 
     Args:
-        only: what of an edit has a flag here; None: all of it. A model's flags are always there.
-        without: fields that have no flag here.
-        short: parameters of the method that have flags of their own, such as --steps, and their types.
-        usual: other defaults than the recipe's; helps: other help.
+        only: the fields of an edit that get a flag; None: all. A model's fields always get one.
+        without: fields that get no flag.
+        short: parameters of the method with a flag of their own, such as --steps, and their types.
+        usual: defaults that replace the recipe's. helps: help texts that replace the recipe's.
     """
     loading = {f.name for f in fields(Loading)}
     own = [f for f in fields(kind) if f.name not in loading and (only is None or f.name in only)]
@@ -87,7 +87,7 @@ def takes(
             command(**{place: kind(**asked)}, **words)
 
         def shown() -> Iterator[inspect.Parameter]:
-            """All flags; a parameter of the command that is called as a field stands in the field's place."""
+            """All flags. A parameter of the command replaces the field of the same name."""
             others = {name: p for name, p in called.parameters.items() if name != place}
             for f in ordered:
                 if f.name in others:
@@ -108,7 +108,7 @@ def takes(
 
 
 def _parameter(f: Field[Any], usual: object, help: str | None) -> inspect.Parameter:
-    """What typer reads of a field."""
+    """The typer parameter of a field."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     if f.name == "image":
         argument = typer.Argument(metavar="IN", help=help or f.metadata["help"])
@@ -123,7 +123,7 @@ def _parameter(f: Field[Any], usual: object, help: str | None) -> inspect.Parame
 
 
 def _hint(f: Field[Any], repeats: bool) -> Any:
-    """What a flag takes: words, but for switches, whole numbers and files."""
+    """The type of a flag: a switch, a whole number, a file, or else text."""
     if repeats:
         return list[str] | None
     if "PictureLike" in str(f.type):

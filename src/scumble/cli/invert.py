@@ -1,4 +1,4 @@
-"""`scumble invert`: the inversion of a picture, made once and kept in a file."""
+"""`scumble invert`: makes the inversion of a picture once and keeps it in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scumble methods`: everything here is read off the methods' dataclasses."""
+"""`scumble methods`: lists methods and their parameters, from the methods' dataclasses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def overview() -> None:
 
 
 def show(name: str) -> None:
-    """All that a method's class says about itself. Raises InputError for an unknown one."""
+    """Everything that a method's class says about itself. Raises InputError for an unknown method."""
     from scumble.editing.checks import method_class
 
     kind = method_class(name)
@@ -49,7 +49,7 @@ def show(name: str) -> None:
 
 
 def needs(of: Needs) -> str:
-    """What a method cannot do without, in words."""
+    """The requirements of a method as text."""
     words = {
         "image": "a picture", "source": "--source", "target": "--target", "mask": "--mask",
         "reference": "a reference picture", "gradient": "the network's gradient", "control": "its attention",
@@ -73,7 +73,7 @@ def row(kind: type[Any], f: Field[Any]) -> tuple[str, str, str, str]:
 
 
 def table(rows: list[tuple[str, ...]]) -> None:
-    """Aligned columns; the last one is as long as it is."""
+    """Aligned columns; the last one is not padded."""
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]) - 1)]
     for r in rows:
         typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(r, widths, strict=False)), r[-1]]))

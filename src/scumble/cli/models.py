@@ -1,4 +1,4 @@
-"""`scumble models`: everything here is read off the models' cards."""
+"""`scumble models`: lists models, from their cards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def command(
 
 
 def capabilities() -> None:
-    """Method by kind of model, and why one cannot run the other."""
+    """The table of methods by kind of model, with the reasons why a kind cannot run a method."""
     from scumble.editing.abilities import abilities
 
     rows, refused = abilities()
@@ -61,7 +61,7 @@ the others. `scumble models --table` shows which of them run which method.
 
 
 def show(name: str) -> None:
-    """A model's card. Raises InputError for one that is not here; nothing is downloaded."""
+    """A model's card. Nothing is downloaded. Raises InputError for a model that is not on this machine."""
     from scumble.api import load
     from scumble.priors.load import needs
 

@@ -1,4 +1,4 @@
-"""Options that several commands share and that do not affect an edit; others are fields of `Recipe`, see `flags`."""
+"""Options that several commands share and that do not affect an edit. The others are fields of `Recipe` (`flags`)."""
 
 from __future__ import annotations
 

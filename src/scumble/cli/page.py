@@ -93,8 +93,8 @@ def command(
 
 
 def named(editors: list[Path]) -> dict[str, str]:
-    """The editors by the names of their folders. Raises InputError for a folder that is not there, and for two of
-    one name.
+    """The editors by the names of their folders. Raises InputError for a missing folder, and for two of the same
+    name.
     """
     found: dict[str, str] = {}
     for folder in editors:

@@ -1,4 +1,4 @@
-"""`scumble paint`: words in, a picture out for every seed."""
+"""`scumble paint`: a picture from text for every seed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def command(
 def run(
     recipe: PaintRecipe, seeds: list[int], delivery: Delivery, voice: Voice, as_json: bool, claims: ExitStack
 ) -> None:
-    """Check everything, load, paint, save. Raises InputError before any work is done where that can be."""
+    """Check everything, load, paint, save. Raises InputError, whenever possible before any work is done."""
     from scumble.editing.paint import paint
 
     subject = Path(Path(names([recipe.prompt or "picture"], [0])[0]).stem)
@@ -97,7 +97,7 @@ def run(
 
 
 def make(painting: Painting, path: Path, delivery: Delivery, voice: Voice, as_json: bool) -> Cell:
-    """Paint one picture, save it, tell it; the picture and what it is called on a contact sheet."""
+    """Paint one picture, save and report it. Returns its cell of a contact sheet."""
     with voice.steps(painting.name) as tell:
         made = painting(tell)
     assert made.picture is not None
@@ -114,7 +114,7 @@ def make(painting: Painting, path: Path, delivery: Delivery, voice: Voice, as_js
 
 
 def record(path: Path, made: Edit, painting: Painting) -> dict[str, Any]:
-    """The --json record of a picture; memory in bytes."""
+    """The --json record of a picture, with memory in bytes."""
     from scumble.core import machine
 
     passport: dict[str, Any] = dict(made.provenance)

@@ -1,4 +1,4 @@
-"""`scumble replay`: make a result again from what its own file says of it, and say how far the two differ."""
+"""`scumble replay`: makes a result again from the passport in its file, and reports how far the two differ."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def command(
 
 @dataclass(frozen=True)
 class Again:
-    """A picture that is made again, where the new one goes, and how the two are compared aloud."""
+    """A replay: the old picture, the path for the new one, and how the comparison is reported."""
 
     picture: Path
     out: Path | None
@@ -153,7 +153,7 @@ class Again:
 
 
 def finish(edit: Edit, promise: Passport, passport: Passport, again: Again) -> None:
-    """Save the new picture if asked to, and say how far the two differ."""
+    """Save the new picture if requested, and report how far the two differ."""
     from scumble.editing import replay
     from scumble.pictures import reading, writing
 
@@ -200,7 +200,7 @@ def load(
 
 
 def words(report: Mapping[str, Any]) -> str:
-    """The verdict in a sentence or two."""
+    """The result of the comparison in one or two sentences."""
     largest, where = report["largest"], f"in {percent(report['share'])} of the pixels"
     if largest == 0:
         return f"{report['file']}: identical in every pixel"

@@ -109,7 +109,7 @@ def dds(
 
 
 def perform(run: Run, experiments: Sequence[Experiment], voice: Voice) -> None:
-    """Make all figures, and after each the report; the verdicts and the files written are printed to stdout."""
+    """Make all figures, with a new report after each. Prints the verdicts and the written files to stdout."""
     try:
         run.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -92,7 +92,7 @@ def run(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Check every cell, load once, make what is not made yet, draw the sheet. Raises InputError before any work."""
+    """Check every cell, load once, make the missing cells, draw the sheet. Raises InputError before any work."""
     from scumble import __version__
     from scumble.editing.plan import plan
     from scumble.pictures import writing
@@ -129,7 +129,7 @@ def run(
 def make(
     cells: Sequence[Cell], passports: Sequence[Mapping[str, Any] | None], voice: Voice, as_json: bool
 ) -> list[CellResult]:
-    """All cells, each reported when it is finished. Raises InputError where not one can be made."""
+    """Make all cells and report each one when it is finished. Raises InputError if none can be made."""
     made, ruler = list[CellResult](), Ruler()
     shared: Shared = {}
     for cell, passport in zip(cells, passports, strict=True):
@@ -148,7 +148,7 @@ def make(
 def draw(
     made: Sequence[CellResult], marks: Sequence[bool], picture: Image.Image, columns: int | None, plan: Plan
 ) -> Image.Image:
-    """The contact sheet: the input in front, or where the axes give columns, above."""
+    """The contact sheet, with the input first, or above the grid if the axes give columns."""
     recipe = plan.recipe
     target = "" if "target" in made[0].variant.values else f' to "{recipe.target}"'
     title = f'{plan.prior.card.id}: "{recipe.source or ""}"{target}'

@@ -1,4 +1,4 @@
-"""`scumble train`: hand over to the recipe, and show what it reports."""
+"""`scumble train`: runs a training recipe and shows its reports."""
 
 from __future__ import annotations
 
@@ -135,6 +135,6 @@ def measure(folder: Path, **options: Any) -> None:
 
 
 def report() -> None:
-    """What the recipes log (loss, pictures seen, minutes spent) goes to stderr."""
+    """Send the log of the recipes (loss, pictures, minutes) to stderr."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("scumble").setLevel(logging.INFO)

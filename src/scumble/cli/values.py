@@ -1,4 +1,4 @@
-"""Words on the command line to values. All raise InputError for words that cannot be understood."""
+"""Parsing of command-line values. All functions raise InputError for text that they cannot parse."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def given(texts: Iterable[str]) -> dict[str, str]:
 
 
 def seeds(texts: Iterable[str]) -> list[int]:
-    """["0-3", "7"] to [0, 1, 2, 3, 7], every seed once; [0] for none."""
+    """["0-3", "7"] to [0, 1, 2, 3, 7] without duplicates; [0] if there is none."""
     found: list[int] = []
     for text in texts:
         match = re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", text.strip())
@@ -68,14 +68,14 @@ def listed(texts: Iterable[str]) -> list[str]:
 
 
 def targets(source: str, given: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """What the picture should show: the targets as given, or the one that the changes make of the source."""
+    """The target prompts: as given, or the source prompt with the changes applied."""
     if changes and given:
         raise InputError("--change: it makes the target from --source; leave --target out")
     return [derived(source, changes)] if changes else list(dict.fromkeys(given)) or [""]
 
 
 def derived(source: str, changes: Sequence[str]) -> str:
-    """The source prompt with words changed, all at once: "a red mug" by ["red=blue"] is "a blue mug"."""
+    """The source prompt with words replaced, all at once: "a red mug" by ["red=blue"] is "a blue mug"."""
     pairs: list[tuple[str, str]] = []
     for change in changes:
         old, equals, new = (part.strip() for part in change.partition("="))

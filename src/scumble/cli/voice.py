@@ -1,4 +1,4 @@
-"""What a command prints besides its results: on stderr, in few lines if it is not a terminal."""
+"""Messages and progress of a command, on stderr: few lines if that is not a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Voice:
-    """The messages of a command; `quiet`: none."""
+    """The messages of a command; none if `quiet`."""
 
     quiet: bool = False
 
@@ -42,7 +42,7 @@ class Voice:
 
     @contextmanager
     def steps(self, name: str) -> Iterator[OnStep]:
-        """Progress: a bar on a terminal, elsewhere a line for every tenth of the way."""
+        """Progress: a bar on a terminal, else one line for every tenth of the steps."""
         from rich.markup import escape
 
         console = self._console()
@@ -64,7 +64,7 @@ class Voice:
 
 
 class Tenths:
-    """A line whenever another tenth of the steps is done."""
+    """Prints a line after every tenth of the steps."""
 
     def __init__(self, name: str, voice: Voice):
         self._name, self._voice = name, voice
@@ -95,7 +95,7 @@ def _bar(console: Console) -> Any:
 
 
 def prepare(voice: Voice, recipe: Recipe, placed: Placed | None = None) -> Plan:
-    """The plan of an edit, announced: what the model is for, and the part that is edited if not the whole."""
+    """Make the plan of an edit and print the model's domain, and the part to be edited if it is not the whole."""
     from scumble.editing.plan import plan
 
     named = isinstance(recipe.model, str)
@@ -113,7 +113,7 @@ def prepare(voice: Voice, recipe: Recipe, placed: Placed | None = None) -> Plan:
 
 
 def perform(plan: Plan, voice: Voice, also: OnStep | None = None, shared: Shared | None = None) -> Edit:
-    """Make the edit and show its progress; `also` is called at every step, too. `shared`: see `Plan`."""
+    """Make the edit and show its progress. `also` is called at every step as well. `shared`: see `Plan`."""
     with voice.steps(plan.name) as tell:
 
         def on_step(step: Step) -> None:
@@ -125,7 +125,7 @@ def perform(plan: Plan, voice: Voice, also: OnStep | None = None, shared: Shared
 
 
 def hand_over(paths: Sequence[Path], record: Mapping[str, Any] | None = None, *, as_json: bool) -> None:
-    """Prints results on stdout: the paths of their files, or full JSON records."""
+    """Print results to stdout: the paths of their files, or full JSON records."""
     if as_json:
         file, *beside = map(str, paths)
         typer.echo(json.dumps({"file": file, "beside": beside, **(record or {})}))
