@@ -16,7 +16,7 @@ from PIL import Image
 
 from scumble.cli import run
 from scumble.pictures import reading
-from tests.page.conftest import Page
+from tests.page.conftest import Page, Serve
 from tests.page.test_client import same_but_for_seconds
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -49,6 +49,7 @@ def tab(chromium: Any, page: Page) -> Generator[Any]:
     tab.goto(page.url)
     tab.wait_for_selector("body[data-ready]")
     until(tab, "document.querySelector('#method').options.length > 5")
+    until(tab, "document.querySelector('#domain').textContent.startsWith('Made for')")
     yield tab
     errors = list(said)  # what is deleted now may still be on its way
     tab.evaluate("fetch('api/client', {method: 'DELETE'})")
@@ -264,6 +265,22 @@ def test_layer_changes_and_words_are_shown(tab: Any) -> None:
     tab.click("#heat")
     until(tab, "document.querySelectorAll('#history li').length == 2")
     assert "Where the model looks" in tab.inner_text("#told")
+
+
+def test_what_is_typed_stays_when_the_model_has_loaded(chromium: Any, serve: Serve) -> None:
+    fresh = serve()
+    context = chromium.new_context()
+    context.set_default_timeout(SOON)
+    tab = context.new_page()
+    tab.goto(fresh.url)
+    tab.wait_for_selector("body[data-ready]")
+    choose(tab, "dds", steps=7)
+    until(tab, "document.querySelector('#domain').textContent.startsWith('Made for')")
+    tab.wait_for_timeout(300)
+    assert tab.input_value("#method") == "dds"
+    assert tab.input_value("#parameter-steps") == "7"
+    context.close()
+    fresh.close()
 
 
 def test_the_parameters_are_the_methods_own_and_can_be_reset(tab: Any) -> None:

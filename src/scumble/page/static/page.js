@@ -295,15 +295,17 @@ function chosen(values = {}) {
   changed();
 }
 
+// The methods as the model that is chosen has them; what is typed already stays.
 async function loadMethods() {
-  const before = $("method").value;
   state.methods = await get(`api/methods?model=${encodeURIComponent($("model").value)}`);
+  const [before, typed] = [$("method").value, parameters.typed];
   const usual = state.models.find((m) => m.name === $("model").value)?.method;
   const first = element("option", { value: "", textContent: `the model's choice${usual ? ` (${usual})` : ""}` });
   const named = state.methods.map((m) => element("option", { value: m.name, textContent: m.name, disabled: Boolean(m.refused) }));
   $("method").replaceChildren(first, ...named);
   $("method").value = state.methods.some((m) => m.name === before) ? before : "";
   chosen();
+  parameters.typed = typed;
 }
 
 const loadModels = trying(async () => {

@@ -81,6 +81,19 @@ export class Parameters {
     this.changed();
   }
 
+  // What is typed, by name, finished or not.
+  get typed() {
+    const inputs = this.parameters.map((p) => [p.name, document.getElementById(`parameter-${p.name}`).value]);
+    return Object.fromEntries(inputs.filter(([, value]) => value !== ""));
+  }
+
+  set typed(values) {
+    for (const [name, value] of Object.entries(values)) {
+      const input = document.getElementById(`parameter-${name}`);
+      if (input) input.value = value;
+    }
+  }
+
   // Only what is set: everything else is recommended, or the paper's.
   get values() {
     const found = {};
