@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import signal
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,45 @@ def test_a_folder_of_pictures(tmp_path: Path, pictures: Path) -> None:
         {"image": "p3.png"},
         {"image": "sub/p0.png"},
     ]
+
+
+def test_a_webdataset(batch: Batch, pictures: Path, tmp_path: Path) -> None:
+    Image.new("L", (64, 48), 255).save(pictures / "p0.mask.png")
+    (pictures / "p0.json").write_text('{"target": "b", "seed": 3}')
+    (pictures / "p1.txt").write_text("a blue\n")
+    (pictures / "p1.json").write_text("{")
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for path in sorted(pictures.iterdir()):
+            tar.add(path, path.name)
+    entries = list(read(tmp_path / "shard.tar"))
+    assert [dict(entry.values) for entry in entries[:2]] == [
+        {
+            "id": "p0",
+            "image": "shard.tar::p0.png",
+            "mask": "shard.tar::p0.mask.png",
+            "target": "b",
+            "seed": 3,
+        },
+        {"id": "p1", "image": "shard.tar::p1.png", "source": "a blue"},
+    ]
+    assert [entry.fault is None for entry in entries] == [True, False, True, True]
+    usual = [
+        "--method",
+        "sdedit",
+        "--set",
+        "steps=4",
+        "--target",
+        "c",
+        "--source",
+        "a",
+        "--skip-bad",
+        "--quiet",
+    ]
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shard.tar").rename(tmp_path / "shards/0.tar")
+    assert cli.run(["batch", str(tmp_path / "shards"), "-o", str(tmp_path / "out"), *usual]) == 0
+    assert set(results(tmp_path / "out")) == {"p0", "p2", "p3"}
+    assert passport_of(tmp_path / "out/p0.png")["mask"]["name"] == "mask"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from scumble import artifacts
 from scumble.artifacts import ARTIFACTS
+from scumble.batch import shards
 from scumble.batch.rows import Namer, Reading, Row, identity, loading_of, model_key
 from scumble.core.errors import InputError, MachineError
 from scumble.editing import given, loading
@@ -186,7 +187,7 @@ class _Checker:
 
     def _look(self, file: Any) -> Glance:
         name = str(file)
-        return self._once(("picture", name), lambda: glance(Path(name), name))
+        return self._once(("picture", name), lambda: glance(shards.contents(name) or Path(name), name))
 
     # Method and model
 

@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from scumble.batch import shards
 from scumble.batch.ledger import Record, failed, made
 from scumble.batch.rows import Row, loading_of, model_key
 from scumble.core.errors import InputError, MachineError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scumble.editing.plan import Plan
     from scumble.editing.recipe import Recipe
     from scumble.pictures.placed import Placed
+    from scumble.pictures.reading import Picture
 
 T = TypeVar("T")
 PLACED = 64  # pictures that are kept with their latents, for their next target
@@ -97,12 +99,18 @@ class Maker:
         }
         recipe = replace(recipe.on(prior), given=files)
         if recipe.reference is not None:
-            file = recipe.reference
-            recipe = replace(recipe, reference=self._keep(("picture", str(file)), lambda: reading.read(file)))
+            file = str(recipe.reference)
+            recipe = replace(recipe, reference=self._keep(("picture", file), lambda: _picture(file)))
         key = "placed", str(recipe.image), str(recipe.mask), recipe.size, recipe.crop, id(prior)
         if key in self._kept:
             placed: Placed = self._kept[key]
             return plan(replace(recipe, image=placed.picture, mask=placed.mask), placed)
+        picture = _picture(str(recipe.image))
+        mask = None if recipe.mask is None else str(recipe.mask)
+        inside = None if mask is None else shards.contents(mask)
+        recipe = replace(recipe, image=picture)
+        if inside is not None:
+            recipe = replace(recipe, mask=reading.read_mask(inside, picture.size))
         planned = plan(recipe)
         self._keep(key, lambda: planned.placed)
         return planned
@@ -228,6 +236,14 @@ def _request(plans: Sequence[Plan]) -> Any:
         negative=texts("negative") if any(request.negative for request in requests) else "",
         noise=Noise(first.seed) if one else Noise.of(request.seed for request in requests),
     )
+
+
+def _picture(name: str) -> Picture:
+    """The picture of a path, or of a name inside a tar file. Raises InputError."""
+    from scumble.pictures import reading
+
+    inside = shards.contents(name)
+    return reading.read(name) if inside is None else reading.read(inside, name)
 
 
 def _shape(task: Task) -> tuple[int, ...]:

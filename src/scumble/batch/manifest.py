@@ -1,4 +1,4 @@
-"""Manifests: CSV, JSONL, Parquet or a folder of pictures, read row by row as values by column."""
+"""Manifests: CSV, JSONL, Parquet, a webdataset or a folder of pictures, read row by row as values by column."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
 
+from scumble.batch import shards
 from scumble.core.errors import InputError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -101,8 +103,45 @@ def _parquet(path: Path) -> Read:
                 yield values, None
 
 
+def _webdataset(path: Path) -> Read:
+    """The samples of a tar file: a picture, and what is said of it in files with the same key."""
+    with _reading(path):
+        for key, found in shards.samples(path):
+            inside = {ending: f"{path.name}::{name}" for ending, name in found.items()}
+            values, fault = dict[str, Any](), None
+            if "json" in found:
+                try:
+                    values = json.loads(shards.contents(str(path.parent / inside["json"])) or b"{}")
+                except ValueError as error:
+                    fault = f"{inside['json']}: not JSON ({error})"
+                if not isinstance(values, dict):
+                    values, fault = {}, f"{inside['json']}: not a JSON object of values by column"
+            if "txt" in found:
+                words = shards.contents(str(path.parent / inside["txt"])) or b""
+                values.setdefault("source", " ".join(words.decode("utf-8", "replace").split()))
+            pictures = [inside[suffix[1:]] for suffix in PICTURES if suffix[1:] in inside]
+            masks = {
+                name: inside[f"{name}.png"] for name in WRITTEN_ABOUT.values() if f"{name}.png" in inside
+            }
+            yield (
+                {
+                    "id": key.replace("/", "-"),
+                    **values,
+                    **masks,
+                    **({"image": pictures[0]} if pictures else {}),
+                },
+                fault,
+            )
+
+
 def _folder(folder: Path) -> Read:
-    """Every picture of a folder and its subfolders, in the order of their names; hidden ones are left out."""
+    """Every picture of a folder and its subfolders, in the order of their names; hidden ones are left out. A folder
+    of tar files is a webdataset of several shards.
+    """
+    if tars := sorted(folder.glob(f"*{shards.SUFFIX}")):
+        for tar in tars:
+            yield from _webdataset(tar)
+        return
     with _reading(folder):
         files = sorted(
             path.relative_to(folder)
@@ -131,6 +170,7 @@ READERS: Mapping[str, Callable[[Path], Read]] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".parquet": _parquet,
+    ".tar": _webdataset,
 }
 
 
@@ -141,6 +181,6 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+    except (OSError, ValueError, csv.Error, TarError) as error:  # pyarrow's errors are ValueErrors
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise InputError(f"{path}: this manifest cannot be read ({reason})") from error

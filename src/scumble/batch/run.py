@@ -180,12 +180,17 @@ def _bad(number: int, message: str, manifest: str) -> Record:
 
 
 class Pace:
-    """How fast rows are made, for what is said of the time that is left."""
+    """How fast rows are made, for what is said of the time that is left. Time counts from the first one."""
 
     def __init__(self, rows: int):
-        self._rows, self._done, self._started = rows, 0, time.monotonic()
+        self._rows, self._done, self._first = rows, 0, 0.0
 
-    def step(self) -> tuple[int, float]:
-        """One more row is done: how many now, and the seconds that are left."""
+    def step(self) -> str:
+        """One more row is done: how many of how many, and the seconds that are left."""
         self._done += 1
-        return self._done, (time.monotonic() - self._started) / self._done * (self._rows - self._done)
+        now = time.monotonic()
+        if self._done == 1:
+            self._first = now
+            return f"1/{self._rows} rows"
+        left = (now - self._first) / (self._done - 1) * (self._rows - self._done)
+        return f"{self._done}/{self._rows} rows, {left:.0f} s left"

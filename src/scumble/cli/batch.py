@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scumble.batch.workers import Crew
 from scumble.cli import flags, options
 from scumble.cli.voice import Voice
 from scumble.core.atomic import claimed
@@ -60,6 +61,24 @@ def command(
     batch: Annotated[
         int, typer.Option(metavar="N", help="At most this many edits in one call of the model.")
     ] = 8,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Processes that make edits, each with the model; 0: this one alone.  \\[default: 0; with --ray: all "
+            "that there is room for]",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="A Ray cluster to make edits on, as HOST:PORT, or auto: see docs."
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of each worker.")] = 1,
+    gpus: Annotated[
+        float, typer.Option(metavar="SHARE", help="GPUs of each worker, such as 1 or 0.5.")
+    ] = 0.0,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Make the good rows although others have faults.")
     ] = False,
@@ -83,8 +102,12 @@ def command(
     what has changed.
     """
     voice = Voice(quiet)
-    if batch < 1:
-        raise InputError(f"--batch {batch}: it must be at least 1")
+    for flag, number, least in ("batch", batch, 1), ("threads", threads, 1), ("workers", workers or 0, 0):
+        if number < least:
+            raise InputError(f"--{flag} {number}: it must be at least {least}")
+    if not 0 <= gpus <= 64:
+        raise InputError(f"--gpus {gpus}: it must be a number of GPUs, or the part of one that a worker gets")
+    crew = Crew(workers, ray, threads, gpus) if workers or ray else None
     checked = _check(recipe, manifest, name, ignore or [], voice, as_json, skip_bad)
     from scumble.batch.run import Batch
 
@@ -95,7 +118,7 @@ def command(
         return
     make_folder(out)
     with claimed(out / "results"):
-        _run(made, voice, as_json=as_json, sheets=not no_sheets, max_errors=max_errors)
+        _run(made, crew, voice, as_json=as_json, sheets=not no_sheets, max_errors=max_errors)
 
 
 def _check(
@@ -142,7 +165,9 @@ def _absolute(recipe: Recipe) -> Recipe:
     return replace(recipe, **files)
 
 
-def _run(batch: Batch, voice: Voice, *, as_json: bool, sheets: bool, max_errors: int | None) -> None:
+def _run(
+    batch: Batch, crew: Crew | None, voice: Voice, *, as_json: bool, sheets: bool, max_errors: int | None
+) -> None:
     """Make what is missing; tell how to go on where it stops."""
     from scumble.batch.ledger import Ledger
     from scumble.batch.run import Pace
@@ -153,7 +178,6 @@ def _run(batch: Batch, voice: Voice, *, as_json: bool, sheets: bool, max_errors:
     pace, made = Pace(len(rows)), set[str]()
 
     def on_record(record: Record) -> None:
-        done, left = pace.step()
         made.add(record["identity"])
         if as_json:
             typer.echo(json.dumps(record))
@@ -161,12 +185,12 @@ def _run(batch: Batch, voice: Voice, *, as_json: bool, sheets: bool, max_errors:
             typer.echo(str(batch.out / record["output"]))
         if record["error"] is not None:
             typer.echo(f"row {record['row']} failed: {record['error']}", err=True)
-        voice.say(f"{done}/{len(rows)} rows, {left:.0f} s left")
+        voice.say(pace.step())
 
     whole = False
     try:
-        with _stopping(voice) as stop:
-            whole = batch.run(ledger, rows, _maker(batch, stop), on_record=on_record, max_errors=max_errors)
+        with _stopping(voice) as stop, _makers(batch, crew if rows else None, stop) as make:
+            whole = batch.run(ledger, rows, make, on_record=on_record, max_errors=max_errors)
         if not whole:
             raise KeyboardInterrupt
     except (KeyboardInterrupt, MachineError):
@@ -177,11 +201,18 @@ def _run(batch: Batch, voice: Voice, *, as_json: bool, sheets: bool, max_errors:
     _tell(batch, ledger, summary, made if sheets else None, voice, as_json)
 
 
-def _maker(batch: Batch, stop: Callable[[], bool]) -> Make:
+@contextmanager
+def _makers(batch: Batch, crew: Crew | None, stop: Callable[[], bool]) -> Iterator[Make]:
+    """What makes groups: this process, or a crew of workers."""
     from scumble.batch.making import Maker
     from scumble.batch.run import here
+    from scumble.batch.workers import hired
 
-    return here(Maker(batch.out, batch.manifest), stop)
+    if crew is None:
+        yield here(Maker(batch.out, batch.manifest), stop)
+    else:
+        with hired(crew, batch.out, batch.manifest, stop) as make:
+            yield make
 
 
 def _tell(
