@@ -46,7 +46,12 @@ def test_the_priors_conform(family: str, priors: dict[str, Prior]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "name"),
-    [*product(("sdxl", "sd3", "flux"), ALONE), ("schnell", "flowedit"), ("schnell", "npi")],
+    [
+        *product(("sdxl", "sd3", "flux"), ALONE),
+        *(("schnell", name) for name in ("flowedit", "npi")),
+        *(("pixart", name) for name in ("dds", "edit_friendly", "null_text", "p2p")),
+        *(("zimage", name) for name in ("dds", "flowedit", "npi", "repaint")),
+    ],
 )
 def test_methods_run_or_say_why_not(family: str, name: str, priors: dict[str, Prior]) -> None:
     prior, Method = priors[family], get(name)

@@ -6,20 +6,29 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
+from tokenizers import pre_tokenizers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -132,7 +141,70 @@ def flux(*, dev: bool = True, **changes: Any) -> FluxPipeline:
     )
 
 
-MAKERS = {"sdxl": sdxl, "sd3": sd3, "flux": flux, "schnell": lambda: flux(dev=False)}
+def pixart(**changes: Any) -> PixArtAlphaPipeline:
+    torch.manual_seed(0)
+    config: dict[str, Any] = {
+        "sample_size": 16, "num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 3, "caption_channels": 32,
+        "cross_attention_dim": 24, "use_additional_conditions": False,
+    }  # fmt: skip
+    return PixArtAlphaPipeline(
+        transformer=PixArtTransformer2DModel(**{**config, **changes}).eval(),
+        vae=vae(4, 0.18215).eval(),
+        text_encoder=t5().eval(),
+        tokenizer=t5_tokenizer(),
+        scheduler=DDIMScheduler(beta_start=0.0001, beta_end=0.02, clip_sample=False),
+    )
+
+
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{m['role']}}\n{{m['content']}}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    pieces = sorted(pre_tokenizers.ByteLevel.alphabet()) + special
+    tokenizer = Qwen2Tokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=4096,
+        additional_special_tokens=special[1:],
+    )  # fmt: skip
+    tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def zimage(**changes: Any) -> ZImagePipeline:
+    torch.manual_seed(0)
+    config: dict[str, Any] = {
+        "in_channels": 16, "dim": 32, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2,
+        "cap_feat_dim": 16, "axes_dims": [8, 4, 4], "axes_lens": [1024, 64, 64],
+    }  # fmt: skip
+    text = Qwen3Config(
+        vocab_size=260, hidden_size=16, intermediate_size=16, num_hidden_layers=4, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=8, max_position_embeddings=1024, bos_token_id=None, eos_token_id=258,
+        pad_token_id=256,
+    )  # fmt: skip
+    network = ZImageTransformer2DModel(**{**config, **changes}).eval()
+    with torch.no_grad():
+        for token in (network.x_pad_token, network.cap_pad_token):
+            token.normal_()
+    return ZImagePipeline(
+        transformer=network,
+        vae=vae(16, 0.3611, 0.1159, **BARE).eval(),
+        text_encoder=Qwen3Model(text).eval(),
+        tokenizer=qwen_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+MAKERS = {
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "flux": flux,
+    "schnell": lambda: flux(dev=False),
+    "pixart": pixart,
+    "zimage": zimage,
+}
 
 
 def save(pipe: Any, folder: Path) -> Path:

@@ -14,7 +14,7 @@ from scumble.core.errors import InputError
 from scumble.priors._families import RELATIVES
 from scumble.priors._folder import Folder
 from scumble.priors.load import load_prior, usual_method
-from tests.priors.families import MAKERS, flux, save, sd3, sdxl
+from tests.priors.families import MAKERS, flux, pixart, save, sd3, sdxl
 
 Change = Callable[..., None]
 
@@ -43,6 +43,8 @@ def refused(folder: Path, why: str, **options: Any) -> None:
         ("sd3", "sd3", "free", "flowedit", 64, "float16", None),
         ("flux", "flux", "embedded", "flowedit", 256, "bfloat16", None),
         ("schnell", "flux", "none", "flowedit", 256, "bfloat16", 4),
+        ("pixart", "pixart", "free", "dds", 32, "float16", None),
+        ("zimage", "zimage", "free", "flowedit", 256, "bfloat16", None),
     ],
 )
 def test_a_family_is_recognised(
@@ -98,8 +100,8 @@ def test_changed_fluxes_are_refused(
 
 def test_other_transformers_are_refused(copy: Callable[[str], Path], edit_json: Change) -> None:
     folder = copy("flux")
-    edit_json(folder / "transformer/config.json", _class_name="PixArtTransformer2DModel")
-    refused(folder, "its network is a PixArtTransformer2DModel")
+    edit_json(folder / "transformer/config.json", _class_name="HunyuanDiT2DModel")
+    refused(folder, "its network is a HunyuanDiT2DModel")
 
 
 def test_a_third_text_encoder_may_be_absent(copy: Callable[[str], Path]) -> None:
@@ -259,6 +261,48 @@ def test_the_canvas_is_told_to_sdxl() -> None:
     assert not bool(prior.embed([""]).tokens.any())
     pipe.register_to_config(force_zeros_for_empty_prompt=False)
     assert bool(SDXLPrior.from_pipeline(pipe).embed([""]).tokens.any())
+
+
+def test_pixart_is_told_the_canvas_and_reads_as_much_as_its_kind(
+    copy: Callable[[str], Path], edit_json: Change
+) -> None:
+    folder = save(pixart(sample_size=128, use_additional_conditions=True), copy("flux").parent / "alpha")
+    edit_json(folder / "scheduler/scheduler_config.json", prediction_type="epsilon")
+    prior = load_prior(str(folder), device="cpu")
+    text, t = prior.embed(["A Cat, Ärger"]), torch.tensor([500])
+    assert text.tokens.shape[1] == 120
+    assert torch.equal(text.tokens, prior.embed(["a cat, ärger"]).tokens)
+    assert text.spans("Cat")[0]
+    # A transposed latent has another aspect ratio, which the network is told.
+    z = torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        told = prior.predict(z, t, text).eps
+        expected = prior._network(  # pyright: ignore[reportAttributeAccessIssue]
+            z, encoder_hidden_states=text.tokens, encoder_attention_mask=text.mask, timestep=t,
+            added_cond_kwargs={"resolution": torch.tensor([[32.0, 48.0]]), "aspect_ratio": torch.tensor([[2 / 3]])},
+        ).sample[:, :4]  # fmt: skip
+    torch.testing.assert_close(told, expected)
+    edit_json(folder / "model_index.json", _class_name="PixArtSigmaPipeline")
+    assert load_prior(str(folder), device="cpu").embed(["a"]).tokens.shape[1] == 300
+
+
+def test_prompts_of_z_image_keep_their_places_in_the_template(folders: dict[str, Path]) -> None:
+    prior = load_prior(str(folders["zimage"]), device="cpu")
+    text = prior.embed(["user cat", "a"])
+    assert text.mask is not None
+    (spans, _), (row, _) = text.spans("user"), text.words(0)
+    assert text.offsets[0][spans[0]] == (0, 1)
+    assert row == ("user", spans)
+    with pytest.warns(UserWarning, match="longer than this model's 512 tokens; cut off: '.*end'"):
+        long = prior.embed(["a " * 300 + "end"])
+    assert long.tokens.shape[1] == 512
+    refused(folders["zimage"], "it runs in bfloat16 or float32, not in float16", dtype="float16")
+
+
+def test_a_text_encoder_of_another_kind(copy: Callable[[str], Path], edit_json: Change) -> None:
+    folder = copy("zimage")
+    edit_json(folder / "text_encoder/config.json", model_type="gemma2")
+    refused(folder, "its text encoder is a gemma2 model, not a Qwen3 one")
 
 
 @pytest.mark.slow

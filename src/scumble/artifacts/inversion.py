@@ -20,7 +20,8 @@ class Inversion:
     `trajectory` (n + 1, b, c, h, w): the state before each of the n moves, noisiest first, and the clean
     latent last. An editor starts from its first state and need not know how it was made; besides:
     `nulls` (n, b, L, D): the tokens of the null text at each move (null-text inversion), and `pooled` (n, b, P)
-    its pooled embedding where it is another than the negative prompt's (negative-prompt inversion);
+    its pooled embedding where it is another than the negative prompt's (negative-prompt inversion), `masks` (n, b, L)
+    which of those tokens count, on models that mask;
     `noises` (n, b, c, h, w): what each move adds to a DDPM step's mean (edit-friendly inversion), or to that of
     its solver of `order` 2;
     `forced`: the source's rows stand on the trajectory again after each move (direct inversion), or
@@ -41,6 +42,7 @@ class Inversion:
     trajectory: Tensor
     nulls: Tensor | None = None
     pooled: Tensor | None = None
+    masks: Tensor | None = None
     noises: Tensor | None = None
     offsets: Tensor | None = None
     order: int = 1
@@ -84,16 +86,17 @@ class Inversion:
         if self.nulls is None:
             return text
         moves = {t: k for k, (t, _) in enumerate(self.pairs)}
-        nulls, pooled = self.nulls, self.pooled
+        nulls, pooled, masks = self.nulls, self.pooled, self.masks
 
         def at(t: Time) -> Text:
             move, rows = moves[t[0].item()], [len(text)]
-            null = replace(text, tokens=self._rows(nulls[move], rows).to(text.tokens))
-            return (
-                null
-                if pooled is None
-                else replace(null, pooled=self._rows(pooled[move], rows).to(text.tokens))
-            )
+            null = text.spelling_nothing(nulls.shape[2]) if masks is not None else text
+            null = replace(null, tokens=self._rows(nulls[move], rows).to(text.tokens))
+            if masks is not None:
+                null = replace(null, mask=self._rows(masks[move], rows).to(text.tokens.device))
+            if pooled is None:
+                return null
+            return replace(null, pooled=self._rows(pooled[move], rows).to(text.tokens))
 
         return at
 
@@ -134,7 +137,10 @@ class Inversion:
 
     def tensors(self) -> dict[str, Tensor]:
         """The parts that are stored as tensors."""
-        named = {name: getattr(self, name) for name in ("trajectory", "nulls", "pooled", "noises", "offsets")}
+        named = {
+            name: getattr(self, name)
+            for name in ("trajectory", "nulls", "pooled", "masks", "noises", "offsets")
+        }
         return {name: x for name, x in named.items() if x is not None}
 
     def about(self) -> dict[str, Any]:

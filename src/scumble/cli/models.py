@@ -53,9 +53,9 @@ def overview() -> None:
         )
     typer.echo(
         f"""
-Stable Diffusion 1.x / 2.x, SDXL, SD 3 / 3.5 and FLUX.1 checkpoints work, too: a folder (./name) or a hub id, such
-as {A_REAL_CHECKPOINT}; the default method is the card's, else flowedit for SD 3 and FLUX.1, dds for
-the others. `scumble models --table` shows which of them run which method.
+Stable Diffusion 1.x / 2.x, SDXL, SD 3 / 3.5, FLUX.1, PixArt and Z-Image checkpoints work, too: a folder (./name) or
+a hub id, such as {A_REAL_CHECKPOINT}; the default method is the card's, else flowedit for
+SD 3, FLUX.1 and Z-Image, dds for the others. `scumble models --table` shows which of them run which method.
 `scumble models NAME` shows the card of a model on this machine."""
     )
 

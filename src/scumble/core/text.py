@@ -98,6 +98,11 @@ class Text:
             offsets=tuple((*row, *(((0, 0),) * more)) for row in self.offsets),
         )
 
+    def spelling_nothing(self, length: int) -> "Text":
+        """The same rows for `length` other tokens, which spell no characters of the prompts."""
+        ids = None if self.ids is None else self.ids.new_zeros(len(self), length)
+        return replace(self, ids=ids, offsets=(((0, 0),) * length,) * len(self) if self.offsets else ())
+
     def spans(self, word: str) -> list[list[int]]:
         """For every row, the positions of the tokens that spell `word`, at each occurrence; several words are
         a phrase. Any case; whole words only, where the script sets blanks between them.

@@ -164,6 +164,7 @@ class NPIInverter(DDIMInverter):
             super().__call__(job, total),
             kind="npi", nulls=text.tokens.expand(moves, -1, -1, -1), negative=("",),
             pooled=None if text.pooled is None else text.pooled.expand(moves, -1, -1),
+            masks=None if text.mask is None else text.mask.expand(moves, -1, -1),
         )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from scumble.core.control import AttentionControl, Kind, Now, Site, listed, wanted
 from scumble.core.errors import InputError
-from scumble.priors._joint import PROCESSORS, JointProcessor, joint_sites
+from scumble.priors._joint import JOINT, PROCESSORS, JointProcessor, joint_sites
 
 ATTENDS = ("self", "cross", "joint")
 
@@ -84,8 +84,10 @@ def sites(network: nn.Module) -> dict[Site, Any]:
     """Every site of a UNet2DConditionModel, a UNet2DModel or a transformer with joint attention, and the module that is
     listened to there.
     """
-    if hasattr(network, "transformer_blocks"):
+    if type(network).__name__ in JOINT:
         return joint_sites(network)
+    if not hasattr(network, "down_blocks"):
+        return {}
     found: dict[Site, Any] = {}
     counts: Counter[tuple[str, str]] = Counter()
 

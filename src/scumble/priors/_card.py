@@ -14,7 +14,7 @@ from scumble.core.prior import Card
 from scumble.priors._conditions import Config
 from scumble.priors._families import FAMILIES
 from scumble.priors._folder import Folder
-from scumble.priors._published import FEW, distilled, published
+from scumble.priors._published import FEW, FEW_OF, distilled, published
 
 LICENCE = "see the checkpoint"
 
@@ -30,7 +30,7 @@ def read_card(folder: Folder, added: Sequence[str] = ()) -> Card:
     fields: dict[str, Any] = {"id": folder.id, **describe(folder.family(), configs)}
     fields["licence"] = folder.licence() or LICENCE
     if distilled(folder):
-        fields |= FEW
+        fields |= FEW_OF.get(folder.family(), FEW)
     if file.is_file():
         fields |= folder.json(file)
     for name in ("words", "capabilities"):
@@ -52,7 +52,7 @@ def describe(family: str, configs: Mapping[str, Config]) -> dict[str, Any]:
     if FAMILIES[family].network == "unet":
         fields = latent_card(configs["unet"], configs["vae"])
     else:
-        fields = transformer_card(configs["transformer"], configs["vae"])
+        fields = transformer_card(configs["transformer"], configs["vae"], joint=family in ("sd3", "flux"))
     return {**fields, **published(family, configs)}
 
 
@@ -77,6 +77,8 @@ def kinds() -> dict[str, Card]:
         "SD 3 / 3.5": ("sd3", {}),
         "FLUX.1 dev": ("flux", {"guidance_embeds": True}),
         "FLUX.1 schnell": ("flux", {"guidance_embeds": False}),
+        "PixArt": ("pixart", {}),
+        "Z-Image": ("zimage", {}),
     }
     return {
         name: Card(id=name, hash="", **describe(family, {"unet": unet, "vae": vae, "transformer": said}))
@@ -84,7 +86,7 @@ def kinds() -> dict[str, Card]:
     }
 
 
-def transformer_card(network: Config, vae: Config) -> dict[str, Any]:
+def transformer_card(network: Config, vae: Config, *, joint: bool) -> dict[str, Any]:
     """What the configs of a transformer on patches of 2 x 2 cells say."""
     stride = 2 ** (len(vae["block_out_channels"]) - 1)
     return {
@@ -92,7 +94,7 @@ def transformer_card(network: Config, vae: Config) -> dict[str, Any]:
         "size": (network.get("sample_size") or 128) * stride,
         "multiple": 2 * stride,
         "licence": LICENCE,
-        "capabilities": frozenset({"text", "gradient", "joint"}),
+        "capabilities": frozenset({"text", "gradient", *(["joint"] if joint else [])}),
     }
 
 

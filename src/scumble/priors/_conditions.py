@@ -16,8 +16,10 @@ def refuse_network(family: str, configs: Mapping[str, Any], refusal: Refusal) ->
         refuse_unet(configs["unet"], vae, refusal)
     elif family == "sdxl":
         _refuse_sdxl(configs["unet"], configs["text_encoder_2"], vae, refusal)
-    elif family == "sd3" and configs["transformer"].get("in_channels", 16) != vae.get("latent_channels", 16):
-        channels = configs["transformer"].get("in_channels", 16)
+    elif family in ("sd3", "pixart", "zimage") and configs["transformer"].get("in_channels") != vae.get(
+        "latent_channels"
+    ):
+        channels = configs["transformer"].get("in_channels")
         raise refusal(
             f"its network takes {channels} channels, not the {vae.get('latent_channels')} of a latent"
         )

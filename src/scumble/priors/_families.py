@@ -15,6 +15,11 @@ Half = Literal["float16", "bfloat16"]
 CLIP, PROJECTED = "transformers:CLIPTextModel", "transformers:CLIPTextModelWithProjection"
 CLIP_TOKENIZER, T5_TOKENIZER = "transformers:CLIPTokenizer", "transformers:T5TokenizerFast"
 T5 = "transformers:T5EncoderModel"
+QWEN3, QWEN_TOKENIZER = "transformers:Qwen3Model", "transformers:Qwen2TokenizerFast"
+TEXT_KINDS: Mapping[str, tuple[str, str]] = {
+    CLIP: ("clip", "a CLIP"), PROJECTED: ("clip", "a CLIP"), T5: ("t5", "a T5"), QWEN3: ("qwen3", "a Qwen3"),
+}  # fmt: skip
+"""How the `model_type` of a text encoder begins, and what it is called."""
 UNET = "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel"
 VAE = "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL"
 
@@ -81,10 +86,36 @@ FAMILIES: Mapping[str, Family] = {
         {"tokenizer": CLIP_TOKENIZER, "tokenizer_2": T5_TOKENIZER},
         half="bfloat16",
     ),
+    "pixart": Family(
+        "PixArt",
+        "scumble.priors.pixart:PixArtPrior",
+        {
+            "transformer": "diffusers.models.transformers.pixart_transformer_2d:PixArtTransformer2DModel",
+            "vae": VAE,
+            "text_encoder": T5,
+        },
+        {"tokenizer": T5_TOKENIZER},
+    ),
+    "zimage": Family(
+        "Z-Image",
+        "scumble.priors.zimage:ZImagePrior",
+        {
+            "transformer": "diffusers.models.transformers.transformer_z_image:ZImageTransformer2DModel",
+            "vae": VAE,
+            "text_encoder": QWEN3,
+        },
+        {"tokenizer": QWEN_TOKENIZER},
+        half="bfloat16",
+    ),
 }
 """By the name that `Folder.family` gives; "latent" is the first that was supported."""
 
-NETWORKS: Mapping[str, str] = {"SD3Transformer2DModel": "sd3", "FluxTransformer2DModel": "flux"}
+NETWORKS: Mapping[str, str] = {
+    "SD3Transformer2DModel": "sd3",
+    "FluxTransformer2DModel": "flux",
+    "PixArtTransformer2DModel": "pixart",
+    "ZImageTransformer2DModel": "zimage",
+}
 """The family of a transformer, by its class."""
 
 RELATIVES: Mapping[str, str] = {
@@ -99,11 +130,8 @@ RELATIVES: Mapping[str, str] = {
     "QwenImageEditPlusPipeline": "Qwen-Image-Edit, whose text encoder is shown the picture",
     "QwenImageLayeredPipeline": "Qwen-Image-Layered, which paints layers",
     "QwenImagePipeline": "Qwen-Image",
-    "ZImagePipeline": "Z-Image",
     "Flux2Pipeline": "FLUX.2",
     "Flux2KleinPipeline": "FLUX.2 klein",
-    "PixArtAlphaPipeline": "PixArt-alpha",
-    "PixArtSigmaPipeline": "PixArt-Sigma",
     "SanaPipeline": "Sana",
     "IFPipeline": "DeepFloyd IF, a cascade of pixel models",
     "Kandinsky3Pipeline": "Kandinsky 3",

@@ -20,15 +20,17 @@ from scumble.priors._families import (
     CLIP_TOKENIZER,
     FAMILIES,
     NETWORKS,
+    QWEN_TOKENIZER,
     RELATIVES,
-    T5,
     T5_TOKENIZER,
+    TEXT_KINDS,
     Family,
 )
 
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either set of files makes a tokenizer
 VOCABULARIES: Mapping[str, Sequence[Sequence[str]]] = {
     CLIP_TOKENIZER: TOKENIZERS,
+    QWEN_TOKENIZER: TOKENIZERS,
     T5_TOKENIZER: (("tokenizer.json",), ("spiece.model",)),  # with neither it loads, and knows four tokens
 }
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
@@ -37,8 +39,8 @@ CONVERT = (
     "use_safetensors=False).save_pretrained(FOLDER); then name that folder"
 )
 SCOPE = (
-    "that is not supported yet: scumble reads Stable Diffusion 1.x / 2.x, SDXL, SD3 and FLUX.1 text-to-image "
-    "checkpoints and unconditional pixel ones"
+    "that is not supported yet: scumble reads Stable Diffusion 1.x / 2.x, SDXL, SD3, FLUX.1, PixArt and Z-Image "
+    "text-to-image checkpoints and unconditional pixel ones"
 )
 
 
@@ -134,11 +136,10 @@ class Folder:
         if configs["vae"].get("_class_name") != "AutoencoderKL":
             raise self._refusal(f"its codec is a {configs['vae'].get('_class_name')}, not an AutoencoderKL")
         for part, place in FAMILIES[family].parts.items():
-            if not part.startswith("text_encoder") or part not in configs:
+            if place not in TEXT_KINDS or part not in configs:
                 continue
-            kind, wanted = str(configs[part].get("model_type")), "t5" if place == T5 else "clip"
+            kind, (wanted, name) = str(configs[part].get("model_type")), TEXT_KINDS[place]
             if not kind.startswith(wanted):
-                name = "a T5" if wanted == "t5" else "a CLIP"
                 where = "" if part == "text_encoder" else f" ({part}/)"
                 raise self._refusal(f"its text encoder is a {kind} model{where}, not {name} one")
         refuse_network(family, configs, self._refusal)

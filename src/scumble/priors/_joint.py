@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from scumble.core.control import Block, Kind, Site
 
+JOINT = ("SD3Transformer2DModel", "FluxTransformer2DModel")
 PROCESSORS = ("JointAttnProcessor2_0", "FluxAttnProcessor", "JointProcessor")
 
 
@@ -65,7 +66,7 @@ class JointProcessor:
         from diffusers.models.embeddings import apply_rotary_emb
 
         def heads(x: Tensor, norm: nn.Module | None) -> Tensor:
-            x = x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            x = torch.unflatten(x, -1, (attn.heads, -1)).transpose(1, 2)
             return x if norm is None else norm(x)
 
         assert attention_mask is None

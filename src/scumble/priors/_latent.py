@@ -165,6 +165,7 @@ class LatentPrior(LatentCodec):
         # With offloading hooks the weights are elsewhere between calls; the pipeline knows where they run.
         device = getattr(pipe, "_execution_device", modules[family.network].device)
         index = {key: value for key, value in getattr(pipe, "config", {}).items() if not key.startswith("_")}
+        index["_class_name"] = name
         return cls(parts=parts, scheduler=scheduler, card=card, desk=Desk(torch.device(device)), index=index)
 
     @property

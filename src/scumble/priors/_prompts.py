@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -63,37 +63,105 @@ def read_clip(
     return Text(states.float(), prompts, pooled=pooled.float(), ids=tokens, offsets=tuple(offsets))
 
 
-def read_t5(prior: Reader, part: str, prompts: tuple[str, ...], limit: int) -> Text:
-    """T5's last states of `limit` rows, its padding read as well: these families mask nothing."""
+def lowered(prompt: str) -> str:
+    """In lower case, letter by letter, so that tokens keep their places in the prompt."""
+    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in prompt)
+
+
+def read_t5(
+    prior: Reader,
+    part: str,
+    prompts: tuple[str, ...],
+    limit: int,
+    *,
+    masked: bool = False,
+    prepare: Callable[[str], str] = str,
+) -> Text:
+    """T5's last states of `limit` rows. Its padding is read as well, unless `masked`; `prepare` changes no lengths."""
     tokenizer = prior.tokenizers[part.replace("text_encoder", "tokenizer")]
-    ids, offsets, _ = rows(tokenizer, prompts, limit, {})
+    ids, offsets, lengths = rows(tokenizer, [prepare(prompt) for prompt in prompts], limit, {})
     tokens = torch.tensor(ids, device=prior.device)
-    return Text(prior.encode_ids(part, tokens)[0].float(), prompts, ids=tokens, offsets=tuple(offsets))
+    if not masked:
+        return Text(prior.encode_ids(part, tokens)[0].float(), prompts, ids=tokens, offsets=tuple(offsets))
+    mask = _mask(lengths, limit, prior.device)
+    states = prior.encode_ids(part, tokens, attention_mask=mask.long())[0]
+    return Text(states.float(), prompts, ids=tokens, offsets=tuple(offsets), mask=mask)
+
+
+def read_chat(
+    prior: Reader, part: str, prompts: tuple[str, ...], limit: int, *, layer: int, **template: Any
+) -> Text:
+    """A language model's states after `layer` of each prompt in the tokenizer's chat template, with a mask.
+
+    At most `limit` rows, those of the template included; as many as the longest has.
+    """
+    tokenizer = prior.tokenizers[part.replace("text_encoder", "tokenizer")]
+
+    def chat(prompt: str) -> str:
+        said = [{"role": "user", "content": prompt}]
+        return tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True, **template)
+
+    before = len(chat(PLACE).partition(PLACE)[0])
+    ids, offsets, lengths = rows(
+        tokenizer, [chat(prompt) for prompt in prompts], limit, {}, before=before, among=prompts
+    )
+    longest = max(lengths)
+    tokens, mask = torch.tensor(ids, device=prior.device)[:, :longest], _mask(lengths, longest, prior.device)
+    states = prior.encode_ids(
+        part, tokens, attention_mask=mask.long(), output_hidden_states=True
+    ).hidden_states[layer]
+    shown = tuple(spans[:longest] for spans in offsets)
+    return Text(states.float(), prompts, ids=tokens, offsets=shown, mask=mask)
+
+
+PLACE = "\0"  # stands for a prompt in a template
+
+
+def _mask(lengths: Sequence[int], limit: int, device: torch.device) -> Tensor:
+    """(b, limit): True before the padding."""
+    return torch.arange(limit, device=device) < torch.tensor(lengths, device=device)[:, None]
 
 
 def rows(
-    tokenizer: Any, prompts: Sequence[str], limit: int, vectors: Vectors, reader: str = "this model's"
+    tokenizer: Any,
+    prompts: Sequence[str],
+    limit: int,
+    vectors: Vectors,
+    reader: str = "this model's",
+    *,
+    before: int = 0,
+    among: Sequence[str] | None = None,
 ) -> tuple[list[list[int]], list[Offsets], list[int]]:
     """Token ids (limit each), their characters' places and the number of tokens before padding, prompt by prompt.
 
     Warns of what is cut off, `reader` being who stops there, and of words that other programs take as commands; not
-    without a reader.
+    without a reader. `among`: the prompts themselves, where `prompts` are templates with `before` letters in front.
     """
     read = tokenizer(list(prompts), return_offsets_mapping=True, verbose=False)
     ids, offsets, lengths = list[list[int]](), list[Offsets](), list[int]()
-    for prompt, row, spans in zip(prompts, read["input_ids"], read["offset_mapping"], strict=True):
+    for prompt, row, spans in zip(among or prompts, read["input_ids"], read["offset_mapping"], strict=True):
         if reader:
             _warn_of_syntax(prompt)
         pairs = [(each, span) for id, span in zip(row, spans, strict=True) for each in vectors.get(id, (id,))]
+        if among:
+            pairs = [(id, _within(span, before, len(prompt))) for id, span in pairs]
         if len(pairs) > limit:
-            if reader:
-                _warn_of_cut(prompt, pairs[limit - 1][1][0], limit, reader)
-            pairs = [*pairs[: limit - 1], (row[-1], (0, 0))]
+            lost = [first for _, (first, last) in pairs[limit - 1 :] if last > first]
+            if reader and lost:
+                _warn_of_cut(prompt, lost[0], limit, reader)
+            end = [] if among else [(row[-1], (0, 0))]
+            pairs = [*pairs[: limit - len(end)], *end]
         lengths.append(len(pairs))
         pairs += [(tokenizer.pad_token_id, (0, 0))] * (limit - len(pairs))
         ids.append([id for id, _ in pairs])
         offsets.append(tuple((first, last) for _, (first, last) in pairs))
     return ids, offsets, lengths
+
+
+def _within(span: tuple[int, int], before: int, length: int) -> tuple[int, int]:
+    """A token's place in the prompt, which begins after `before` letters; (0, 0) outside."""
+    first, last = max(span[0] - before, 0), min(span[1] - before, length)
+    return (first, last) if first < last else (0, 0)
 
 
 def _warn_of_syntax(prompt: str) -> None:

@@ -32,6 +32,9 @@ PUBLISHED: Mapping[str, Values] = {
             "sampling": {"steps": 28, "guidance": 3.5},  # diffusers' pipeline
         },
     },
+    "pixart": {"recommended": {"sampling": {"steps": 20, "guidance": 4.5}}},  # diffusers' pipelines
+    # diffusers' pipeline, whose guidance 5 is 6 here; FlowEdit published no values for it.
+    "zimage": {"method": "flowedit", "recommended": {"sampling": {"steps": 50, "guidance": 6.0}}},
     "schnell": {
         "guidance": "none",
         "method": "flowedit",
@@ -45,6 +48,9 @@ PUBLISHED: Mapping[str, Values] = {
 }
 # The pages of SDXL Turbo, SDXL Lightning, Hyper-SD, LCM and SD 3.5 Turbo: 1 to 8 steps without guidance.
 FEW: Values = {"steps": 4, "recommended": {"sampling": {"steps": 4, "guidance": 1.0}}}
+FEW_OF: Mapping[str, Values] = {  # Z-Image Turbo's page
+    "zimage": {"steps": 8, "recommended": {"sampling": {"steps": 8, "guidance": 1.0}}}
+}
 
 
 def published(family: str, configs: Mapping[str, Config]) -> dict[str, Any]:

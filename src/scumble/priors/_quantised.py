@@ -29,8 +29,9 @@ def levels(bits: int) -> Tensor:
         return torch.linspace(-1, 1, 255)
     # Zero exactly, eight quantiles above and seven below; the outermost lie between the tail's half and a thirtieth.
     outermost = 1 - (1 / 32 + 1 / 30) / 2
-    above = torch.special.ndtri(torch.linspace(outermost, 0.5, 9, dtype=torch.float64)[:-1])
-    below = -torch.special.ndtri(torch.linspace(outermost, 0.5, 8, dtype=torch.float64)[:-1])
+    special: Any = torch.special
+    above: Tensor = special.ndtri(torch.linspace(outermost, 0.5, 9, dtype=torch.float64)[:-1])
+    below: Tensor = -special.ndtri(torch.linspace(outermost, 0.5, 8, dtype=torch.float64)[:-1])
     values = torch.cat([below, torch.zeros(1, dtype=torch.float64), above.flip(0)])
     return (values / values.abs().max()).float()
 
@@ -41,6 +42,7 @@ class QuantisedLinear(nn.Module):
     codes: Tensor
     scales: Tensor
     table: Tensor
+    bias: nn.Parameter | None
 
     def __init__(self, linear: nn.Linear, bits: int, device: torch.device | None = None):
         """Quantised on `device`, by default where the layer is; its codes are where the layer is."""
@@ -48,7 +50,7 @@ class QuantisedLinear(nn.Module):
         self.in_features, self.out_features, self.bits = linear.in_features, linear.out_features, bits
         self.dtype = linear.weight.dtype
         home = linear.weight.device
-        rows = linear.weight.detach().to(device or home, torch.float32).unflatten(-1, (-1, BLOCK))
+        rows = torch.unflatten(linear.weight.detach().to(device or home, torch.float32), -1, (-1, BLOCK))
         scales = rows.abs().amax(-1)
         table = levels(bits).to(rows.device)
         middles = (table[1:] + table[:-1]) / 2
@@ -69,10 +71,11 @@ class QuantisedLinear(nn.Module):
         if self.bits == 4:
             codes = torch.stack([codes & 15, codes >> 4], -1).flatten(-2)
         values = nn.functional.embedding(codes.int(), self.table[:, None]).squeeze(-1)
-        return (values.unflatten(-1, (-1, BLOCK)) * self.scales[..., None]).flatten(-2).to(self.dtype)
+        return (torch.unflatten(values, -1, (-1, BLOCK)) * self.scales[..., None]).flatten(-2).to(self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        product: Tensor = _Product.apply(x, self)  # pyright: ignore[reportAssignmentType]
+        apply: Any = getattr(_Product, "apply")  # noqa: B009  # torch does not say its type
+        product: Tensor = apply(x, self)
         return product if self.bias is None else product + self.bias
 
 
@@ -91,7 +94,9 @@ class _Product(torch.autograd.Function):
 
 def quantise(module: nn.Module, bits: int, device: torch.device | None = None) -> None:
     """Replaces the linear layers of the module's blocks, in place; the first and last layers stay as they are."""
-    for name, layer in list(module.named_modules()):
+    tree: Any = module
+    layers: dict[str, nn.Module] = dict(tree.named_modules())
+    for name, layer in layers.items():
         whole = (
             type(layer) is nn.Linear and layer.in_features % BLOCK == 0 and layer.weight.is_floating_point()
         )

@@ -1,0 +1,43 @@
+"""Z-Image and its Turbo (Tongyi 2025, arXiv:2511.22699) as a Prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from scumble.core.prior import Text
+from scumble.priors._latent import LatentPrior
+from scumble.priors._prompts import asked, read_chat
+from scumble.priors._sharing import alone
+
+ROWS = 512  # of the language model, its template included
+
+
+class ZImagePrior(LatentPrior):
+    """A rectified flow in one stream of text and patches, told a prompt by the second last states of Qwen3.
+
+    The network is told 1 - t/T and gives minus the flow. Its authors' guidance g is w = g + 1 here.
+    """
+
+    family, patch, ends = "zimage", 2, "steps"
+    dtypes = ("bfloat16", "float32")
+
+    @alone
+    def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
+        """One row per prompt, in the template of a chat, as long as the longest; `size` says nothing to this network.
+        Raises InputError for any further condition.
+        """
+        return read_chat(self, "text_encoder", asked(prompts, extra), ROWS, layer=-2, enable_thinking=True)
+
+    def _ask(self, x: Tensor, told: Tensor, text: Text, dtype: torch.dtype) -> Tensor:
+        assert text.mask is not None
+        rows = zip(text.tokens.to(x.device, dtype), text.mask.to(x.device), strict=True)
+        out = self._network(
+            list(x[:, :, None].unbind()),  # pictures are videos of one frame
+            1 - told / self.schedule.T,
+            [tokens[mask] for tokens, mask in rows],
+            return_dict=False,
+        )[0]
+        return -torch.stack([each[:, 0] for each in out])
