@@ -109,7 +109,7 @@ def main() -> None:
         left = [path for path in Path(folder).rglob("*") if path.is_file()]
         page.send_signal(signal.SIGINT)
         code = page.wait(60)
-        gone = [path.name for path in Path(folder).iterdir()]
+        gone = [path.name for path in Path(folder).rglob("*") if path.is_file()]
     waits = sorted(clients.waits)
     print(
         json.dumps(

@@ -17,6 +17,8 @@ from scumble.page.client import PageClient
 from scumble.pictures import reading
 from tests.page.conftest import Page, Serve
 
+pytestmark = pytest.mark.slow  # each needs a running page
+
 QUICK = {"source": "a red circle", "target": "a blue circle", "method": "dds", "settings": {"steps": 3}}
 FLAGS = '--source "a red circle" --target "a blue circle" --method dds --steps 3'
 

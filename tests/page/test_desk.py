@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
 import scumble
 from scumble.core.errors import MachineError
@@ -14,6 +16,7 @@ from scumble.core.loading import Loading
 from scumble.core.request import Cancelled
 from scumble.editing import loading
 from scumble.editing.checks import method_class, method_names
+from scumble.networks.editor import Editor, EditorConfig, Task, probe_picture
 from scumble.page.asking import understood
 from scumble.page.desk import Full, told
 from scumble.page.house import House
@@ -158,6 +161,37 @@ def test_only_the_first_model_is_loaded_before_it_is_asked_for(
     assert ended(job).state == "done"
     house.close()
     assert sorted(asked) == [("a/two", True), ("one", True)]
+
+
+def test_a_trained_editor_is_a_method_of_the_page(
+    prior: scumble.Prior, monkeypatch: pytest.MonkeyPatch, png: Path, tmp_path: Path
+) -> None:
+    probe = prior.encode(probe_picture()).detach()
+    config = EditorConfig(channels=probe.shape[1], widths=(8,), attention=(False,), head=8, groups=4)
+    editor = Editor(config, (Task(name="star", source="a", target="b"),), probe=probe)
+    for k, p in enumerate(editor.parameters()):  # an untrained editor changes nothing
+        p.data = torch.sin(torch.arange(p.numel()) + k).reshape(p.shape) / 4
+    editor.save(tmp_path / "mine")
+    monkeypatch.setattr(loading, "load", lambda asked: prior if isinstance(asked.model, str) else asked.model)
+    house = House(Options(models=("tiny",), editors={"mine": str(tmp_path / "mine")}))
+    house.start()
+    client = house.store.client(None)
+    picture = client.keep(png.read_bytes(), "circle.png", (96, 64))
+    body = {"image": picture.id, "method": "editor", "editor": "mine", "settings": {"strength": 1.5}}
+    job = Job(client, understood(body, client, house.options))
+    house.submit(job)
+    assert ended(job).message == ""
+    file = client.results[job.results[0]["id"]].files["result.png"]
+    alone = scumble.edit(
+        png,
+        model=prior,
+        method="editor",
+        settings={"strength": 1.5},
+        given={"editor": str(tmp_path / "mine")},
+    )
+    assert alone.picture
+    assert Image.open(file).tobytes() == alone.picture.tobytes()
+    house.close()
 
 
 def test_what_nobody_watches_is_cancelled(prior: scumble.Prior, house: House, ask: Ask) -> None:

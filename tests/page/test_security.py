@@ -21,6 +21,8 @@ from scumble.page.client import PageClient
 from scumble.page.options import Options
 from tests.page.conftest import Page, Serve
 
+pytestmark = pytest.mark.slow  # each needs a running page
+
 QUICK = {"source": "a red circle", "target": "a blue circle", "method": "dds", "settings": {"steps": 3}}
 Ask = Callable[..., tuple[int, dict[str, str], bytes]]
 
