@@ -25,7 +25,7 @@ if CHROMIUM is None:
     pytest.skip("there is no chromium; on Debian: apt-get install chromium", allow_module_level=True)
 
 pytestmark = pytest.mark.slow
-SOON = 60_000  # ms that anything may take
+SOON = 300_000  # ms that anything may take
 
 
 @pytest.fixture(scope="module")

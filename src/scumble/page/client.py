@@ -16,7 +16,8 @@ from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_ope
 
 from scumble.core.errors import InputError, MachineError
 
-PAUSE = 0.1  # seconds between looks at a request
+PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between looks at a request; the more come before it, the longer
+PATIENCE = 300.0  # seconds for one answer
 PICTURES = "image", "mask", "reference"
 
 
@@ -72,7 +73,7 @@ class PageClient:
     def wait(self, job: str) -> dict[str, Any]:
         """The last state of a request. Raises InputError with its message where it has failed."""
         while (state := self.state(job))["state"] not in ("done", "failed", "cancelled"):
-            time.sleep(PAUSE)
+            time.sleep(min(LONGEST_PAUSE, PAUSE * (1 + state["place"])))
         if state["state"] == "failed":
             raise InputError(state["message"])
         return state
@@ -97,7 +98,7 @@ class PageClient:
         headers = {**self._headers, **({"content-type": kind} if data is not None else {})}
         request = Request(self.url + path, data, headers, method=how)
         try:
-            with self._opener.open(request, timeout=60) as answer:
+            with self._opener.open(request, timeout=PATIENCE) as answer:
                 return answer.read()
         except HTTPError as error:
             message = _message(error)
