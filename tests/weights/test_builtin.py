@@ -69,7 +69,7 @@ def test_its_card_says_what_it_is(prior: Prior, folder: Path):
 @torch.no_grad()
 def test_latents_have_unit_variance(prior: Prior):
     z = prior.encode(to_images([render(s, 128) for s in islice(scenes("test", 11), 100)]))
-    assert z.shape == (100, 4, 16, 16)
+    assert z.shape == (100, 8, 16, 16)
     assert float(z.std()) == pytest.approx(1, abs=0.05)
 
 

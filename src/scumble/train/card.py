@@ -95,7 +95,7 @@ def loss_curves(folder: Path) -> None:
     logs = [p for p in (folder / "codec.jsonl", folder / "denoiser.jsonl") if p.exists()]
     figure, axes = plt.subplots(1, max(len(logs), 1), figsize=(9, 3), squeeze=False)
     for axis, path in zip(axes[0], logs, strict=False):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [row for line in path.read_text().splitlines() if "loss" in (row := json.loads(line))]
         axis.plot([r["pictures"] / 1000 for r in rows], [r["loss"] for r in rows])
         axis.set(title=path.stem, xlabel="thousand pictures seen", ylabel="training loss", yscale="log")
     figure.tight_layout()

@@ -34,8 +34,8 @@ class DenoiserRecipe:
     minutes: float = 90
     seed: int = 0
     latent_channels: int = 8
-    channels: tuple[int, ...] = (64, 128, 128)
-    heads: tuple[int, ...] = (2, 4, 4)
+    channels: tuple[int, ...] = (64, 128, 256)
+    heads: tuple[int, ...] = (2, 4, 8)
     attention: tuple[bool, ...] = (True, True, False)
     text_width: int = 128
     text_layers: int = 3

@@ -31,8 +31,8 @@ CODEC_SHARE, DECODER_SHARE, READING_SHARE = 0.2, 0.15, 0.04
 """Shares of the budget for the codec, for its decoder alone, and for the text encoder's reading."""
 
 DOMAIN = (
-    "flat drawings of one or two coloured shapes (circle, square, triangle, star, heart, cross, diamond, ring) "
-    "on a plain, sky or brick background, by day or at night"
+    "flat drawings of one or two coloured shapes (circle, square, triangle, star, heart, cross, diamond, ring), of any "
+    "size and in any place, on a plain coloured, sky, brick or sand background, by day or at night"
 )
 
 
