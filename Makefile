@@ -1,5 +1,5 @@
 # Every command makes $(VENV) when it is missing and takes it as it is afterwards.
-#   make demo | test | quick | lint | bench
+#   make demo | test | quick | lint | bench | figures
 #   make test PIP_ARGS="--extra-index-url ..."  options for pip, such as an index of CPU-only torch
 #   make test PYTHON=python3.12 VENV=/tmp/v  another interpreter, another place
 #   make test JOBS=0  in one process; JOBS=4 in four, each of one thread
@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: demo test quick lint types bench
+.PHONY: demo test quick lint types bench figures
 demo: $(STAMP)
 	$(BIN)/scumble demo
 
@@ -31,6 +31,10 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py
+
+# the pictures that the built-in model drew for README and docs/first-edit.md, after new weights
+figures: $(STAMP)
+	$(BIN)/python scripts/pictures.py
 
 # torch first and alone: pip then takes the build that its indexes offer for this machine (CPU-only where one is named).
 $(STAMP): pyproject.toml constraints.txt

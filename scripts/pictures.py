@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 import scumble
@@ -49,7 +48,9 @@ def strip() -> Image.Image:
         pictures.append(edit.picture)
     row = Image.new("RGB", (len(pictures) * (SIZE + GAP) - GAP, SIZE), "#d8d8d8")
     for k, picture in enumerate(pictures):
-        row.paste(picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS), (k * (SIZE + GAP), 0))
+        row.paste(
+            picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS), (k * (SIZE + GAP), 0)
+        )
     return row
 
 
@@ -68,11 +69,8 @@ def circle(folder: Path) -> None:
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "docs/pictures"
-    strip().quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-        folder / "strip.png", optimize=True
-    )
+    strip().save(folder / "strip.png", optimize=True)
     circle(folder)
-    print(*sorted(np.unique([p.name for p in folder.glob("*.png")])), sep="\n")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def test_operations_are_those_of_the_networks(config: str, latent: int, operatio
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         unet: Any = UNet2DConditionModel.from_config(json.loads(file.read_text()))
         tokens = torch.empty(1, 77 if latent == 64 else 32, unet.config["cross_attention_dim"])
-        unet(torch.empty(1, 4, latent, latent), torch.empty(1), tokens)
+        unet(torch.empty(1, unet.config["in_channels"], latent, latent), torch.empty(1), tokens)
     assert counter.get_total_flops() == pytest.approx(operations, rel=0.01)
 
 

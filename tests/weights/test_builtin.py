@@ -15,6 +15,7 @@ from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
 from scumble.priors._find import builtin
 from scumble.scenes import WORDS, Scene, Thing, edits, full_caption, read_picture, render, scenes
+from scumble.train.data import canvases
 from scumble.train.denoiser import DenoiserRecipe
 from scumble.train.gates import codec_gates, edit_scenes, inversion_psnr, sample, samples
 from scumble.train.prior import METHOD, load_networks
@@ -68,7 +69,7 @@ def test_its_card_says_what_it_is(prior: Prior, folder: Path):
 @pytest.mark.slow
 @torch.no_grad()
 def test_latents_have_unit_variance(prior: Prior):
-    z = prior.encode(to_images([render(s, 128) for s in islice(scenes("test", 11), 100)]))
+    z = prior.encode(to_images([c.pixels for c in islice(canvases(11, "test"), 100)]))
     assert z.shape == (100, 8, 16, 16)
     assert float(z.std()) == pytest.approx(1, abs=0.05)
 

@@ -13,7 +13,7 @@ NEEDED_DISK = 5e9  # bytes: a Stable Diffusion checkpoint in half precision, wit
 # What edits where no method is named, and how often it asks the network; nothing else in an edit weighs. Operations
 # of one such evaluation (multiplications and additions), counted on the networks themselves by a test:
 USUAL = {"drawings (the built-in model)": ("dds_fast", 72), "Stable Diffusion 1.5 at 512 px": ("dds", 800)}
-OPERATIONS = {"drawings (the built-in model)": 0.83e9, "Stable Diffusion 1.5 at 512 px": 0.803e12}
+OPERATIONS = {"drawings (the built-in model)": 1.10e9, "Stable Diffusion 1.5 at 512 px": 0.803e12}
 # What a network makes of the throughput of its commonest layer alone: a U-Net of Stable Diffusion's shape reached
 # 50 of 102 GFLOP/s on one core of a CPU. Its norms and activations wait for memory, and its deepest layers are
 # narrow. On accelerators it is a guess.
