@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import scumble
@@ -280,6 +281,10 @@ def test_a_method_of_ones_own(model: scumble.Prior, circle: Image.Image, tmp_pat
         ({"method": scumble.DDS(), "settings": {"steps": 3}}, "settings: pass them to the class, DDS"),
         ({"method": "sdedit", "target": " "}, "target: empty"),
         ({"settings": {"rate": 1e30, "steps": 4}}, "diverged"),
+        ({"target": "a \udc80"}, r"target: 'a \\udc80' holds bytes that are not UTF-8"),
+        ({"source": "a \udc80"}, "source: .* not UTF-8"),
+        ({"negative": "a \udc80"}, "negative: .* not UTF-8"),
+        ({"method": "sdedit", "also": ["a \udc80"]}, "also: .* not UTF-8"),
     ],
 )
 def test_arguments_that_cannot_be(
@@ -287,6 +292,17 @@ def test_arguments_that_cannot_be(
 ) -> None:
     with pytest.raises(InputError, match=message):
         scumble.edit(circle, **{**WORDS, "model": model, **change})
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(model: scumble.Prior, circle: Image.Image) -> None:
+    edit = scumble.edit(circle, **WORDS, model=model, method="dds_fast", settings={"steps": np.int64(2)})
+    assert edit.provenance["settings"]["steps"]["value"] == 2
+    made = scumble.DDS(steps=torch.tensor(2), guidance=np.float64(3), rate=np.float32(0.5))
+    assert made == scumble.DDS(steps=2, guidance=3.0, rate=0.5)
+    assert [type(value) for value in (made.steps, made.guidance, made.rate)] == [int, float, float]
+    for wrong in (np.float64(2), np.True_, np.array([2, 3])):
+        with pytest.raises(InputError, match="steps: .* is not a whole number"):
+            scumble.DDS(steps=wrong)  # type: ignore[arg-type]
 
 
 def test_a_model_that_lacks_what_the_method_needs(

@@ -78,6 +78,14 @@ def test_masks_of_many_kinds_are_read_and_told(kind: str) -> None:
     assert warning is None or warning in str(seen[0].message)
 
 
+def test_white_around_a_hole_may_be_a_picture_or_a_mask() -> None:
+    image = Image.new("RGB", (SIDE, SIDE), "white")
+    image.putalpha(Image.fromarray(255 - TRUE))
+    with pytest.warns(UserWarning, match="white around a transparent hole; what is white may change"):
+        values = np.asarray(reading.read_mask(image, (SIDE, SIDE)).values)
+    assert np.array_equal(values, 255 - TRUE)
+
+
 def test_soft_masks_stay_soft() -> None:
     ramp = np.tile(np.linspace(0, 255, SIDE).astype(np.uint8), (SIDE, 1))
     values = np.asarray(reading.read_mask(ramp, (SIDE, SIDE)).values)

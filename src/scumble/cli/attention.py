@@ -11,6 +11,7 @@ import typer
 from scumble.cli import flags, options
 from scumble.cli.voice import Voice
 from scumble.core.errors import InputError
+from scumble.core.loading import check_text
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import default, kept
 from scumble.pictures import sheets
@@ -51,6 +52,7 @@ def command(
     words = word or list(dict.fromkeys(re.findall(r"\w+", prompt)))
     if not words:
         raise InputError('prompt: empty; describe what the picture shows, such as --prompt "a red circle"')
+    check_text("prompt", prompt)
     image = reading.read(picture)
     writing.check_output(out, [picture], overwrite=overwrite)
     with voice.waiting(f"loading {recipe.model}"):

@@ -71,6 +71,16 @@ class Loading:
             object.__setattr__(self, name, plain)
 
 
+def check_text(name: str, text: str) -> None:
+    """Raises InputError for a text that no tokenizer reads and no file holds: it has surrogates, from bytes that are
+    not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name}: {text!r} holds bytes that are not UTF-8; type it again") from None
+
+
 def whole(number: object) -> object:
     """numpy's and torch's whole numbers as Python's; anything else as it is."""
     if isinstance(number, bool) or not hasattr(number, "__index__"):

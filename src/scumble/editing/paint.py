@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from scumble.core.errors import InputError
-from scumble.core.loading import Loading, whole
+from scumble.core.loading import Loading, check_text, whole
 from scumble.core.machine import limits
 from scumble.editing import loading
 from scumble.editing.checks import check_settings, check_words
@@ -75,6 +75,7 @@ class PaintRecipe(Loading):
         for name in ("prompt", "negative"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"{name}: {getattr(self, name)!r} is not one prompt; paint once for each")
+            check_text(name, getattr(self, name))
         if not isinstance(cast(object, self.settings), Mapping):
             raise InputError(f"settings: {self.settings!r} is not a dictionary of values by name")
         object.__setattr__(self, "size", _size(self.size))

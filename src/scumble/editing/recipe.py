@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from scumble.core.errors import InputError, nearest
-from scumble.core.loading import Loading, described, switch, whole
+from scumble.core.loading import Loading, check_text, described, switch, whole
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
@@ -156,6 +156,7 @@ class Recipe(Loading):
             words = getattr(self, name)
             if words is not None and not isinstance(words, str):
                 raise InputError(f"{name}: {words!r} is not one prompt; edit once for each, with a text")
+            check_text(name, words or "")
         object.__setattr__(self, "also", weighted(self.also))
         if isinstance(self.method, type):
             raise InputError(
@@ -223,6 +224,7 @@ def _weighted(each: object) -> tuple[str, float]:
         prompt, weight = cast("Sequence[object]", pair)
         number = isinstance(weight, Real) and weight is not True and weight is not False
         if isinstance(prompt, str) and prompt.strip() and number and isfinite(cast(float, weight)):
+            check_text("also", prompt)
             return prompt, float(cast(float, weight))
     raise InputError(f"also: {each!r} is not a prompt, or a pair of a prompt and a finite weight")
 

@@ -54,12 +54,23 @@ def _of_sheet(colours: Bytes, shown: Bytes, name: str) -> Bytes:
         _say(name, "a picture with a transparent hole; what is transparent may change")
         return 255 - shown
     if painted.mean() > 255 - 2 * NOISE:
+        if _framed(shown):  # or is it a picture on a white ground, and the hole is meant?
+            _say(
+                name,
+                "white around a transparent hole; what is white may change. Is this the mask that you want?",
+            )
         return shown
     if painted.max() < NOISE:
         _say(name, "black paint on a transparent sheet; what is painted may change")
     else:
         _say(name, "one colour on a transparent sheet; what is painted may change")
     return shown
+
+
+def _framed(shown: Bytes) -> bool:
+    """Whether most of the border is opaque."""
+    border = np.concatenate([shown[0], shown[-1], shown[:, 0], shown[:, -1]])
+    return float((border > 127).mean()) > 0.5
 
 
 def _of_paint(colours: Bytes, name: str) -> Bytes:

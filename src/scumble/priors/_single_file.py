@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
+from scumble.core.errors import InputError
 from scumble.core.places import home
 from scumble.priors._conditions import Config
 from scumble.priors._families import CLIP_TOKENIZER, FAMILIES
@@ -72,6 +73,8 @@ class SingleFile(Folder):
             known = replace(blank, path=CONFIGS / kind, kind=kind, shapes=shapes, about=about)
             if kind not in COMPLETE:
                 known.config(known.kin.network)
+        except InputError:
+            raise
         except (KeyError, ValueError, IndexError) as error:
             raise blank.error(f"its network lacks layers ({error})", DAMAGE) from error
         return replace(known, prediction=prediction_of(file, about, shapes))
