@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
+from numbers import Real
 from operator import index
 from os import PathLike, fspath
 from pathlib import Path
@@ -94,6 +95,19 @@ def whole(number: object) -> object:
 def switch(value: object) -> bool | None:
     """Python's and numpy's True and False, and None, which is False; None for anything else."""
     return bool(value) if value is None or type(value).__name__ in ("bool", "bool_") else None
+
+
+def plain(value: object, expected: type) -> object:
+    """A number, a switch or a text of numpy or torch as Python's, where `expected` is such a type."""
+    if expected is int:
+        return whole(value)
+    if expected is float:
+        number = isinstance(value, Real) and not isinstance(value, int)
+        return float(cast(float, value)) if number else whole(value)
+    if expected is bool and value is not None:
+        found = switch(value)
+        return value if found is None else found
+    return str(value) if expected is str and isinstance(value, str) else value
 
 
 def _text(value: object) -> str | None:

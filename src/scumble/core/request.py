@@ -4,7 +4,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from numbers import Real
 from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, get_args, get_type_hints, runtime_checkable
 
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scumble.core.errors import InputError
-from scumble.core.loading import switch, whole
+from scumble.core.loading import plain
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
@@ -276,7 +275,7 @@ def validate(settings: Any) -> None:
             continue
         hint = hints[f.name]
         expected = get_args(hint)[0] if isinstance(hint, UnionType) else hint  # "float | None" -> float
-        object.__setattr__(settings, f.name, value := _plain(value, expected))
+        object.__setattr__(settings, f.name, value := plain(value, expected))
         if expected is float and type(value) is int:
             if abs(value) > sys.float_info.max:
                 raise InputError(f"{f.name}: the number is too large")
@@ -291,19 +290,6 @@ def validate(settings: Any) -> None:
                 raise InputError(f"{f.name}: {value} must be {words} {meta[bound]}")
         if "choices" in meta and value not in meta["choices"]:
             raise InputError(f"{f.name}: {value!r} must be one of {', '.join(map(repr, meta['choices']))}")
-
-
-def _plain(value: Any, expected: Any) -> Any:
-    """A number, a switch or a text of numpy or torch as Python's; anything else unchanged."""
-    if expected is int:
-        return whole(value)
-    if expected is float:
-        number = isinstance(value, Real) and not isinstance(value, int)
-        return float(cast(float, value)) if number else whole(value)
-    if expected is bool and value is not None:
-        found = switch(value)
-        return value if found is None else found
-    return str(value) if expected is str and isinstance(value, str) else value
 
 
 _A = {int: "a whole number", float: "a number", bool: "True or False", str: "a word"}
