@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -300,9 +301,12 @@ def test_numbers_of_numpy_and_torch_are_numbers(model: scumble.Prior, circle: Im
     made = scumble.DDS(steps=torch.tensor(2), guidance=np.float64(3), rate=np.float32(0.5))
     assert made == scumble.DDS(steps=2, guidance=3.0, rate=0.5)
     assert [type(value) for value in (made.steps, made.guidance, made.rate)] == [int, float, float]
-    for wrong in (np.float64(2), np.True_, np.array([2, 3])):
+    nothing = torch.zeros((), dtype=torch.int64, device="meta")
+    for wrong in (np.float64(2), np.True_, np.array([2, 3]), nothing):
         with pytest.raises(InputError, match="steps: .* is not a whole number"):
             scumble.DDS(steps=wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="rate: .* is not a number"):
+        scumble.DDS(rate=Fraction(10**400))  # type: ignore[arg-type]
 
 
 def test_a_model_that_lacks_what_the_method_needs(

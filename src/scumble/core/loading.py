@@ -88,7 +88,7 @@ def whole(number: object) -> object:
         return number
     try:
         return index(cast(SupportsIndex, number))
-    except TypeError:
+    except (TypeError, RuntimeError):  # no whole number, or a tensor without data
         return number
 
 
@@ -103,7 +103,10 @@ def plain(value: object, expected: type) -> object:
         return whole(value)
     if expected is float:
         number = isinstance(value, Real) and not isinstance(value, int)
-        return float(cast(float, value)) if number else whole(value)
+        try:
+            return float(cast(float, value)) if number else whole(value)
+        except OverflowError:  # a fraction of long integers
+            return value
     if expected is bool and value is not None:
         found = switch(value)
         return value if found is None else found
