@@ -181,8 +181,7 @@ class Artifact(Protocol):
 
 @runtime_checkable
 class Method(Protocol):
-    """One paper: a frozen, keyword-only dataclass of hyper-parameters that derives from this. Data arrives as
-    arguments.
+    """One paper: a frozen, keyword-only dataclass of hyper-parameters, derived from this. Data arrives as arguments.
 
     `paper`, `needs`: every method states them; the rest has defaults. `identity`: equal prompts leave the picture
     as it is. `forms`: what an edit can be made as ("latent", "lut": see `scumble.forms`). `prepares`: the artifact
