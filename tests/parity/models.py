@@ -155,6 +155,14 @@ def tiny_ddpm(case: Case) -> PixelPrior:
     return PixelPrior(_with_variance(prior.network), prior.schedule, prior.card, prior.parameters())
 
 
+def tiny_network() -> Network:
+    """The tiny pixel model's network alone: (x_t, t) -> eps, t of any kind of number."""
+    prior = PixelPrior.from_pretrained(ROOT / "tiny-ddpm")
+    assert prior._module is not None
+    _sum_in_double(prior._module)
+    return prior.network
+
+
 def _with_variance(network: Network) -> Network:
     def six_channels(x: Tensor, t: Tensor) -> Tensor:
         eps = network(x, t)

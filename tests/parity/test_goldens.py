@@ -22,6 +22,7 @@ from .inversions import check_direct_inversion, check_null_text
 from .ledits import check_ledits_pp
 from .paths import check_dds_ef, check_edit_friendly, check_flowedit
 from .pix2pix import check_pix2pix_zero
+from .sr3 import check_sr3
 
 CHECKS = {
     "asyrp": check_asyrp,
@@ -51,6 +52,7 @@ CHECKS = {
     "sdedit": check_sdedit,
     "sdg": check_sdg,
     "sds": check_sds,
+    "sr3": check_sr3,
 }
 # Not in the quick lane, which has at least one case of every kind of loop.
 SLOW = (
