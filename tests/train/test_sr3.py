@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from scumble.core.errors import InputError
+from scumble.networks.sr3 import schedule as schedule_of_stage
 from scumble.networks.sr3 import upsampled
 from scumble.train import sr3
 from scumble.train.sr3 import SR3Recipe
@@ -27,7 +28,7 @@ def test_a_bank_has_each_scene_twice_and_does_not_depend_on_its_workers() -> Non
 
 def test_levels_lie_between_neighbouring_steps_of_the_schedule() -> None:
     torch.manual_seed(0)
-    schedule = sr3.training_schedule()
+    schedule = schedule_of_stage()
     nu = sr3.levels(schedule, 4000, torch.device("cpu"))
     assert schedule.abar is not None
     assert float(schedule.abar[-1].sqrt()) <= nu.min()
@@ -63,7 +64,7 @@ def test_augmentation_tells_the_level_of_its_noise() -> None:
     small = torch.zeros(400, 3, 16, 16)
     noisy, level = sr3.augmented(small, replace(SMALL, blurred=0))
     assert torch.allclose(noisy.std((1, 2, 3)), level, atol=0.05)
-    assert 0.4 < (level == 0).float().mean() < 0.6
+    assert 0.65 < (level == 0).float().mean() < 0.85
 
 
 def test_a_training_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from scumble.cli import (
     reproduce,
     sweep,
     train,
+    upscale,
 )
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ register(app, "edit", edit.command, edit.EXAMPLES)
 register(app, "paint", paint.command, paint.EXAMPLES)
 register(app, "apply", apply.command, apply.EXAMPLES)
 register(app, "invert", invert.command, invert.EXAMPLES)
+register(app, "upscale", upscale.command, upscale.EXAMPLES)
 register(app, "sweep", sweep.command, sweep.EXAMPLES)
 register(app, "batch", batch.command, batch.EXAMPLES)
 register(app, "replay", replay.command, replay.EXAMPLES)
@@ -76,6 +78,7 @@ register(training, "editor", train.editor, train.EDITOR_EXAMPLES)
 register(training, "direction", direction.command, direction.EXAMPLES)
 register(training, "classifier", judges.classifier, judges.CLASSIFIER_EXAMPLES)
 register(training, "clip", judges.clip, judges.CLIP_EXAMPLES)
+register(training, "sr3", train.sr3, train.SR3_EXAMPLES)
 register(training, "card", train.card, train.CARD_EXAMPLES)
 register(training, "snapshot", train.snapshot, train.SNAPSHOT_EXAMPLES)
 

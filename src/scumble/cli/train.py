@@ -19,6 +19,10 @@ EDITOR_EXAMPLES = (
     "scumble train editor recipes/scenes-editor.yaml",
     "scumble train editor recipes/scenes-editor.yaml -o runs/scenes-editor --skip-bad",
 )
+SR3_EXAMPLES = (
+    "scumble train sr3 -o runs/scenes-x2 --minutes 60",
+    "scumble train sr3 -o runs/scenes-x2 --minutes 120 --workers 4",
+)
 SNAPSHOT_EXAMPLES = (
     "scumble train snapshot runs/scenes.log runs/so-far",
     "scumble train snapshot runs/longer.log runs/longer-so-far",
@@ -87,6 +91,28 @@ def editor(
     typer.echo(
         f"the editor is in {done}; use it with: scumble apply {done} IN.png --task {wanted.tasks[0].name}"
     )
+
+
+def sr3(
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="A folder for the stage; OUT.log next to it has checkpoints.")
+    ] = Path("runs/scenes-x2"),
+    minutes: Annotated[float, typer.Option(min=0, help="The budget, in minutes of wall time.")] = 60,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many scenes the stage learns from.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, help="Crops of a step; a GPU takes 1024.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that draw scenes; 0: this one.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the initial weights and of the data.")] = 0,
+) -> None:
+    """Train a stage that doubles the resolution of drawings; continues a run that was cut off."""
+    report()
+    from scumble.train.sr3 import SR3Recipe
+    from scumble.train.sr3_gates import train_sr3
+
+    found = train_sr3(out, SR3Recipe(minutes=minutes, bank=n, batch=batch, seed=seed), workers)
+    typer.echo(
+        f"the stage is in {out}, {found['better_by_db']:+.2f} dB against bicubic on scenes of the test split"
+    )
+    typer.echo(f"use it with: scumble upscale IN.png --stage {out}")
 
 
 def snapshot(

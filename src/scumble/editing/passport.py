@@ -156,6 +156,10 @@ def passport_of(path: Path) -> dict[str, Any]:
 
 def check(passport: Passport, name: object) -> None:
     """Raises InputError for a passport with a missing or invalid entry."""
+    if passport.get("method") == "upscale" and "input" in passport:
+        raise InputError(
+            f"{name}: it was made by `scumble upscale`; upscale its input again, with the values of its passport"
+        )
     for key, kind in (PAINTED if painted(passport) else KINDS).items():
         _check(passport, key, kind, name)
     for part, kinds in PARTS.items():

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import ImageChops
+from torch import Tensor
+from torch.nn import functional as F
 
 from scumble.core.control import SOURCE, TARGET
 from scumble.core.host import isolated
 from scumble.core.noise import Noise
+from scumble.core.pixels import Pixels
 from scumble.core.prior import Panel, Prior
 from scumble.core.types import Image, Latent
 
@@ -25,6 +29,25 @@ def distance(before: Picture, after: Picture) -> float:
     change = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
     counts = np.asarray(change.histogram(), dtype=np.float64).reshape(3, 256)
     return float(np.sqrt((counts * np.arange(256) ** 2).sum() / counts.sum()))
+
+
+def ssim(a: Pixels, b: Pixels) -> float:
+    """The structural similarity of two pictures (Wang et al. 2004, eq. 13), mean over pixels of their luma.
+
+    A Gaussian window of 11 x 11 pixels, sigma 1.5; K1 = 0.01, K2 = 0.03; only where the window is whole.
+    """
+    x, y = (torch.as_tensor(each @ np.array([0.299, 0.587, 0.114]))[None, None] for each in (a, b))
+    taps = torch.exp(-0.5 * ((torch.arange(11, dtype=torch.float64) - 5) / 1.5) ** 2)
+    window = (taps[:, None] * taps / taps.sum() ** 2)[None, None]
+
+    def mean(of: Tensor) -> Tensor:
+        return F.conv2d(of, window)
+
+    mx, my = mean(x), mean(y)
+    vx, vy, vxy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    found = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    return float(found.mean())
 
 
 @isolated()

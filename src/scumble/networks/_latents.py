@@ -37,7 +37,7 @@ class OnLatents:
     def __init__(self, id: str, network: nn.Module, about: Mapping[str, Any]):
         self.id, self.about = id, about
         self.network = network.eval().requires_grad_(False)
-        self.hash = _digest(network)
+        self.hash = digest(network)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -74,14 +74,17 @@ class OnLatents:
 
     def save(self, folder: Path) -> None:
         """config.json and the weights, in half precision."""
-        import safetensors.torch
+        write(folder, self.network, self.about)
 
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(dict(self.about), indent=1) + "\n", encoding="utf-8")
-        weights = {
-            name: w.detach().half().cpu().contiguous() for name, w in self.network.state_dict().items()
-        }
-        cast(Any, safetensors.torch).save_file(weights, folder / WEIGHTS, {"format": "pt"})
+
+def write(folder: Path, network: nn.Module, about: Mapping[str, Any]) -> None:
+    """config.json and the weights, in half precision."""
+    import safetensors.torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(dict(about), indent=1) + "\n", encoding="utf-8")
+    weights = {name: w.detach().half().cpu().contiguous() for name, w in network.state_dict().items()}
+    cast(Any, safetensors.torch).save_file(weights, folder / WEIGHTS, {"format": "pt"})
 
 
 def read(folder: Path, network: nn.Module) -> nn.Module:
@@ -117,7 +120,7 @@ def probe() -> Tensor:
     return torch.stack([x, (3 * y).sin(), (x * y * 4).cos()])[None] * 0.8
 
 
-def _digest(network: nn.Module) -> str:
+def digest(network: nn.Module) -> str:
     total = hashlib.sha256()
     for name, weight in sorted(network.state_dict().items()):
         total.update(name.encode() + weight.half().cpu().numpy().tobytes())

@@ -27,16 +27,21 @@ NETWORKS: dict[str, dict[str, str]] = {
 }
 """Name in `EditRequest.given` -> the `model_type` that a folder's config.json states -> "module:Class"."""
 
+STAGES: dict[str, dict[str, str]] = {
+    "stage": {"scumble-sr3": "scumble.networks.sr3:SuperResolution"},
+}
+"""The same for the stages of a cascade, which no method is given."""
+
 
 def load(name: str, path: str | Path) -> Judge:
     """The network called `name` in a folder, on the CPU, in float32; it moves to where its input lies.
 
     Raises InputError for a folder that holds none, or another kind.
     """
-    folder, kinds = home(path), NETWORKS[name]
+    folder, kinds = home(path), (NETWORKS | STAGES)[name]
     kind = _config(folder, name).get("model_type")
     if kind not in kinds:
-        other = next((known for known, own in NETWORKS.items() if kind in own), None)
+        other = next((known for known, own in (NETWORKS | STAGES).items() if kind in own), None)
         holds = f"a {other}" if other else f"a model of type {kind!r}"
         raise InputError(
             f"{name} {path}: the folder holds {holds}, not a {name}; known types are {', '.join(kinds)}"

@@ -10,15 +10,19 @@ correction of the up-sampled one: in a drawing that is nearly all there is to sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scumble.core.schedule import Schedule
 from scumble.core.types import Image
+from scumble.networks._latents import config, digest, read, write
 from scumble.networks.tower import OCTAVES, angles, sines
 
 FACTOR = 2
@@ -26,6 +30,12 @@ FACTOR = 2
 
 MULTIPLE = 4
 """Sides that the network takes are multiples of this."""
+
+
+TILE = 512
+"""Side of a tile, in pixels of the result; a multiple of `MULTIPLE`."""
+
+MODEL_TYPE = "scumble-sr3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +116,58 @@ class Block(nn.Module):
 def upsampled(image: Image) -> Image:
     """Bicubic (Keys, a = -1/2), as SR3 conditions: (b, 3, h, w) -> (b, 3, 2h, 2w)."""
     return F.interpolate(image, scale_factor=FACTOR, mode="bicubic", antialias=True)
+
+
+def schedule() -> Schedule:
+    """SR3's own levels for training: 2000 betas, evenly spaced from 1e-6 to 1e-2."""
+    return Schedule.linear(2000, 1e-6, 1e-2)
+
+
+class SuperResolution:
+    """A trained stage: the network, the levels of conditioning augmentation that it knows, and what it reads.
+
+    `about`: what its config.json says. `noised`: the highest level of noise in the given picture that it was trained
+    on. Nothing is drawn here: `loops` samples.
+    """
+
+    def __init__(self, id: str, network: SR3Network, about: Mapping[str, Any]):
+        self.id, self.about = id, about
+        self.network = network.eval().requires_grad_(False)
+        self.noised = float(about["noised"])
+        self.hash = digest(network)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> SuperResolution:
+        about = config(folder)
+        network = read(folder, SR3Network(SR3Config.of(about["network"])))
+        return cls(folder.resolve().name, cast(SR3Network, network), about)
+
+    def restore(
+        self, x_t: Image, up: Image, level: Float[Tensor, " b"], noised: float, *, tile: int = TILE
+    ) -> Image:
+        """The clean picture that the network sees in x_t, tile by tile where it is larger than `tile` pixels.
+
+        Each tile is seen with `reach` pixels around it, and only its middle is kept: to rounding, that is what one
+        call on the whole picture gives. Memory depends on the tile, not on the picture.
+        """
+        network, reach = self.network.to(x_t.device), self.network.config.reach
+        height, width = x_t.shape[-2:]
+        told = torch.full_like(level, noised)
+        out = torch.empty_like(x_t)
+        for top in range(0, height, tile):
+            for left in range(0, width, tile):
+                bottom, right = min(top + tile, height), min(left + tile, width)
+                y, x = max(top - reach, 0), max(left - reach, 0)
+                part = (..., slice(y, bottom + reach), slice(x, right + reach))
+                seen = network(x_t[part], up[part], level, told)
+                out[..., top:bottom, left:right] = seen[..., top - y : bottom - y, left - x : right - x]
+        return out
+
+
+def save(folder: Path, network: SR3Network, **about: Any) -> None:
+    """config.json and the weights, in half precision: a folder for `SuperResolution.from_folder`."""
+    stated = {"model_type": MODEL_TYPE, "factor": FACTOR, "network": asdict(network.config), **about}
+    write(folder, network, stated)
 
 
 def _silence(layer: nn.Module) -> None:

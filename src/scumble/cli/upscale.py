@@ -1,0 +1,95 @@
+"""`scumble upscale`: a picture at twice or four times its size."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scumble.cli import options
+from scumble.cli.voice import Voice
+from scumble.core.atomic import claimed
+from scumble.editing.results import Delivery
+from scumble.editing.upscale import STAGE, UPSCALING, Upscaling
+
+EXAMPLES = (
+    "scumble upscale in.png -o large.png",
+    "scumble upscale in.png --factor 4 --steps 2 -o larger.png",
+)
+
+
+def command(
+    image: Annotated[Path, typer.Argument(metavar="IN", help="A PNG, JPEG or WebP picture of any size.")],
+    factor: Annotated[int, typer.Option(help="2, or 4 by two passes.")] = Upscaling.factor,
+    steps: Annotated[
+        int, typer.Option(help="Moves of the sampler in each pass; one call of the network each.")
+    ] = Upscaling.steps,
+    level: Annotated[
+        float,
+        typer.Option(help="Noise added to the picture first, so that flaws are drawn anew; 0: none."),
+    ] = Upscaling.level,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = Upscaling.seed,
+    stage: Annotated[
+        str, typer.Option(help="The built-in stage, or a folder of `scumble train sr3`.")
+    ] = STAGE,
+    device: Annotated[
+        str, typer.Option(help="The device: cpu, an accelerator, or auto for the best available.")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="PNG, JPEG or WebP.  \\[default: IN.upscale.png]")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    no_metadata: options.NoMetadata = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Upscale a picture by a super-resolution stage, in tiles that leave no seams."""
+    asked = Upscaling(factor=factor, steps=steps, level=level, seed=seed, stage=stage)
+    with ExitStack() as claims:
+        run(
+            image, asked, device, Delivery(out, (), overwrite, not no_metadata), Voice(quiet), as_json, claims
+        )
+
+
+def run(
+    image: Path,
+    asked: Upscaling,
+    device: str,
+    delivery: Delivery,
+    voice: Voice,
+    as_json: bool,
+    claims: ExitStack,
+) -> None:
+    """Check everything, load, upscale, save. Raises InputError before any work is done where that can be."""
+    from scumble.core import machine
+    from scumble.editing import upscale
+    from scumble.pictures.reading import read
+
+    picture = read(image)
+    upscale.check_picture(picture.size, picture.name, asked.factor)
+    (path,), _ = delivery.paths(image, UPSCALING, [""], [asked.seed], claims)
+    delivery.check([path], picture, [image])
+    if delivery.out:
+        claims.enter_context(claimed(delivery.out))
+    where, stage = upscale.chosen(device), upscale.load(asked)
+    delivery.check_passport(upscale.passport(picture, asked, stage), path)
+    began = time.perf_counter()
+    with voice.waiting(f"upscaling {image}"):
+        made = upscale.upscaled(picture, asked, stage, device=where)
+    told = upscale.passport(picture, asked, stage, time.perf_counter() - began)
+    done = delivery.write(made, path, told if delivery.metadata else None)
+    about = {
+        "file": str(done),
+        "beside": [],
+        "size": list(made.size),
+        "seed": asked.seed,
+        "seconds": told["seconds"],
+        "peak_memory": machine.peak(where),
+        "passport": told,
+    }
+    typer.echo(json.dumps(about) if as_json else str(done))
+    voice.say(f"{done}: {made.width}x{made.height}, {told['seconds']:.1f} s, stage {stage.id}")

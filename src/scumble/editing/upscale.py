@@ -1,0 +1,238 @@
+"""Pictures at twice their size, by a stage of a cascade (SR3, arXiv:2104.07636; CDM, arXiv:2106.15282)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from scumble.core.errors import InputError
+from scumble.core.machine import limits
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from scumble.networks.sr3 import SuperResolution
+    from scumble.pictures.reading import Picture
+
+STAGE = "scenes-x2"
+"""The stage that comes with the package."""
+
+FACTORS = 2, 4
+LEAST = 16  # pixels of a side
+UPSCALING = "upscale"  # the method of an upscaled picture's passport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upscaling:
+    """How a picture is upscaled; everything that decides the result beside the picture.
+
+    factor: 2, or 4 by two passes.
+    steps: moves of the sampler in each pass, each one call of the network. The picture is nearly decided by the given
+        one, so few are enough.
+    level: standard deviation of the noise that is added to the given picture before each pass, which hides its flaws
+        from the stage and lets it draw them anew (conditioning augmentation); 0: none. The stage is told.
+    seed: the same seed gives the same picture.
+    stage: the built-in "scenes-x2", or the folder of one that `scumble train sr3` made.
+
+    Raises InputError for values that no upscaling can have.
+    """
+
+    factor: int = 2
+    steps: int = 4
+    level: float = 0.0
+    seed: int = 0
+    stage: str | Path = STAGE
+
+    def __post_init__(self) -> None:
+        if self.factor not in FACTORS:
+            raise InputError(
+                f"factor: {self.factor}; the stage doubles a picture, so choose 2, or 4 for two passes"
+            )
+        if not 1 <= self.steps <= 1000:
+            raise InputError(f"steps: {self.steps}; choose 1 to 1000")
+        if not 0 <= self.level < 1:
+            raise InputError(f"level: {self.level:g}; choose 0 (no noise) or more, but less than 1")
+
+
+def load(upscaling: Upscaling) -> SuperResolution:
+    """The stage of an upscaling. Raises InputError where there is none, or for a level that it never saw."""
+    from scumble.networks.load import load
+    from scumble.priors._find import builtin
+
+    if upscaling.stage == STAGE:
+        if not builtin(STAGE).is_dir():
+            raise InputError(
+                f"stage {STAGE}: its weights are not in this installation; make them with `scumble train sr3` and "
+                "name the folder with --stage"
+            )
+        stage = _builtin(str(builtin(STAGE)))
+    else:
+        stage = cast("SuperResolution", load("stage", upscaling.stage))
+    if upscaling.level > stage.noised:
+        raise InputError(
+            f"level: {upscaling.level:g}; {stage.id!r} was trained on levels up to {stage.noised:g}; choose less"
+        )
+    return stage
+
+
+@cache
+def _builtin(folder: str) -> SuperResolution:
+    from scumble.networks.load import load
+
+    return cast("SuperResolution", load("stage", folder))
+
+
+def check_picture(size: tuple[int, int], name: str, factor: int) -> None:
+    """Raises InputError for a picture that is too small for the stage, or whose result would be too large."""
+    from scumble.pictures.reading import MAX_PIXELS
+
+    width, height = size
+    if min(size) < LEAST:
+        raise InputError(f"{name}: {width}x{height} pixels; the stage needs {LEAST} or more a side")
+    if width * height * factor**2 > MAX_PIXELS:
+        raise InputError(
+            f"{name}: {width}x{height} pixels would become {width * height * factor**2 / 1e6:.0f} megapixels; the "
+            f"limit is {MAX_PIXELS // 10**6}: make it smaller, or choose a smaller --factor"
+        )
+
+
+def upscale(
+    stage: SuperResolution,
+    image: Tensor,
+    upscaling: Upscaling,
+    on_step: Callable[[int, int], None] | None = None,
+    *,
+    tile: int | None = None,
+) -> Tensor:
+    """(b, 3, h, w) in [-1, 1] -> (b, 3, factor h, factor w), clamped. Picture i draws from seed + i.
+
+    on_step: (k, n) after every step of every pass. tile: its side, in pixels of the result.
+    """
+    from scumble.core.host import isolated
+    from scumble.core.noise import Noise
+
+    passes = upscaling.factor.bit_length() - 1
+    noise = Noise(upscaling.seed, len(image))
+    with isolated(), limits(str(image.device)):
+        for k in range(passes):
+
+            def tell(done: int, k: int = k) -> None:
+                if on_step:
+                    on_step(k * upscaling.steps + done, passes * upscaling.steps)
+
+            image = _doubled(stage, image, upscaling, noise, tell, tile)
+    return image
+
+
+def _doubled(
+    stage: SuperResolution,
+    image: Tensor,
+    upscaling: Upscaling,
+    noise: Any,
+    tell: Callable[[int], None],
+    tile: int | None,
+) -> Tensor:
+    """One pass: DDPM's posterior over a few levels of the stage's own schedule, x0 clamped."""
+    from torch.nn import functional as F
+
+    from scumble.core.prediction import Prediction
+    from scumble.core.prior import clamped
+    from scumble.loops.ddpm import ddpm
+    from scumble.networks.sr3 import TILE, schedule, upsampled
+
+    height, width = image.shape[-2:]
+    image = F.pad(image, (0, width % 2, 0, height % 2), mode="replicate")
+    if upscaling.level:
+        image = (1 - upscaling.level**2) ** 0.5 * image + upscaling.level * noise.like(image)
+    up, levels = upsampled(image), schedule()
+
+    def denoise(x_t: Tensor, t: Tensor, at: Tensor | None = None) -> Prediction:
+        level = levels.at(t)[0].flatten().float().to(x_t.device)
+        x0 = stage.restore(x_t, up, level, upscaling.level, tile=tile or TILE)
+        return levels.predict(x_t, t, x0=x0)
+
+    moves = levels.grid(upscaling.steps, spacing="trailing")
+    made = ddpm(
+        clamped(denoise, levels),
+        noise.like(up),
+        moves,
+        levels,
+        noise=noise,
+        on_step=lambda k, n, t, x, x0: tell(k),
+    )
+    return made[..., : 2 * height, : 2 * width].clamp(-1, 1)
+
+
+def upscaled(
+    picture: Picture,
+    upscaling: Upscaling,
+    stage: SuperResolution | None = None,
+    *,
+    device: str = "cpu",
+    on_step: Callable[[int, int], None] | None = None,
+) -> Image.Image:
+    """A picture of any kind at `factor` times its size; transparency is upscaled by bicubic interpolation.
+
+    Raises InputError for a picture that is too small or too large.
+    """
+    from PIL import Image
+
+    from scumble.core.pixels import to_images, to_pixels
+    from scumble.pictures.canvas import finish
+
+    check_picture(picture.size, picture.name, upscaling.factor)
+    stage = stage or load(upscaling)
+    image = to_images(_pixels(picture.rgb)).to(device)
+    rgb = Image.fromarray(to_pixels(upscale(stage, image, upscaling, on_step))[0])
+
+    def larger(part: Image.Image | None) -> Image.Image | None:
+        return None if part is None else part.resize(rgb.size, Image.Resampling.BICUBIC)
+
+    return finish(rgb, replace(picture, rgb=rgb, alpha=larger(picture.alpha), hidden=larger(picture.hidden)))
+
+
+def _pixels(rgb: Image.Image) -> Any:
+    import numpy as np
+
+    return np.asarray(rgb)[None]
+
+
+def stated(upscaling: Upscaling, stage: SuperResolution) -> dict[str, Any]:
+    """What a passport says of an upscaling: every value that decides it, and the stage by its hash."""
+    from scumble.editing.passport import placeless
+
+    return {
+        "factor": upscaling.factor,
+        "steps": upscaling.steps,
+        "level": upscaling.level,
+        "seed": upscaling.seed,
+        "stage": {"name": placeless(str(upscaling.stage)), "id": stage.id, "hash": stage.hash},
+    }
+
+
+def passport(
+    picture: Picture, upscaling: Upscaling, stage: SuperResolution, seconds: float | None = None
+) -> Mapping[str, Any]:
+    """The passport of a picture that was upscaled only."""
+    import scumble
+    from scumble.editing.passport import versions
+
+    return {
+        "scumble": scumble.__version__,
+        "method": UPSCALING,
+        "input": {"name": Path(picture.name).name, "sha256": picture.sha256, "size": list(picture.size)},
+        UPSCALING: stated(upscaling, stage),
+        "versions": versions(),
+        **({} if seconds is None else {"seconds": round(seconds, 3)}),
+    }
+
+
+def chosen(device: str) -> str:
+    """The device that a user names; "auto" is the best available. Raises InputError for one that is not there."""
+    from scumble.priors._parts import resolve_device
+
+    return str(resolve_device(device))

@@ -1,0 +1,172 @@
+"""Upscaling: tiles without seams, what each kind of picture becomes, the command, and bad input."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from scumble.core.errors import InputError
+from scumble.editing import replay, upscale
+from scumble.editing.upscale import Upscaling
+from scumble.networks.sr3 import FACTOR, SR3Config, SR3Network, SuperResolution, save, upsampled
+from scumble.pictures.reading import read, read_passport
+
+CONFIG = SR3Config(widths=(8, 8), blocks=1, level_width=16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage whose weights are random in every layer, so that all it hears matters."""
+    torch.manual_seed(0)
+    network = SR3Network(CONFIG)
+    for p in network.parameters():
+        nn.init.normal_(p, std=0.1)
+    place = tmp_path_factory.mktemp("stage") / "tiny-x2"
+    save(place, network, noised=0.3)
+    return place
+
+
+@pytest.fixture
+def stage(folder: Path) -> SuperResolution:
+    return SuperResolution.from_folder(folder)
+
+
+def gradient(height: int, width: int) -> torch.Tensor:
+    x, y = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)[:, None]
+    return torch.stack([x.expand(height, width), y.expand(height, width), x * y])[None]
+
+
+@pytest.mark.parametrize("size", [(70, 90), (33, 51)])
+def test_tiles_leave_no_seams(stage: SuperResolution, size: tuple[int, int]) -> None:
+    """Several steps in tiles of 32 pixels are the whole picture's, at the tiles' edges, too."""
+    image = gradient(*size)
+    whole = upscale.upscale(stage, image, Upscaling(steps=3))
+    tiled = upscale.upscale(stage, image, Upscaling(steps=3), tile=32)
+    assert whole.shape == (1, 3, 2 * size[0], 2 * size[1])
+    assert torch.allclose(whole, tiled, atol=1e-5)
+
+
+def test_the_reach_is_no_larger_than_stated(stage: SuperResolution) -> None:
+    """A pixel decides what lies within `reach`, and nothing beyond."""
+    up, x = torch.zeros(1, 3, 160, 160), torch.zeros(1, 3, 160, 160)
+    moved = up.clone()
+    moved[..., 80, 80] = 1
+    level = torch.full((1,), 0.5)
+    change = (stage.restore(x, moved, level, 0.0) - stage.restore(x, up, level, 0.0)).abs().amax((0, 1))
+    rows, columns = torch.nonzero(change, as_tuple=True)
+    far = max(int((rows - 80).abs().max()), int((columns - 80).abs().max()))
+    assert 8 < far <= stage.network.config.reach
+
+
+def test_an_untrained_stage_is_bicubic() -> None:
+    stage = SuperResolution("new", SR3Network(CONFIG), {"noised": 0.3})
+    image = gradient(20, 24) * 0.9
+    made = upscale.upscale(stage, image, Upscaling(steps=2))
+    assert torch.allclose(made, upsampled(image).clamp(-1, 1), atol=1e-3)
+
+
+def test_every_value_matters_and_equal_ones_give_equal_pictures(stage: SuperResolution) -> None:
+    image, usual = gradient(24, 24), Upscaling(steps=2)
+    made = upscale.upscale(stage, image, usual)
+    assert torch.equal(made, upscale.upscale(stage, image, usual))
+    for other in (Upscaling(steps=3), Upscaling(steps=2, seed=1), Upscaling(steps=2, level=0.2)):
+        assert not torch.equal(made, upscale.upscale(stage, image, other))
+    assert upscale.upscale(stage, image, Upscaling(steps=1, factor=4)).shape == (1, 3, 96, 96)
+
+
+def test_pictures_of_a_batch_have_seeds_of_their_own(stage: SuperResolution) -> None:
+    image = gradient(24, 24)
+    both = upscale.upscale(stage, torch.cat([image, image]), Upscaling(steps=2))
+    second = upscale.upscale(stage, image, Upscaling(steps=2, seed=1))
+    assert torch.allclose(both[1:], second, atol=1e-5)
+
+
+def test_steps_are_reported(stage: SuperResolution) -> None:
+    told: list[tuple[int, int]] = []
+    upscale.upscale(stage, gradient(16, 16), Upscaling(steps=2, factor=4), lambda *at: told.append(at))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_kinds_of_pictures(stage: SuperResolution, tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (21, 18), 100).save(tmp_path / "in.png")
+    made = upscale.upscaled(read(tmp_path / "in.png"), Upscaling(steps=1), stage)
+    assert made.size == (42, 36)
+    assert ("A" in made.getbands()) == (mode == "RGBA")
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    from scumble.cli import run as cli
+
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray((np.random.default_rng(0).random((20, 30, 3)) * 255).astype(np.uint8)).save("in.png")
+
+    def call(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = cli([str(word) for word in words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_the_command(run: Run, folder: Path) -> None:
+    code, out, err = run("upscale", "in.png", "--stage", folder, "--steps", 2, "--device", "cpu", "--json")
+    assert code == 0, err
+    about = json.loads(out)
+    assert about["file"] == "in.upscale.png"
+    with Image.open("in.upscale.png") as made:
+        assert made.size == (30 * FACTOR, 20 * FACTOR)
+    held = read_passport(Path("in.upscale.png"))
+    assert held is not None
+    stage = SuperResolution.from_folder(folder)
+    assert held["upscale"] == {
+        "factor": 2, "steps": 2, "level": 0.0, "seed": 0,
+        "stage": {"name": "tiny-x2", "id": "tiny-x2", "hash": stage.hash},
+    }  # fmt: skip
+    with pytest.raises(InputError, match="made by `scumble upscale`"):
+        replay.read(Path("in.upscale.png"), force=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--factor", 3), "factor: 3; the stage doubles a picture, so choose 2, or 4 for two passes"),
+        (("--steps", 0), "steps: 0; choose 1 to 1000"),
+        (("--level", 1), "level: 1; choose 0 (no noise) or more, but less than 1"),
+        (("--level", 0.5), "was trained on levels up to 0.3; choose less"),
+        (("--stage", "nowhere"), "stage nowhere: no config.json there; name the folder of a stage"),
+        (("--device", "abacus"), "device: 'abacus' cannot be used here"),
+        (("-o", "in.png"), "this would overwrite the input"),
+        (("-o", "out.tif"), "the name must end in"),
+    ],
+)
+def test_bad_input(run: Run, folder: Path, words: tuple[object, ...], expected: str) -> None:
+    before = sorted(Path().iterdir())
+    code, _, err = run("upscale", "in.png", "--stage", folder, *words)
+    assert code == 2
+    assert expected in err
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_folder_of_another_network_is_no_stage(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/config.json").write_text('{"model_type": "scumble-clip"}')
+    assert "the folder holds a clip, not a stage" in run("upscale", "in.png", "--stage", "other")[2]
+
+
+def test_pictures_that_are_too_small_or_would_be_too_large(run: Run, folder: Path) -> None:
+    Image.new("RGB", (300, 15)).save("small.png")
+    code, _, err = run("upscale", "small.png", "--stage", folder)
+    assert (code, "small.png: 300x15 pixels; the stage needs 16 or more a side" in err) == (2, True)
+    with pytest.raises(InputError, match="would become 256 megapixels"):
+        upscale.check_picture((4000, 4000), "large.png", 4)
