@@ -170,3 +170,11 @@ def test_pictures_that_are_too_small_or_would_be_too_large(run: Run, folder: Pat
     assert (code, "small.png: 300x15 pixels; the stage needs 16 or more a side" in err) == (2, True)
     with pytest.raises(InputError, match="would become 256 megapixels"):
         upscale.check_picture((4000, 4000), "large.png", 4)
+
+
+def test_a_package_without_the_stage_says_how_to_make_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scumble.priors._find.builtin", lambda name: tmp_path / name)
+    code, _, err = run("upscale", "in.png")
+    assert (code, "make them with `scumble train sr3` and name the folder with --stage" in err) == (2, True)
