@@ -17,8 +17,8 @@ from scumble.editing.results import Delivery
 from scumble.editing.upscale import STAGE, UPSCALING, Upscaling
 
 EXAMPLES = (
-    "scumble upscale in.png --stage runs/scenes-x2 -o large.png",
-    "scumble upscale in.png --stage runs/scenes-x2 --factor 4 --steps 2 -o larger.png",
+    "scumble upscale in.png -o large.png",
+    "scumble upscale in.png --factor 4 --steps 2 -o larger.png",
 )
 
 
