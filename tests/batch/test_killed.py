@@ -199,14 +199,3 @@ def test_a_node_is_killed(
     kill(second.pid)
     assert process.wait(800) == 0, process.stdout and process.stdout.read()
     check(out)
-
-
-def test_a_cluster_without_the_token_is_not_joined(
-    start: Start, nodes: tuple[str, dict[str, str], list[subprocess.Popen[str]]], tmp_path: Path
-) -> None:
-    address, env, _ = nodes
-    process = start("--ray", address, **{**env, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
-    assert process.wait(200) == 3
-    assert process.stdout is not None
-    assert f"--ray {address}: cannot be joined" in process.stdout.read()
-    assert not lines(tmp_path / "out")

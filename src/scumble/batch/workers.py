@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -32,6 +33,9 @@ STOP = ".results.stop"
 
 STORE = 256 * 2**20
 """Bytes of Ray's object store on this machine. It holds rows as text and records, no pictures."""
+
+SLOW = 20
+"""Seconds after which it is said that a cluster does not answer."""
 
 STALLED = 600
 """Seconds without any result after which Ray's run is given up and what is missing is distributed again."""
@@ -59,7 +63,7 @@ def hired(crew: Crew, out: Path, manifest: str, stop: Callable[[], bool]) -> Ite
         InputError: Ray is not installed, or its token authentication is switched off.
         MachineError: Ray cannot be started or joined.
     """
-    ray = _ray()
+    ray = _ray(crew)
     mark = out / STOP
     mark.unlink(missing_ok=True)
     handlers = _handlers()
@@ -74,15 +78,16 @@ def hired(crew: Crew, out: Path, manifest: str, stop: Callable[[], bool]) -> Ite
         _restore(handlers)
 
 
-def _ray() -> Any:
+def _ray(crew: Crew) -> Any:
     """The module, set up to be quiet, to send nothing anywhere, and to trust only who has the token."""
     if os.environ.setdefault("RAY_AUTH_MODE", "token") != "token":
         raise InputError(
             f"RAY_AUTH_MODE: {os.environ['RAY_AUTH_MODE']!r} lets anyone who reaches Ray run code here; unset it, or "
             "set it to token (docs/batch.md says how)"
         )
+    if crew.address is None:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
@@ -98,14 +103,28 @@ def _begin(ray: Any, crew: Crew) -> None:
     common = {"log_to_driver": False, "logging_level": logging.ERROR}
     if crew.address is None:
         ray.init(
+            address="local",  # never another cluster that happens to run here
             num_cpus=(crew.workers or 1) * crew.threads,
             include_dashboard=False,
             object_store_memory=STORE,
-            _node_ip_address="127.0.0.1",
             **common,
         )
-    else:
+        return
+    slow = threading.Timer(SLOW, _tell_slow, [crew.address])
+    slow.daemon = True
+    slow.start()
+    try:
         ray.init(address=crew.address, **common)
+    finally:
+        slow.cancel()
+
+
+def _tell_slow(address: str) -> None:
+    """Ray tries for minutes to join a cluster that is not there, or whose token is another one."""
+    warnings.warn(
+        f"--ray {address}: it has not let us in yet; is the address right, and is the token the cluster's?",
+        stacklevel=2,
+    )
 
 
 def _maker(ray: Any, crew: Crew, out: Path, manifest: str, stop: Callable[[], bool]) -> Make:
