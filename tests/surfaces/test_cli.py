@@ -342,7 +342,9 @@ def test_train_hands_over_to_the_recipe(
         cli.run(["train", "prior", "-o", str(tmp_path / "new"), "--minutes", "5", "--from", str(tmp_path)])
         == 0
     )
-    assert asked == {"out": tmp_path / "new", "minutes": 5, "from_": tmp_path, "keep_codec": False, "seed": 0}
+    machine = {"batch": 32, "workers": 0, "compiled": False}
+    wanted = {"out": tmp_path / "new", "minutes": 5, "from_": tmp_path, "keep_codec": False, "seed": 0}
+    assert asked == wanted | machine
     assert str(tmp_path / "new") in capsys.readouterr().out
     monkeypatch.undo()
     assert "minutes: 0" in refused("train", "prior", "--minutes", "0")

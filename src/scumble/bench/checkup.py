@@ -77,13 +77,14 @@ class Patient:
     def codec(self) -> Found:
         """The picture, encoded and decoded."""
         from scumble.core.pixels import psnr, to_pixels
-        from scumble.editing.checks import CODEC_FLOOR
+        from scumble.editing.checks import codec_floor
         from scumble.pictures.placed import Placed
         from scumble.pictures.reading import read
 
         placed = Placed.of(read(self.picture), self.prior)
         copied = psnr(to_pixels(placed.image), to_pixels(placed.before))
-        return copied >= CODEC_FLOOR, f"{copied:.1f} dB, at least {CODEC_FLOOR:.0f}", _shown(placed.before)
+        floor = codec_floor(placed.prior.card)
+        return copied >= floor, f"{copied:.1f} dB, at least {floor:g}", _shown(placed.before)
 
     def noise(self) -> Found:
         """Predictions for the picture under known noise; they are wrong if the config misstates the prediction type."""

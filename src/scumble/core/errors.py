@@ -14,5 +14,5 @@ class MachineError(RuntimeError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """ " (did you mean 'steps'?)", or nothing."""
-    close = get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    close = get_close_matches(name, sorted(names), n=1, cutoff=0.65)
     return f" (did you mean {close[0]!r}?)" if close else ""
