@@ -16,6 +16,7 @@ from scumble.cli import (
     direction,
     doctor,
     edit,
+    export,
     fetch,
     invert,
     judges,
@@ -58,6 +59,7 @@ register(app, "demo", demo.command, demo.EXAMPLES)
 register(app, "edit", edit.command, edit.EXAMPLES)
 register(app, "paint", paint.command, paint.EXAMPLES)
 register(app, "apply", apply.command, apply.EXAMPLES)
+register(app, "export", export.command, export.EXAMPLES)
 register(app, "invert", invert.command, invert.EXAMPLES)
 register(app, "upscale", upscale.command, upscale.EXAMPLES)
 register(app, "sweep", sweep.command, sweep.EXAMPLES)

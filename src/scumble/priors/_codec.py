@@ -8,13 +8,33 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.types import Image, Latent
 from scumble.priors._memory import Desk
 from scumble.priors._sharing import Shared, alone
+
+
+class Codec(nn.Module):
+    """An autoencoder with its scale as a module of its own, for what is made of it: float32, on the CPU.
+
+    multiple: what both sides of a picture must be multiples of, in pixels.
+    """
+
+    def __init__(self, vae: Any, *, scale: float, shift: float, multiple: int):
+        super().__init__()
+        self.vae, self.scale, self.shift, self.multiple = vae, scale, shift, multiple
+
+    def encode(self, image: Image) -> Latent:
+        """(b, 3, H, W) in [-1, 1] -> the posterior's mean, scaled."""
+        mean, _ = self.vae.encode(image).latent_dist.parameters.chunk(2, dim=1)
+        return (mean - self.shift) * self.scale
+
+    def decode(self, latent: Latent) -> Image:
+        """(b, c, h, w) -> (b, 3, H, W), not clamped."""
+        return self.vae.decode(latent / self.scale + self.shift).sample
 
 
 class LatentCodec(Shared):
@@ -37,6 +57,14 @@ class LatentCodec(Shared):
     def _multiple(self) -> int:
         """What both sides of a canvas must be multiples of, in pixels."""
         return self._stride * self.patch
+
+    @alone
+    def codec(self) -> Codec:
+        """A copy of the autoencoder, which shares nothing with the prior."""
+        vae = copy.deepcopy(self._vae).cpu().float().eval().requires_grad_(False)
+        vae.disable_slicing()
+        vae.disable_tiling()
+        return Codec(vae, scale=self._scale, shift=self._shift, multiple=self._stride)
 
     @alone
     def encode(self, image: Image, noise: Noise | None = None) -> Latent:
