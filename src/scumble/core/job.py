@@ -16,7 +16,7 @@ from scumble.core.host import owned
 from scumble.core.masks import blend
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Card, Denoiser, Prior, Text, clamped
+from scumble.core.prior import Card, Denoiser, LowRank, Prior, Text, clamped
 from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Step, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Image, Latent, Mask, Time
@@ -65,6 +65,9 @@ class Counted:
 
     def tuning(self) -> AbstractContextManager[None]:
         return self._prior.tuning()
+
+    def adapter(self, low_rank: LowRank) -> AbstractContextManager[Mapping[str, Tensor]]:
+        return self._prior.adapter(low_rank)
 
 
 class Texts(TypedDict):

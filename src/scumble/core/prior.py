@@ -57,6 +57,20 @@ class Card:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LowRank:
+    """Which weights get a low-rank change (LoRA, Hu et al. 2021, arXiv:2106.09685) to train, and of which kind.
+
+    `targets`: how the names of their layers end; `parts`: "denoiser", and "text" for the text encoders.
+    """
+
+    rank: int
+    alpha: float
+    targets: Sequence[str]
+    parts: Sequence[str] = ("denoiser",)
+    seed: int = 0
+
+
 @runtime_checkable
 class Prior(Protocol):
     """A diffusion model. All of it is differentiable: it uses no no_grad, `Method.__call__` decides."""
@@ -115,6 +129,14 @@ class Prior(Protocol):
         """Inside, the weights may be other than they were (`tuning.weights`): no other thread uses the network.
 
         Raises InputError where they cannot be: quantised, or moved to the device and away again.
+        """
+        ...
+
+    def adapter(self, low_rank: LowRank) -> AbstractContextManager[Mapping[str, Tensor]]:
+        """Inside, weights have low-rank changes that want gradients: "W:up" (out, r) and "W:down" (r, in ...) by the
+        names of `parameters`, W' = W + alpha / r up down. Afterwards the network is as it was, whatever happens.
+
+        Raises InputError where no weight is meant, and as `tuning` does.
         """
         ...
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from scumble.core.control import AttentionControl, Site
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Card, Prior
+from scumble.core.prior import Card, LowRank, Prior
 from scumble.core.schedule import Schedule
 from scumble.core.text import Text
 from scumble.core.types import Image, Latent, Time
@@ -65,3 +65,6 @@ class Stoppable:
 
     def tuning(self) -> AbstractContextManager[None]:
         return self.prior.tuning()
+
+    def adapter(self, low_rank: LowRank) -> AbstractContextManager[Mapping[str, Tensor]]:
+        return self.prior.adapter(low_rank)

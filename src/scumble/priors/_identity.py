@@ -5,9 +5,12 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
+
 from scumble.core.control import AttentionControl, Site
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
+from scumble.core.prior import LowRank
 from scumble.core.types import Image, Latent
 
 
@@ -33,3 +36,8 @@ class IdentityCodec:
     @contextmanager
     def tuning(self) -> Generator[None]:
         yield
+
+    @contextmanager
+    def adapter(self, low_rank: LowRank) -> Generator[Mapping[str, Tensor]]:
+        raise InputError("form: this model takes no LoRA; tune its weights, form=weights")
+        yield {}

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from scumble.core.control import AttentionControl, Now, Site
 from scumble.core.errors import InputError
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Card, Text
+from scumble.core.prior import Card, LowRank, Text
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Time
+from scumble.priors._adapter import adapted
 from scumble.priors._addons import Addons
 from scumble.priors._advice import advise
 from scumble.priors._attention import Bridge, installed, sites
@@ -257,13 +258,23 @@ class LatentPrior(LatentCodec):
     def _refuse_tuning(self) -> None:
         refuse_tuning(self.card.id, self._network, self._desk.memory)
 
+    @contextmanager
+    def adapter(self, low_rank: LowRank) -> Generator[Mapping[str, Tensor]]:
+        """Low-rank changes of network and text encoders, to train: see `Prior.adapter`."""
+        parts = {"denoiser": self._network, **self._encoders()}
+        wanted = {name: part for name, part in parts.items() if name.partition("_")[0] in low_rank.parts}
+        with self.tuning(), adapted(wanted, low_rank) as matrices:
+            yield matrices
+
+    def _encoders(self) -> dict[str, nn.Module]:
+        return {f"text{name.removeprefix('text_encoder')}": part for name, part in self._texts.items()}
+
     def parameters(self, part: str = "all") -> Mapping[str, Tensor]:
         """The weights by name. `part`: "denoiser", "codec", "text" or "all".
 
         Raises InputError for another part.
         """
-        texts = {f"text{name.removeprefix('text_encoder')}": part for name, part in self._texts.items()}
-        parts = {"denoiser": self._network, "codec": self._vae, **texts}
+        parts = {"denoiser": self._network, "codec": self._vae, **self._encoders()}
         if part not in ("denoiser", "codec", "text", "all"):
             raise InputError(f"part: {part!r}; this model has denoiser, codec, text and all")
         return {

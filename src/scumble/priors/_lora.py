@@ -226,3 +226,41 @@ def _canonical(name: str) -> tuple[str, str]:
 def _underscored(name: str) -> str:
     name = name.replace(".processor.", ".").replace(".", "_").removeprefix("text_model_")
     return re.sub("_to_out$", "_to_out_0", name)
+
+
+# Written -------------------------------------------------------------------------------------------------
+
+TRANSFORMERS = re.compile(r"denoiser\.(single_)?(transformer|joint)_")
+
+
+def written(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Low-rank changes ("W:up", "W:down" by the names of `Prior.parameters`) as diffusers, ComfyUI and A1111 read them.
+
+    U-Nets and their text encoders get kohya's names, transformers diffusers' own, which ComfyUI reads as well. alpha
+    is the rank: the changes are scaled already.
+    """
+    plain = any(TRANSFORMERS.match(name) for name in values)
+    tensors: dict[str, Tensor] = {}
+    for key, up in values.items():
+        if not key.endswith(":up"):
+            continue
+        weight = key.removesuffix(":up")
+        down = values[f"{weight}:down"]
+        part, _, layer = weight.removesuffix(".weight").partition(".")
+        if plain:
+            name = f"{'transformer' if part == 'denoiser' else part.replace('text', 'text_encoder')}.{layer}"
+            tensors |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
+            continue
+        name = _kohya(part, layer, several=any(each.startswith("text_2.") for each in values))
+        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+        tensors[f"{name}.alpha"] = torch.tensor(float(down.shape[0]), dtype=torch.float32, device="cpu")
+    return tensors
+
+
+def _kohya(part: str, layer: str, *, several: bool) -> str:
+    """A layer's name with underscores; `several`: the model has two text encoders, which are numbered."""
+    if part == "denoiser":
+        return f"lora_unet_{layer.replace('.', '_')}"
+    number = {"text": "1" if several else "", "text_2": "2"}.get(part, part.removeprefix("text_"))
+    layer = layer if layer.startswith("text_model.") else f"text_model.{layer}"
+    return f"lora_te{number}_{layer.replace('.', '_')}"
