@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from scumble.methods.flowedit import FlowEdit
     from scumble.methods.ids import IDS
     from scumble.methods.ilvr import ILVR
+    from scumble.methods.imagic import Imagic
     from scumble.methods.ledits_pp import LEDITSpp
     from scumble.methods.masactrl import MasaCtrl
     from scumble.methods.nfsd import NFSD
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from scumble.methods.sdedit import SDEdit
     from scumble.methods.sdg import SDG
     from scumble.methods.sds import SDS
+    from scumble.methods.unitune import UniTune
 
 __version__ = "0.1.0"
 
@@ -75,6 +77,7 @@ __all__ = [
     "FlowEdit",
     "IDS",
     "ILVR",
+    "Imagic",
     "InputError",
     "Inversion",
     "LEDITSpp",
@@ -100,6 +103,7 @@ __all__ = [
     "Tape",
     "Text",
     "TrainedEditor",
+    "UniTune",
     "edit",
     "load",
     "load_editor",
@@ -127,6 +131,7 @@ _HOME = {
     "FlowEdit": "methods.flowedit",
     "IDS": "methods.ids",
     "ILVR": "methods.ilvr",
+    "Imagic": "methods.imagic",
     "InputError": "core.errors",
     "Inversion": "artifacts.inversion",
     "LEDITSpp": "methods.ledits_pp",
@@ -152,6 +157,7 @@ _HOME = {
     "Tape": "core.noise",
     "Text": "core.prior",
     "TrainedEditor": "methods.editor",
+    "UniTune": "methods.unitune",
     "edit": "api",
     "load": "api",
     "load_editor": "editing.apply",

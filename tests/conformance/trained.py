@@ -18,7 +18,13 @@ def tuned(prior: Prior) -> TunedWeights:
     """All weights of the denoiser, a little larger."""
     part = "denoiser" if "control" in prior.card.capabilities else "all"
     values = {name: 1.05 * weight for name, weight in copied(prior, part).items()}
-    return TunedWeights(prior=prior.card.id, prior_hash=prior.card.hash, values=values)
+    texts = dict(
+        zip(("optimised", "target"), prior.embed(("a", "b"), size=(16, 16)).tokens.split(1), strict=True)
+    )
+    recipe = {"prompt": "b", "word": ""}
+    return TunedWeights(
+        prior=prior.card.id, prior_hash=prior.card.hash, values=values, texts=texts, recipe=recipe
+    )
 
 
 def delta(channels: int) -> DeltaBlock:

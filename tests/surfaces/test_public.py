@@ -8,10 +8,10 @@ from scumble.methods import METHODS
 NAMES = [
     "Asyrp", "BlendedDiffusion", "BlendedLatentDiffusion", "CDS", "Cancelled", "Card", "ClassifierGuidance",
     "DDIMInversion", "DDS", "DDSFast", "DiffEdit", "DiffusionCLIP", "DirectInversion", "Edit", "EditFriendly",
-    "EditRequest", "FlowEdit", "IDS", "ILVR", "InputError", "Inversion", "LEDITSpp", "MachineError", "MasaCtrl",
-    "NFSD", "NPI", "Noise", "NullText", "P2P", "PDS", "Pix2PixZero", "PlugAndPlay", "Prior", "RePaint", "SBP",
-    "SDEdit", "SDG", "SDS", "Sampling", "Schedule", "Step", "Tape", "Text", "TrainedEditor", "edit", "load",
-    "load_editor", "paint", "pull",
+    "EditRequest", "FlowEdit", "IDS", "ILVR", "Imagic", "InputError", "Inversion", "LEDITSpp", "MachineError",
+    "MasaCtrl", "NFSD", "NPI", "Noise", "NullText", "P2P", "PDS", "Pix2PixZero", "PlugAndPlay", "Prior", "RePaint",
+    "SBP", "SDEdit", "SDG", "SDS", "Sampling", "Schedule", "Step", "Tape", "Text", "TrainedEditor", "UniTune", "edit",
+    "load", "load_editor", "paint", "pull",
 ]  # fmt: skip
 
 

@@ -28,6 +28,7 @@ METHODS: dict[str, str] = {
     "masactrl": "scumble.methods.masactrl:MasaCtrl",
     "ilvr": "scumble.methods.ilvr:ILVR",
     "ids": "scumble.methods.ids:IDS",
+    "imagic": "scumble.methods.imagic:Imagic",
     "nfsd": "scumble.methods.nfsd:NFSD",
     "npi": "scumble.methods.npi:NPI",
     "null_text": "scumble.methods.null_text:NullText",
@@ -40,6 +41,7 @@ METHODS: dict[str, str] = {
     "sdedit": "scumble.methods.sdedit:SDEdit",
     "sdg": "scumble.methods.sdg:SDG",
     "sds": "scumble.methods.sds:SDS",
+    "unitune": "scumble.methods.unitune:UniTune",
 }
 
 SAMPLING = {"sampling": "scumble.methods.sampling:Sampling"}

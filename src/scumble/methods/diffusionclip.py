@@ -76,7 +76,7 @@ class DiffusionCLIP(Method):
     @staticmethod
     def _tuned(job: Job, tuned: TunedWeights) -> Denoiser:
         """The denoiser of the tuned weights; the job's own prior keeps its own between calls."""
-        values = fitted(job.prior, tuned.values)
+        values = fitted(job.prior, tuned.weights(job.prior.parameters()))
         with changed(job.prior, values):  # the text encoder may be among them
             denoise = _denoiser(job)
 
