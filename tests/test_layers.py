@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "forms",
         "networks",
         "methods",
+        "tuning",
         "loops",
         "attention",
         "artifacts",

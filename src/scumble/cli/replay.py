@@ -114,7 +114,8 @@ def command(
         if out:
             replay.check_output(out)
         recipe = PaintRecipe.of(passport)
-        recipe = replace(recipe, force=recipe.force or force, **where)
+        tuned = replay.prepared(values.given(given or []), passport.get("given", {}), picture)
+        recipe = replace(recipe, force=recipe.force or force, given=tuned, **where)
         prior = load(recipe, passport, picture, force, named=model is not None, voice=voice)
         painting = paint(recipe.on(prior))
         with voice.steps(painting.name) as tell:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from scumble.artifacts import ARTIFACTS
 from scumble.artifacts import given as artifact
 from scumble.core.errors import InputError
 from scumble.networks import NETWORKS, load
+
+if TYPE_CHECKING:
+    from scumble.core.prior import Card, Prior
+    from scumble.core.request import Needs
 
 NAMES = (*ARTIFACTS, *NETWORKS)
 
@@ -19,7 +25,7 @@ def check_name(text: str) -> tuple[str, str]:
     if not equals or name not in NAMES:
         networks = ", ".join(f"{network}=FOLDER" for network in NETWORKS)
         raise InputError(
-            f"--given {text}: write it as inversion=FILE, bank=FILE, {networks} or direction=A,B"
+            f"--given {text}: write it as inversion=FILE, bank=FILE, tuned=FILE, {networks} or direction=A,B"
         )
     return name, said
 
@@ -31,3 +37,34 @@ def read(given: Mapping[str, Any]) -> dict[str, object]:
 
 def _read(name: str, text: str) -> object:
     return load(name, text) if name in NETWORKS else artifact(name, text)
+
+
+def knowing(card: Card, given: Mapping[str, object]) -> Card:
+    """The card of a model with the words that tuned weights add to those it knows.
+
+    Raises InputError for weights of another model.
+    """
+    from scumble.artifacts.tuned import TunedWeights
+
+    tuned = given.get("tuned")
+    if tuned is None:
+        return card
+    if not isinstance(tuned, TunedWeights):
+        raise InputError(f"given: tuned is a {type(tuned).__name__}; `scumble tune` makes what is needed")
+    tuned.check(card)
+    return card if card.words is None else replace(card, words=card.words | tuned.words)
+
+
+@contextmanager
+def tuned(prior: Prior, given: Mapping[str, object], needs: Needs) -> Generator[None]:
+    """Inside, the model has the tuned weights that are given, unless the method puts them in itself."""
+    from scumble.artifacts.tuned import TunedWeights
+    from scumble.tuning.weights import changed
+
+    values = given.get("tuned")
+    if "tuned" in needs.given or not isinstance(values, TunedWeights):
+        yield
+        return
+    values.check(prior.card)
+    with changed(prior, values.weights(prior.parameters())):
+        yield

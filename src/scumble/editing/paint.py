@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from scumble.core.errors import InputError
 from scumble.core.loading import Loading, check_text, whole
 from scumble.core.machine import limits
-from scumble.editing import loading
+from scumble.editing import given, loading
 from scumble.editing.checks import check_settings, check_words
 from scumble.editing.passport import PAINTING, Passport, asked_of, model_of, plain, versions
 from scumble.editing.plan import choose
@@ -38,6 +38,7 @@ class PaintRecipe(Loading):
     settings: parameters of `scumble.Sampling`: sampler, steps, guidance, ...; they override what the card recommends.
     paper: use the values of the method, not those that the card recommends.
     force: allow words that the model does not know.
+    given: {"tuned": weights that `scumble tune` made}, or the name of the file.
     model, device, dtype, revision, offline, lora, vae, embedding, clip_skip, memory: those of `scumble.load`, or a
         prior as `model`.
 
@@ -67,6 +68,10 @@ class PaintRecipe(Loading):
     )
     paper: bool = field(default=False, metadata=_EDIT["paper"].metadata)
     force: bool = field(default=False, metadata=_EDIT["force"].metadata)
+    given: Mapping[str, object] = field(
+        default_factory=dict[str, object],
+        metadata={"help": "What `scumble tune` made.", "values": "tuned=FILE"},
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "also", weighted(self.also))
@@ -78,6 +83,8 @@ class PaintRecipe(Loading):
             check_text(name, getattr(self, name))
         if not isinstance(cast(object, self.settings), Mapping):
             raise InputError(f"settings: {self.settings!r} is not a dictionary of values by name")
+        if not isinstance(cast(object, self.given), Mapping) or {*self.given} - {"tuned"}:
+            raise InputError("given: a painting takes tuned weights alone; write it as tuned=FILE")
         object.__setattr__(self, "size", _size(self.size))
         check_seed(self.seed)
 
@@ -117,6 +124,7 @@ def paint(recipe: PaintRecipe) -> Painting:
     from scumble.methods.sampling import Sampling
 
     check_settings(PAINTING, Sampling, recipe.settings)
+    recipe = replace(recipe, given=given.read(recipe.given))
     prior = loading.load(recipe)
     card = prior.card
     if "text" in card.capabilities and not recipe.prompt.strip():
@@ -126,7 +134,9 @@ def paint(recipe: PaintRecipe) -> Painting:
     if "text" not in card.capabilities and (recipe.prompt.strip() or recipe.also or recipe.negative.strip()):
         raise InputError(f"prompt: {card.id!r} takes no text; leave it out")
     check_words(
-        card, [recipe.prompt, recipe.negative, *(prompt for prompt, _ in weighted(recipe.also))], recipe.force
+        given.knowing(card, recipe.given),
+        [recipe.prompt, recipe.negative, *(prompt for prompt, _ in weighted(recipe.also))],
+        recipe.force,
     )
     width, height = recipe.size or (card.size, card.size)
     if width % card.multiple or height % card.multiple:
@@ -141,6 +151,7 @@ def paint(recipe: PaintRecipe) -> Painting:
         negative=recipe.negative,
         also=weighted(recipe.also),
         seed=recipe.seed,
+        given=recipe.given,
     )
     return Painting(
         recipe=recipe, prior=prior, method=cast("Sampling", method), origins=origins, request=request
@@ -166,7 +177,8 @@ class Painting:
         from scumble.core.pixels import to_pixels
 
         started = time.perf_counter()
-        with isolated(), limits(self.prior.loaded.get("device", "cpu")):
+        device = self.prior.loaded.get("device", "cpu")
+        with isolated(), limits(device), given.tuned(self.prior, self.request.given, self.method.needs):
             made = self.method(self.prior, self.request, on_step)
             if not made.raw.isfinite().all():
                 raise InputError("paint: the values diverged to infinity; try more steps or less guidance")
@@ -184,6 +196,7 @@ class Painting:
     def promise(self) -> dict[str, Any]:
         """The part of the passport that is known beforehand: everything that decides the picture."""
         import scumble
+        from scumble.artifacts import digest
 
         recipe, (height, width) = self.recipe, cast("tuple[int, int]", self.request.size)
         return {
@@ -193,6 +206,9 @@ class Painting:
             **({"also": plain(recipe.also)} if recipe.also else {}),
             **{name: getattr(recipe, name) for name in ("negative", "seed", "paper", "force")},
             "size": [width, height],
+            **(
+                {"given": {name: digest(each) for name, each in recipe.given.items()}} if recipe.given else {}
+            ),
             "settings": {
                 k: {"value": plain(getattr(self.method, k)), "from": o} for k, o in self.origins.items()
             },

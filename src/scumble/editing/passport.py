@@ -169,6 +169,7 @@ def check(passport: Passport, name: object) -> None:
         _check({key: value}, key, dict, name)
         if "value" not in value:
             raise _damaged(name, key, value)
+    _check({"given": {}, **passport}, "given", dict, name)
     _check_also(passport, name)
     _check_model(passport["model"], name)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from scumble.artifacts import ARTIFACTS
 from scumble.core.errors import InputError
 from scumble.core.machine import limits
-from scumble.editing import loading
+from scumble.editing import given, loading
 from scumble.editing.checks import (
     check_also,
     check_codec,
@@ -69,7 +69,7 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
         recipe.negative,
         *(prompt for prompt, _ in weighted(recipe.also)),
     ]
-    check_words(prior.card, said, recipe.force)
+    check_words(given.knowing(prior.card, recipe.given), said, recipe.force)
     chosen, origins = choose(method, kind, prior.card, recipe.settings, recipe.paper)
     if placed is None:
         picture, mask = cast(Any, recipe.image), cast(Any, recipe.mask)
@@ -95,7 +95,6 @@ def opened(recipe: Recipe) -> Recipe:
 
     Raises InputError for a file that cannot be used.
     """
-    from scumble.editing import given
     from scumble.pictures import reading
 
     picture = reading.read(recipe.image)
@@ -168,13 +167,15 @@ class Plan:
         started, lut = time.perf_counter(), self._lut()
         keys = {} if shared is None else self._shares()
         lent = {name: shared[key] for name, key in keys.items() if key in shared} if shared else {}
-        given, keep = {**lent, **self.request.given}, (*self.request.keep, *keys)
-        request = replace(self.request, given=given, keep=keep)
+        lent, keep = {**lent, **self.request.given}, (*self.request.keep, *keys)
+        request = replace(self.request, given=lent, keep=keep)
         if lut:
-            request = replace(request, given={**given, "parametrization": lut}, keep=(*keep, "theta"))
+            request = replace(request, given={**lent, "parametrization": lut}, keep=(*keep, "theta"))
         from scumble.core.host import isolated
+        from scumble.editing.given import tuned
 
-        with isolated(), limits(self.loaded.get("device", "cpu")):
+        device = self.loaded.get("device", "cpu")
+        with isolated(), limits(device), tuned(self.prior, self.request.given, self.method.needs):
             result = self.method(self.prior, request, on_step)
             if shared is not None:
                 shared |= {key: result.kept[name] for name, key in keys.items()}
@@ -227,7 +228,7 @@ class Plan:
         if target is not None:
             recipe, request = replace(recipe, target=target), replace(request, target=target)
             check_needs(self.name, self.method.needs, recipe)
-            check_words(self.prior.card, [target], recipe.force)
+            check_words(given.knowing(self.prior.card, recipe.given), [target], recipe.force)
         if seed is not None:
             recipe, request = replace(recipe, seed=seed), replace(request, seed=seed)
         return replace(self, recipe=recipe, request=request)
