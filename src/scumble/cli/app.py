@@ -29,6 +29,7 @@ from scumble.cli import (
     sweep,
     train,
     upscale,
+    tune,
 )
 
 app = typer.Typer(
@@ -65,6 +66,7 @@ register(app, "upscale", upscale.command, upscale.EXAMPLES)
 register(app, "sweep", sweep.command, sweep.EXAMPLES)
 register(app, "batch", batch.command, batch.EXAMPLES)
 register(app, "replay", replay.command, replay.EXAMPLES)
+register(app, "tune", tune.command, tune.EXAMPLES)
 register(app, "page", page.command, page.EXAMPLES)
 register(app, "attention", attention.command, attention.EXAMPLES)
 register(app, "methods", methods.command, methods.EXAMPLES)

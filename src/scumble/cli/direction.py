@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -15,6 +12,7 @@ import typer
 
 from scumble.artifacts.store import SUFFIX, check_output
 from scumble.cli import flags, options, values
+from scumble.cli.stopping import stopping
 from scumble.cli.voice import Voice
 from scumble.core.atomic import claimed
 from scumble.core.errors import InputError
@@ -78,7 +76,7 @@ def command(
         seed=seed,
     )
     seen = _pictures(prior, pictures, n, seed)
-    with claimed(out), _stopping(voice) as stop:
+    with claimed(out), stopping(voice) as stop:
         made = _train(direction, (prior, judge, seen, asked, out), stop, voice)
     typer.echo(out)
     voice.say(f"use it with: scumble edit IN.png --method {method} --given {made.name}={out}")
@@ -136,24 +134,3 @@ def _train(direction: Any, given: tuple[Any, ...], stop: Callable[[], bool], voi
     if last:
         voice.say(", ".join(f"{name} {value:.3f}" for name, value in last[0].items()))
     return made
-
-
-@contextmanager
-def _stopping(voice: Voice) -> Iterator[Callable[[], bool]]:
-    """While open, the first Ctrl-C asks the training to stop, and the second one interrupts it at once."""
-    asked: list[bool] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(True)
-        voice.say("stopping after this step (Ctrl-C again: at once)")
-
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGINT, before)

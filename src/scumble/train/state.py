@@ -28,12 +28,13 @@ class State:
     fingerprint: Mapping[str, Any]
 
     def write(self, training: Training, lessons: Lessons) -> None:
+        """The training's state and its lessons. Raises as `keep` does."""
+        seen = [lessons.views, lessons.embeddings, lessons.latents]
+        self.keep({"lessons": seen, "training": training.state()})
+
+    def keep(self, values: Mapping[str, Any]) -> None:
         """Whole or not at all. Raises MachineError where there is no room."""
-        state = {
-            "fingerprint": json.dumps(self.fingerprint, sort_keys=True),
-            "lessons": [lessons.views, lessons.embeddings, lessons.latents],
-            "training": training.state(),
-        }
+        state = {"fingerprint": json.dumps(self.fingerprint, sort_keys=True), **values}
         with atomic(self.path) as temporary:
             torch.save(state, temporary)
 

@@ -1,0 +1,31 @@
+"""Ctrl-C in a training: the first one asks it to stop after the current step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from scumble.cli.voice import Voice
+
+
+@contextmanager
+def stopping(voice: Voice) -> Iterator[Callable[[], bool]]:
+    """While open, the first Ctrl-C asks the training to stop, and the second one interrupts it at once."""
+    asked: list[bool] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+        voice.say("stopping after this step (Ctrl-C again: at once)")
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
