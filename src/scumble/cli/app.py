@@ -28,8 +28,8 @@ from scumble.cli import (
     reproduce,
     sweep,
     train,
-    upscale,
     tune,
+    upscale,
 )
 
 app = typer.Typer(

@@ -36,6 +36,7 @@ from scumble.priors._find import find
 from scumble.priors._folder import SCOPE, Folder
 from scumble.priors._memory import Desk, explained
 from scumble.priors._parts import DTYPES, Precision, assemble, resolve_device, resolve_dtype
+from scumble.priors._pipeline import config, plain
 from scumble.priors._prompts import Vectors
 from scumble.priors._schedule import from_scheduler
 from scumble.priors._sharing import alone, lock_of, usable
@@ -147,13 +148,13 @@ class LatentPrior(LatentCodec):
         name, family = type(pipe).__name__, FAMILIES[cls.family]
         try:
             parts = {part: getattr(pipe, part) for part in (*family.parts, *family.tokenizers)}
-            scheduler = _config(pipe.scheduler)
+            scheduler = config(pipe.scheduler)
         except AttributeError as error:
             raise InputError(f"pipeline {name}: it has no {error.name}; {SCOPE}.") from None
         modules: dict[str, Any] = {
             part: module for part, module in parts.items() if isinstance(module, nn.Module)
         }
-        configs = {part: _plain(module.config) for part, module in modules.items()}
+        configs = {part: plain(module.config) for part, module in modules.items()}
         refuse_network(cls.family, configs, lambda why: InputError(f"pipeline {name}: {why}; {SCOPE}."))
 
         def card() -> Card:
@@ -293,13 +294,3 @@ def _refuse_half_t5(name: str, modules: Iterable[nn.Module]) -> None:
             raise InputError(
                 f"pipeline {name}: its T5 cannot run in float16, in which it overflows; load it in bfloat16"
             )
-
-
-def _plain(config: Any) -> Mapping[str, Any]:
-    """A module's config: diffusers' is a mapping, transformers' is not."""
-    return config.to_dict() if hasattr(config, "to_dict") else config
-
-
-def _config(scheduler: Any) -> dict[str, Any]:
-    """A live scheduler's config; only one that came from a file says its class."""
-    return {**scheduler.config, "_class_name": type(scheduler).__name__}
