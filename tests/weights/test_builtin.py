@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import scumble
+from scumble.core.errors import InputError
 from scumble.core.pixels import psnr, to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
@@ -188,3 +189,15 @@ def test_a_warm_start_means_the_same_by_every_word(prior: Prior, folder: Path):
     words = max(len(c.split()) for c in captions)
     now = networks.text_encoder(ids).last_hidden_state
     assert torch.allclose(now[:, :words], prior.embed(captions).tokens[:, :words], atol=1e-3)
+
+
+def test_its_clip_finds_captions_and_is_given_by_name(prior: Prior):
+    from scumble.editing import given
+    from scumble.networks.clip import LatentClip
+
+    (clip,) = given.read({"clip": "scenes"}).values()
+    assert isinstance(clip, LatentClip)
+    gates = json.loads((builtin("scenes-clip") / "gates.json").read_text())
+    assert gates["clean"] >= 0.9
+    with pytest.raises(InputError, match=r"config\.json"):
+        given.read({"classifier": "scenes"})  # none is in the package

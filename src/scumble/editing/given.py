@@ -11,6 +11,7 @@ from scumble.artifacts import ARTIFACTS
 from scumble.artifacts import given as artifact
 from scumble.core.errors import InputError
 from scumble.networks import NETWORKS, load
+from scumble.priors._find import builtin
 
 if TYPE_CHECKING:
     from scumble.core.prior import Card, Prior
@@ -31,12 +32,19 @@ def check_name(text: str) -> tuple[str, str]:
 
 
 def read(given: Mapping[str, Any]) -> dict[str, object]:
-    """The values of a recipe's `given`, with files and folders read. Raises InputError for one that cannot be read."""
+    """The values of a recipe's `given`, with files and folders read.
+
+    A network called "scenes" is the one in the package that was made for the built-in model, where there is one. Raises
+    InputError for one that cannot be read.
+    """
     return {name: _read(name, value) if isinstance(value, str) else value for name, value in given.items()}
 
 
 def _read(name: str, text: str) -> object:
-    return load(name, text) if name in NETWORKS else artifact(name, text)
+    if name not in NETWORKS:
+        return artifact(name, text)
+    packaged = builtin(f"scenes-{name}")
+    return load(name, packaged if text == "scenes" and packaged.is_dir() else text)
 
 
 def knowing(card: Card, given: Mapping[str, object]) -> Card:
