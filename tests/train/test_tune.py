@@ -339,7 +339,7 @@ def test_another_model_is_refused(prior: StableDiffusionPrior, picture: Tensor, 
 def test_the_next_cheaper_setting_is_named_where_memory_runs_out(
     prior: StableDiffusionPrior, picture: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **more: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(prior._network, "forward", full)

@@ -39,13 +39,17 @@ class Cheaper:
         self._limits.__enter__()
 
     def __exit__(self, *error: Any) -> bool | None:
+        exhausted = error[1]
         try:
-            return self._limits.__exit__(*error)
-        except MachineError as exhausted:
-            said = str(exhausted).partition("; try")[0]
-            raise MachineError(
-                f"{said}; try, one after the other: {'; '.join(cheaper(self._asked))}."
-            ) from None
+            ended = self._limits.__exit__(*error)
+        except MachineError as said:
+            exhausted, ended = said, False
+        if not isinstance(exhausted, MachineError) or not str(exhausted).startswith("memory: "):
+            return ended
+        figures = str(exhausted).partition("; try")[0]  # a model's own error names settings that do not train
+        raise MachineError(
+            f"{figures}; try, one after the other: {'; '.join(cheaper(self._asked))}."
+        ) from None
 
 
 def cheaper(asked: Asked) -> list[str]:
