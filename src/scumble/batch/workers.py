@@ -90,8 +90,8 @@ def _ray(crew: Crew) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        import ray
-        import ray.data
+        import ray  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
+        import ray.data  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
     except ImportError:
         raise InputError(
             "--workers: they need the extra: pip install 'scumble[batch]'; or leave it out"

@@ -97,7 +97,7 @@ def switch(value: object) -> bool | None:
     return bool(value) if value is None or type(value).__name__ in ("bool", "bool_") else None
 
 
-def plain(value: object, expected: type) -> object:
+def plain(value: object, expected: object) -> object:
     """A number, a switch or a text of numpy or torch as Python's, where `expected` is such a type."""
     if expected is int:
         return whole(value)
