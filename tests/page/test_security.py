@@ -285,7 +285,7 @@ def test_errors_hold_nothing_of_the_server(client: PageClient, page: Page, png: 
 def test_a_client_who_leaves_is_cancelled(serve: Serve, page: Page, png: Path) -> None:
     """Nobody watches the first request any more; the second one comes after it, and is made."""
     leaver, other = PageClient(page.url), PageClient(page.url)
-    job = leaver.start(png, **QUICK | {"settings": {"steps": 900}})
+    job = leaver.start(png, **QUICK | {"settings": {"steps": 50_000}})  # hours
     assert other.edit(png, **QUICK)
     assert leaver.state(job)["state"] == "cancelled"
     leaver.close()

@@ -1,4 +1,7 @@
-"""Pictures of release 0.1.0 replay. `made/` holds results of its commands on `made/in.png` with the built-in model."""
+"""Pictures of release 0.1.0 replay. `made/` holds results of its commands on `made/in.png` with the built-in model.
+
+Their records are those of that release. Pixels, and the model's hash in the record, are of the third weights.
+"""
 
 import json
 import shutil

@@ -87,7 +87,7 @@ class Pages(Answers):
     async def preview(self, request: Request) -> Response:
         job = self._job(request)
         if not job.preview:
-            raise HTTPException(404, "preview: there is none now")
+            return Response(status_code=204)  # the edit is done: no mistake of the client
         return Response(job.preview, media_type="image/jpeg")
 
     async def events(self, request: Request) -> Response:

@@ -25,6 +25,7 @@ from scumble.core.precision import fast_dtype
 from scumble.core.prior import Prior
 from scumble.core.request import pull
 from scumble.networks.editor import Editor, probe_picture, task_vector, warmed
+from scumble.train.accelerating import new_accelerator
 from scumble.train.editor_data import Examples, examples
 from scumble.train.editor_loss import Batch, Texts, draw, guidance, identity, rate, score
 from scumble.train.editor_recipe import EditorRecipe
@@ -242,7 +243,6 @@ def train_editor(
     `out`.log has log, grids and checkpoints. Paths in the recipe are relative to `folder`. prior: instead of the one
     that the recipe names. Raises InputError as the recipe's checks, the data and the checkpoint do.
     """
-    from accelerate import Accelerator
 
     from scumble.editing.loading import load
     from scumble.editing.recipe import Loading
@@ -253,7 +253,7 @@ def train_editor(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wanted = recipe.training.precision
     half = wanted == "bfloat16" or (wanted == "auto" and fast_dtype(device) == torch.bfloat16)
-    accelerator = Accelerator(
+    accelerator = new_accelerator(
         mixed_precision="bf16" if half else "no", cpu=device == "cpu", log_with=list(recipe.training.trackers) or None,
         project_dir=logs,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from scumble.core.errors import InputError
 from scumble.core.precision import fast_dtype
 
+from .accelerating import new_accelerator
 from .captured import Captured
 
 log = logging.getLogger(__name__)
@@ -59,14 +60,12 @@ class Run:
         recipe: Mapping[str, Any] | None = None,
         extra: nn.Module | None = None,
     ):
-        from accelerate import Accelerator
-
         self.name, self.folder, self.rate, self.minutes, self.ema = name, folder, rate, minutes, ema
         self.recipe = {k: v for k, v in (recipe or {}).items() if k != "minutes"}
         folder.mkdir(parents=True, exist_ok=True)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         half = fast_dtype(device) == torch.bfloat16
-        self.accelerator = Accelerator(mixed_precision="bf16" if half else "no", cpu=device == "cpu")
+        self.accelerator = new_accelerator(mixed_precision="bf16" if half else "no", cpu=device == "cpu")
         self.device = self.accelerator.device
         trained = [*model.parameters(), *(extra.parameters() if extra is not None else ())]
         self.trained = trained

@@ -19,6 +19,7 @@ from scumble.core.types import Latent
 from scumble.tuning.adaptation import Stages
 from scumble.tuning.stages import Stage
 
+from .accelerating import new_accelerator
 from .state import State, Stopped
 from .tune_asked import Asked
 
@@ -73,11 +74,9 @@ class Runner:
 
     def __init__(self, prior: Counted, stages: Stages, precision: str, shown: Latent):
         """`shown`: what a step shows, the latent of the first picture."""
-        from accelerate import Accelerator
-
         device = str(prior.loaded.get("device", "cpu"))
         self.prior, self.stages, self.shown = prior, stages, shown
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+        self.accelerator = new_accelerator(mixed_precision=precision, cpu=device == "cpu")
         self.done = 0
 
     def run(self, state: State, on_step: Report | None, stop: Callable[[], bool]) -> None:
