@@ -40,7 +40,7 @@ figures: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "scumble needs Python 3.11 or newer; name one: make PYTHON=python3.11" >&2; exit 1; }
-	@echo "Installing scumble into $(VENV), once: about 280 MB are fetched with CPU-only torch, 1.4 GB on disk."
+	@echo "Installing scumble into $(VENV), once: about 410 MB are fetched with CPU-only torch, 2 GB on disk."
 	@echo "On Linux pip's usual index offers torch with CUDA, some 3 GB; PIP_ARGS can name another index."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt $(TORCH)
