@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import typer
 
 from scumble.batch.workers import Crew
 from scumble.cli import flags, options
+from scumble.cli.stopping import stopping
 from scumble.cli.voice import Voice
 from scumble.core.atomic import claimed
 from scumble.core.errors import InputError, MachineError
@@ -189,7 +188,10 @@ def _run(
 
     whole = False
     try:
-        with _stopping(voice) as stop, _makers(batch, crew if rows else None, stop) as make:
+        with (
+            stopping(voice, "the rows in flight") as stop,
+            _makers(batch, crew if rows else None, stop) as make,
+        ):
             whole = batch.run(ledger, rows, make, on_record=on_record, max_errors=max_errors)
         if not whole:
             raise KeyboardInterrupt
@@ -255,24 +257,3 @@ def _estimate(batch: Batch, voice: Voice, as_json: bool) -> None:
             f"{about['memory'] / 1e9:.1f} GB of memory: an estimate from the first steps of {about['tried']} of "
             f"{about['kinds']} kinds of edits"
         )
-
-
-@contextmanager
-def _stopping(voice: Voice) -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C only asks to stop after the rows in flight; the second one interrupts at once."""
-    asked: list[bool] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(True)
-        voice.say("stopping after the rows in flight (Ctrl-C again: at once)")
-
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""Ctrl-C in a training: the first one asks it to stop after the current step."""
+"""Ctrl-C in long work: the first one asks it to stop after what is in flight."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from scumble.cli.voice import Voice
 
 
 @contextmanager
-def stopping(voice: Voice) -> Iterator[Callable[[], bool]]:
-    """While open, the first Ctrl-C asks the training to stop, and the second one interrupts it at once."""
+def stopping(voice: Voice, after: str = "this step") -> Iterator[Callable[[], bool]]:
+    """While open, the first Ctrl-C asks the work to stop `after` something, and the second one interrupts it."""
     asked: list[bool] = []
 
     def ask(number: int, frame: object) -> None:
         if asked:
             raise KeyboardInterrupt
         asked.append(True)
-        voice.say("stopping after this step (Ctrl-C again: at once)")
+        voice.say(f"stopping after {after} (Ctrl-C again: at once)")
 
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield lambda: False
