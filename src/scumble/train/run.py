@@ -67,9 +67,10 @@ class Run:
         half = fast_dtype(device) == torch.bfloat16
         self.accelerator = new_accelerator(mixed_precision="bf16" if half else "no", cpu=device == "cpu")
         self.device = self.accelerator.device
-        trained = [*model.parameters(), *(extra.parameters() if extra is not None else ())]
-        self.trained = trained
-        optimiser = new_optimiser(model, trained, rate, decay)
+        self.trained = [*model.parameters(), *(extra.parameters() if extra is not None else ())]
+        optimiser = torch.optim.AdamW(
+            self.trained, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True
+        )
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.extra = None if extra is None else self.accelerator.prepare(extra)
         self.average = [p.detach().clone() for p in model.parameters()]
@@ -243,13 +244,6 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.average = state["average"]
         self.step, self.pictures, self.spent = state["step"], state["pictures"], state["minutes"]
-
-
-def new_optimiser(
-    model: nn.Module, trained: list[nn.Parameter], rate: float, decay: float
-) -> torch.optim.Optimizer:
-    """AdamW."""
-    return torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
 
 
 M = TypeVar("M", bound=nn.Module)
