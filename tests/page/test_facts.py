@@ -48,7 +48,7 @@ def test_clients_set_what_decides_an_edit_and_nothing_of_the_machine() -> None:
         "clip_skip",
         "memory",
     }
-    assert {f.name for f in fields(Recipe)} == {*FIELDS, *PICTURES, *owners, "given"}
+    assert {f.name for f in fields(Recipe)} == {*FIELDS, *PICTURES, *owners, "given", "upscale"}
     assert [one["name"] for one in fields_told()] == [*PICTURES, *FIELDS]
 
 
@@ -71,6 +71,7 @@ RECIPES = st.builds(
     crop=st.sampled_from(["auto", "none"]),
     form=st.just("latent"),
     size=st.none() | st.integers(16, 2048),
+    upscale=st.sampled_from([1, 2, 4]),
     paper=st.booleans(),
     force=st.booleans(),
     model=st.sampled_from(["scenes", "./a model"]),

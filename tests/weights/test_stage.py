@@ -17,6 +17,10 @@ def test_the_stage_is_small_and_passed_its_gate() -> None:
     assert json.loads((folder / "gates.json").read_text())["passed"]
 
 
+def test_the_built_in_model_names_it() -> None:
+    assert json.loads((builtin("scenes") / "card.json").read_text())["upscaler"] == STAGE
+
+
 def test_the_stage_is_better_than_bicubic() -> None:
     found = measured(load(Upscaling()), Upscaling(steps=1), 4)
     assert found["better_by_db"] >= GATE

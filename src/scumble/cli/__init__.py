@@ -92,7 +92,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            code = app(args=arguments, prog_name="scumble", standalone_mode=False) or 0
+            words = _completed(sys.argv[1:] if arguments is None else arguments)
+            code = app(args=words, prog_name="scumble", standalone_mode=False) or 0
         if code == INTERRUPTED:  # typer has turned Ctrl-C into this code
             raise KeyboardInterrupt
         return code
@@ -100,6 +101,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _interrupted()
     except Exception as error:
         return _interrupted() if _from_interrupt(error) else _failed(error)
+
+
+def _completed(words: Sequence[str]) -> list[str]:
+    """A bare `--upscale` means `--upscale 2`: typer knows no flags whose value may be left out."""
+    following = [*words[1:], ""]
+    pairs = zip(words, following, strict=True)
+    return [f"{word}=2" if word == "--upscale" and not after.isdigit() else word for word, after in pairs]
 
 
 def _failed(error: Exception) -> int:

@@ -108,7 +108,8 @@ def _run(
     voice, image = showing.voice, read(asked.image)
     recipe = opened(replace(asked, image=image))
     paths, sheet = delivery.paths(Path(str(asked.image)), str(recipe.method), targets, seeds, claims)
-    delivery.check([*paths, *sheet], image, [Path(str(each)) for each in (asked.image, asked.mask) if each])
+    inputs = [Path(str(each)) for each in (asked.image, asked.mask) if each]
+    delivery.check([*paths, *sheet], image, inputs, recipe.upscale)
     if delivery.out and not sheet and claims:
         claims.enter_context(claimed(delivery.out))
     if showing.dry_run and download(recipe, showing):

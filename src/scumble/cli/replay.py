@@ -135,7 +135,7 @@ def command(
     )
     if out:
         replay.check_output(out, image)
-    if reading.read(picture).size != image.size:
+    if reading.read(picture).size != tuple(recipe.upscale * side for side in image.size):
         raise InputError(f"{picture}: its size is not the input's, so it was changed after it was made")
     recipe = replace(recipe, **where)
     prior = load(recipe, passport, picture, force, named=model is not None, voice=voice)

@@ -36,7 +36,7 @@ MARKED = (
 )
 
 
-@flags.takes(Recipe, short=flags.SHORT)
+@flags.takes(Recipe, without=("upscale",), short=flags.SHORT)
 def command(
     recipe: Recipe,
     over: Annotated[

@@ -33,7 +33,8 @@ class Card:
     "control" (its attention can be controlled), "joint" (likewise, of the picture and the text together).
     `guidance`: whether it is guided by a null row, by an input of its own (then `Prior.embed` sets
     `Text.extra["guidance"]` to 1), or not at all. `dtype`: the precision that loading takes on an accelerator, if
-    none is named. `steps`: how many steps a model was distilled for; None: as many as one likes.
+    none is named. `steps`: how many steps a model was distilled for; None: as many as one likes. `upscaler`: the stage
+    that was made to draw its pictures larger.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Card:
     guidance: Guidance = "free"
     dtype: str = "float32"
     steps: int | None = None
+    upscaler: str | None = None
 
     def can(self, ability: str, *, joint: bool = False) -> bool:
         """Whether it has a capability. `joint`: control of joint attention will do for "control"."""

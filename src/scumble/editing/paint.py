@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, cast
 from scumble.core.errors import InputError
 from scumble.core.loading import Loading, check_text, whole
 from scumble.core.machine import limits
-from scumble.editing import given, loading
+from scumble.editing import given, loading, upscaled
 from scumble.editing.checks import check_settings, check_words
 from scumble.editing.passport import PAINTING, Passport, asked_of, model_of, plain, versions
 from scumble.editing.plan import choose
-from scumble.editing.recipe import SIZES, Recipe, check_seed, weighted
+from scumble.editing.recipe import SIZES, Recipe, check_factor, check_seed, weighted
+from scumble.editing.upscale import UPSCALING
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
     from scumble.core.request import Edit, EditRequest, OnStep
+    from scumble.editing.upscaled import Upscaled
     from scumble.methods.sampling import Sampling
 
 _EDIT = {f.name: f for f in fields(Recipe)}
@@ -38,6 +40,7 @@ class PaintRecipe(Loading):
     settings: parameters of `scumble.Sampling`: sampler, steps, guidance, ...; they override what the card recommends.
     paper: use the values of the method, not those that the card recommends.
     force: allow words that the model does not know.
+    upscale: 2 (or True) or 4: the picture has that many times `size`; a stage that was made for the model draws it.
     given: {"tuned": weights that `scumble tune` made}, or the name of the file.
     model, device, dtype, revision, offline, lora, vae, embedding, clip_skip, memory: those of `scumble.load`, or a
         prior as `model`.
@@ -68,6 +71,7 @@ class PaintRecipe(Loading):
     )
     paper: bool = field(default=False, metadata=_EDIT["paper"].metadata)
     force: bool = field(default=False, metadata=_EDIT["force"].metadata)
+    upscale: int = field(default=1, metadata=_EDIT["upscale"].metadata)
     given: Mapping[str, object] = field(
         default_factory=dict[str, object],
         metadata={"help": "What `scumble tune` made.", "values": "tuned=FILE"},
@@ -87,6 +91,7 @@ class PaintRecipe(Loading):
             raise InputError("given: a painting takes tuned weights alone; write it as tuned=FILE")
         object.__setattr__(self, "size", _size(self.size))
         check_seed(self.seed)
+        object.__setattr__(self, "upscale", check_factor(self.upscale))
 
     @classmethod
     def of(cls, passport: Passport) -> PaintRecipe:
@@ -144,6 +149,7 @@ def paint(recipe: PaintRecipe) -> Painting:
         raise InputError(
             f"size: {width}x{height}; both sides must be multiples of {card.multiple} for {card.id!r}, such as {near}"
         )
+    upscaled.check(recipe.upscale, card)
     method, origins = choose(PAINTING, Sampling, card, recipe.settings, recipe.paper)
     request = EditRequest(
         size=(height, width),
@@ -175,6 +181,7 @@ class Painting:
 
         from scumble.core.host import isolated
         from scumble.core.pixels import to_pixels
+        from scumble.pictures.reading import read
 
         started = time.perf_counter()
         device = self.prior.loaded.get("device", "cpu")
@@ -182,22 +189,32 @@ class Painting:
             made = self.method(self.prior, self.request, on_step)
             if not made.raw.isfinite().all():
                 raise InputError("paint: the values diverged to infinity; try more steps or less guidance")
+            picture = Image.fromarray(to_pixels(made.raw)[0])
+            if stage := self.upscaled:
+                picture = stage.picture(read(picture)).rgb
         passport = {
             **self.promise(),
             "evaluations": made.evaluations,
             "seconds": round(time.perf_counter() - started, 3),
         }
-        return replace(made, picture=Image.fromarray(to_pixels(made.raw)[0]), provenance=passport)
+        return replace(made, picture=picture, provenance=passport)
 
     def vary(self, seed: int) -> Painting:
         """The same picture with another seed, on the same model. Raises InputError for an invalid seed."""
         return replace(self, recipe=replace(self.recipe, seed=seed), request=replace(self.request, seed=seed))
+
+    @property
+    def upscaled(self) -> Upscaled | None:
+        """How the picture is made larger; None where it has the size that was asked for."""
+        where = self.prior.loaded.get("device", "cpu")
+        return upscaled.of(self.recipe.upscale, self.recipe.seed, self.prior.card, where)
 
     def promise(self) -> dict[str, Any]:
         """The part of the passport that is known beforehand: everything that decides the picture."""
         import scumble
         from scumble.artifacts import digest
 
+        stage = self.upscaled
         recipe, (height, width) = self.recipe, cast("tuple[int, int]", self.request.size)
         return {
             "scumble": scumble.__version__,
@@ -206,6 +223,7 @@ class Painting:
             **({"also": plain(recipe.also)} if recipe.also else {}),
             **{name: getattr(recipe, name) for name in ("negative", "seed", "paper", "force")},
             "size": [width, height],
+            **({UPSCALING: stage.stated()} if stage else {}),
             **(
                 {"given": {name: digest(each) for name, each in recipe.given.items()}} if recipe.given else {}
             ),

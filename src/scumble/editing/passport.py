@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from scumble.core.errors import InputError
 from scumble.core.places import exists, home
-from scumble.editing.recipe import Recipe
+from scumble.editing.recipe import UPSCALES, Recipe
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
@@ -171,6 +171,9 @@ def check(passport: Passport, name: object) -> None:
             raise _damaged(name, key, value)
     _check({"given": {}, **passport}, "given", dict, name)
     _check_also(passport, name)
+    _check({"upscale": {}, **passport}, "upscale", dict, name)
+    if "upscale" in passport and passport["upscale"].get("factor") not in UPSCALES:
+        raise _damaged(name, "upscale", passport["upscale"])
     _check_model(passport["model"], name)
 
 
@@ -224,7 +227,7 @@ def recipe_of(passport: Passport) -> Recipe:
 
 
 def asked_of(passport: Passport) -> dict[str, Any]:
-    """The fields of a checked passport that edits and paintings share: further prompts, settings, the model."""
+    """The fields of a checked passport that edits and paintings share: further prompts, settings, model, factor."""
     settings = {
         k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in _settings(passport).items()
     }
@@ -240,6 +243,7 @@ def asked_of(passport: Passport) -> dict[str, Any]:
         "vae": model["vae"]["name"] if "vae" in model else None,
         "embedding": tuple(each["name"] for each in model.get("embedding", ())),
         "clip_skip": model.get("clip_skip", 0),
+        "upscale": passport["upscale"]["factor"] if "upscale" in passport else 1,
     }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from scumble.artifacts import ARTIFACTS
 from scumble.core.errors import InputError
 from scumble.core.machine import limits
-from scumble.editing import given, loading
+from scumble.editing import given, loading, upscaled
 from scumble.editing.checks import (
     check_also,
     check_codec,
@@ -23,6 +23,7 @@ from scumble.editing.checks import (
 )
 from scumble.editing.passport import describe
 from scumble.editing.recipe import Recipe, weighted
+from scumble.editing.upscale import UPSCALING
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
     from scumble.core.prior import Card, Prior
     from scumble.core.request import Edit, EditRequest, Method, OnStep
+    from scumble.editing.upscaled import Upscaled
     from scumble.forms.lut import LUT
     from scumble.pictures.layer import Layer
     from scumble.pictures.placed import Placed
+    from scumble.pictures.reading import Picture
 
 Origin = str  # "user", "card" or "method"
 
@@ -70,6 +73,7 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
         *(prompt for prompt, _ in weighted(recipe.also)),
     ]
     check_words(given.knowing(prior.card, recipe.given), said, recipe.force)
+    upscaled.check(recipe.upscale, prior.card, cast(Any, recipe.image))
     chosen, origins = choose(method, kind, prior.card, recipe.settings, recipe.paper)
     if placed is None:
         picture, mask = cast(Any, recipe.image), cast(Any, recipe.mask)
@@ -197,7 +201,10 @@ class Plan:
                 layer = self.placed.recoloured(lut.recolour(theta, self.placed.part.rgb))
             else:
                 layer = self.layer(result.raw)
-            picture = self.placed.finished(layer)
+            if stage := self.upscaled:
+                picture, layer = stage.edit(layer, self.placed.picture)
+            else:
+                picture = self.placed.finished(layer)
         passport = {
             **self.promise(),
             "layer": {"threshold": layer.threshold, "changed": layer.changed},
@@ -233,6 +240,17 @@ class Plan:
             recipe, request = replace(recipe, seed=seed), replace(request, seed=seed)
         return replace(self, recipe=recipe, request=request)
 
+    @property
+    def upscaled(self) -> Upscaled | None:
+        """How the result is made larger; None where it has the picture's size."""
+        recipe, where = self.recipe, self.loaded.get("device", "cpu")
+        return upscaled.of(recipe.upscale, recipe.seed, self.prior.card, where)
+
+    def below(self) -> Picture:
+        """What the result's layer lies on: the picture, drawn larger where the result is."""
+        picture, stage = self.placed.picture, self.upscaled
+        return stage.picture(picture) if stage else picture
+
     def layer(self, raw: Tensor) -> Layer:
         """The layer of a canvas image (1, 3, H, W) over the picture, at the picture's size, inside the mask."""
         return self.placed.layer(raw, self.recipe.keep)
@@ -243,4 +261,8 @@ class Plan:
 
     def promise(self) -> dict[str, Any]:
         """The part of the passport that is known before the edit: everything that decides the result."""
-        return describe(self.recipe, self.name, self.method, self.origins, self.placed)
+        stage = self.upscaled
+        return {
+            **describe(self.recipe, self.name, self.method, self.origins, self.placed),
+            **({UPSCALING: stage.stated()} if stage else {}),
+        }

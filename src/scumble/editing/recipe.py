@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FORMS = "latent", "lut"
 SIZES = 16, 8192  # pixels of a canvas's long side
+UPSCALES = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Recipe(Loading):
     form: "latent": any change; "lut": only colours change, through one curve for the whole picture, so
         that nothing can move (for methods that optimise).
     size: the long side of the model's canvas in pixels; None: the model's own size.
+    upscale: 2 (or True) or 4: the result has that many times the picture's size; a stage that was made for the model
+        draws it. 1: the picture's size.
     paper: use the values of the method's paper, not those that the card recommends.
     force: allow words that the model does not know.
     model, device, dtype, revision, offline, lora, vae, embedding, clip_skip, memory: those of `scumble.load`, or a
@@ -109,6 +112,9 @@ class Recipe(Loading):
         "lut: change only colours, through one table; nothing can move.", "latent", values="latent|lut"
     )
     size: int | None = described("Long side of the model's canvas in pixels; default: the model's own.")
+    upscale: int = described(
+        "Draw the result at 2 or 4 times the picture's size, by the model's stage; alone: 2.", 1, values="2|4"
+    )
     force: bool = described("Allow words that the model does not know.", False)
 
     def __post_init__(self) -> None:
@@ -129,6 +135,7 @@ class Recipe(Loading):
         if size is not None and (type(size) is not int or not SIZES[0] <= size <= SIZES[1]):
             raise InputError(f"size: {size!r} is not a whole number of pixels from {SIZES[0]} to {SIZES[1]}")
         check_seed(self.seed)
+        object.__setattr__(self, "upscale", check_factor(self.upscale))
 
     def _plain(self) -> None:
         """Convert values of other libraries, such as numpy's, to plain ones. Raises InputError for any other type."""
@@ -227,6 +234,17 @@ def _weighted(each: object) -> tuple[str, float]:
             check_text("also", prompt)
             return prompt, float(cast(float, weight))
     raise InputError(f"also: {each!r} is not a prompt, or a pair of a prompt and a finite weight")
+
+
+def check_factor(factor: object) -> int:
+    """1, 2 or 4; True is 2, False and None are 1. Raises InputError for anything else."""
+    asked = switch(factor)
+    number = whole(factor) if asked is None else 1 + asked
+    if type(number) is not int or number not in UPSCALES:
+        raise InputError(
+            f"upscale: {factor!r}; a stage doubles a picture, so choose 2, or 4 for two passes; 1 is none"
+        )
+    return number
 
 
 def check_seed(seed: object) -> None:

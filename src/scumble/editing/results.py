@@ -57,10 +57,13 @@ class Delivery:
         suffixes = {"film": "gif"}
         return [path.with_name(f"{path.stem}.{extra}.{suffixes.get(extra, 'png')}") for extra in self.extras]
 
-    def check(self, paths: Sequence[Path], picture: Picture | None, inputs: Sequence[Path | None]) -> None:
+    def check(
+        self, paths: Sequence[Path], picture: Picture | None, inputs: Sequence[Path | None], factor: int = 1
+    ) -> None:
         """Raises InputError for paths that cannot be written; warns if the format is not exact.
 
-        picture: the input, which decides the results' size and transparency; None without one.
+        picture: the input, which decides the results' size and transparency; None without one. factor: the results'
+            size in the input's.
         """
         from scumble.pictures import reading, writing
 
@@ -70,6 +73,7 @@ class Delivery:
                 raise InputError(f"{paths[0].parent}: several results go to a folder; name one with -o")
         for path in paths if paths[0].parent.is_dir() or len(paths) == 1 else ():
             alpha, size = (picture.transparent, picture.size) if picture else (False, (0, 0))
+            size = (size[0] * factor, size[1] * factor)
             writing.check_output(path, inputs, alpha=alpha, size=size, overwrite=self.overwrite)
             for beside in self.beside(path):
                 writing.check_output(beside, inputs, overwrite=self.overwrite, also=[".gif"])
@@ -99,7 +103,7 @@ class Delivery:
                 done.append(self.write(edit.layer, beside))
             elif extra == "compare":
                 words = (plan.recipe.source or "", plan.recipe.target or "")
-                done.append(self.write(sheets.compare(plan.placed.picture.rgb, edit.picture, *words), beside))
+                done.append(self.write(sheets.compare(plan.below().rgb, edit.picture, *words), beside))
             elif film:
                 put = partial(sheets.film, film.frames, replace=self.overwrite)
                 done.append(kept(beside, put))

@@ -179,20 +179,33 @@ def upscaled(
 
     Raises InputError for a picture that is too small or too large.
     """
-    from PIL import Image
-
-    from scumble.core.pixels import to_images, to_pixels
     from scumble.pictures.canvas import finish
 
     check_picture(picture.size, picture.name, upscaling.factor)
-    stage = stage or load(upscaling)
+    drawn = larger(picture, upscaling, stage or load(upscaling), device=device, on_step=on_step)
+    return finish(drawn.rgb, drawn)
+
+
+def larger(
+    picture: Picture,
+    upscaling: Upscaling,
+    stage: SuperResolution,
+    *,
+    device: str,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Picture:
+    """A picture at `factor` times its size with its other properties, such as its colour profile."""
+    from PIL import Image
+
+    from scumble.core.pixels import to_images, to_pixels
+
     image = to_images(_pixels(picture.rgb)).to(device)
     rgb = Image.fromarray(to_pixels(upscale(stage, image, upscaling, on_step))[0])
 
-    def larger(part: Image.Image | None) -> Image.Image | None:
+    def wider(part: Image.Image | None) -> Image.Image | None:
         return None if part is None else part.resize(rgb.size, Image.Resampling.BICUBIC)
 
-    return finish(rgb, replace(picture, rgb=rgb, alpha=larger(picture.alpha), hidden=larger(picture.hidden)))
+    return replace(picture, rgb=rgb, alpha=wider(picture.alpha), hidden=wider(picture.hidden))
 
 
 def _pixels(rgb: Image.Image) -> Any:

@@ -15,7 +15,7 @@ from scumble.scenes import edits, full_caption, render, scenes
 
 from .data import SIDE
 from .gates import FIRST_KINDS, Figure, edit_scenes, measure, sample
-from .prior import METHOD, recommended
+from .prior import METHOD, UPSCALER, recommended
 
 ASKED = {
     "codec_psnr_db": "codec round trip, PSNR in dB",
@@ -39,13 +39,14 @@ BOUNDS = {
 def make_card(folder: Path, *, guidance: float, scale: float = 1.0, dtype: str = "auto") -> dict[str, object]:
     """Measures a prior's gates, writes its card, and makes `guidance` what it recommends; returns the gates.
 
-    The card keeps the method that it names; one that names none gets the recipe's. scale: share of the full sample
-    counts (1,000 pictures, 1,000 captions, 200 inversions, 200 edits).
+    The card keeps the method and the stage that it names; one that names none gets the recipe's. scale: share of the
+    full sample counts (1,000 pictures, 1,000 captions, 200 inversions, 200 edits).
     """
     path = folder / "card.json"
     card = json.loads(path.read_text())
     card["recommended"] = recommended(guidance)
     card.setdefault("method", METHOD)
+    card.setdefault("upscaler", UPSCALER)
     path.write_text(json.dumps(card, indent=1) + "\n")
     prior = load_prior(str(folder), dtype=dtype)
     gates = measure(prior, guidance=guidance, scale=scale)

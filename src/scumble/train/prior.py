@@ -162,6 +162,7 @@ GUIDED = (
 """Methods that a card recommends its guidance for, and nothing else."""
 
 METHOD = "dds_fast"
+UPSCALER = "scenes-x2"
 """What edits where no method is named: on this prior it succeeds more often than DDS, preserves more, and asks an
 eleventh of the evaluations (docs/methods/dds_fast.md). On others nobody has measured that."""
 
@@ -254,6 +255,7 @@ def write_prior(out: Path, codec: Any, networks: TextToNoise, recipe: dict[str, 
             "multiple": SIDE,
             "licence": "Apache-2.0",
             "method": METHOD,
+            "upscaler": UPSCALER,
             "recommended": recommended(3.0),
             "capabilities": ["text", "gradient", "control"],
         }
