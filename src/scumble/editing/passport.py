@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -130,6 +131,12 @@ def placeless(name: str) -> str:
 
 def versions() -> dict[str, str]:
     """The versions of Python, scumble and its dependencies."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    """Looked up once: each is a file."""
     from importlib import metadata
 
     found = {"python": platform.python_version()}

@@ -125,12 +125,16 @@ def differentiable(network: Any) -> bool:
 
     GGUF's layers write their weights out before they multiply: the gradient in their input is right.
     """
-    hooks = [getattr(module, "_hf_hook", None) for module in network.modules()]
+    # Asked for with every card, so without the slow ways of torch: parameters() and getattr of what is not there.
+    modules: list[dict[str, Any]] = [vars(module) for module in network.modules()]
+    hooks: list[Any] = [hook for module in modules if (hook := module.get("_hf_hook")) is not None]
     hooks += [part for hook in hooks for part in getattr(hook, "hooks", ())]
     gguf = str(getattr(network, "quantization_method", "")).lower().endswith("gguf")
+    weights: list[Any] = [
+        weight for module in modules for weight in module["_parameters"].values() if weight is not None
+    ]
     quantised = (getattr(network, "is_quantized", False) and not gguf) or not all(
-        weight.is_floating_point() or type(weight).__name__ == "GGUFParameter"
-        for weight in network.parameters()
+        weight.is_floating_point() or type(weight).__name__ == "GGUFParameter" for weight in weights
     )
     return not quantised and not any(getattr(hook, "offload", False) for hook in hooks)
 
