@@ -7,7 +7,8 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +22,8 @@ from scumble.editing.passport import passport_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from PIL.Image import Image
 
     from scumble.core.prior import Prior
     from scumble.core.request import Edit, OnStep
@@ -42,6 +45,10 @@ class Task:
     warning: str | None
 
 
+Pending = Callable[[], list[Record]]
+"""A group that is made, and whose files are being written: waits for them, and gives the records."""
+
+
 class Maker:
     """Makes rows and saves them in `out`. Its model, pictures and artifacts stay loaded from one group to the next."""
 
@@ -49,28 +56,33 @@ class Maker:
         self._out, self._manifest = out, manifest
         self._prior: tuple[str, Prior] | None = None
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._writer = ThreadPoolExecutor(1)  # compresses and writes beside the next edits
 
     def __call__(self, rows: Sequence[Row], on_step: OnStep | None = None) -> list[Record]:
         """The records of a group, whose files are in place and on the disk. What fails is recorded, with its error.
 
         Raises MachineError where the disk is full or fails, or a model cannot be loaded.
         """
-        records: list[Record] = []
-        tasks: list[Task] = []
+        return self.begin(rows, on_step)()
+
+    def begin(self, rows: Sequence[Row], on_step: OnStep | None = None) -> Pending:
+        """Make a group. Raises MachineError as calling does; an error of the disk is raised by what is returned."""
+        results: list[Record | Future[Record]] = []
+        new: list[Row] = []
         for row in rows:
-            if there := self._adopted(row):
-                records.append(there)
-                continue
-            with _heard() as said:
-                try:
-                    plan = self._plan(row.recipe)
-                except InputError as error:
-                    records.append(failed(row, self._manifest, str(error)))
-                    continue
-            tasks.append(Task(row, plan, " / ".join(said) or None))
+            there = self._adopted(row)
+            results += [there] if there else []
+            new += [] if there else [row]
+        tasks, faults = self._tasks(new)
+        results += faults
         for _, some in groupby(sorted(tasks, key=_shape), key=_shape):  # crops may have canvases of their own
-            records += self._make([*some], on_step)
-        return sorted(records, key=lambda record: record["row"])
+            results += self._make([*some], on_step)
+
+        def records() -> list[Record]:
+            done = [each.result() if isinstance(each, Future) else each for each in results]
+            return sorted(done, key=lambda record: record["row"])
+
+        return records
 
     def _adopted(self, row: Row) -> Record | None:
         """The record of a file that a killed run has made without recording it."""
@@ -81,39 +93,77 @@ class Maker:
 
     def try_out(self, rows: Sequence[Row], on_step: OnStep) -> None:
         """Begin to make a group, to see what it takes; nothing is saved. Raises what the method or `on_step` raises."""
+        tasks, faults = self._tasks(rows)
+        if faults:
+            raise InputError(str(faults[0]["error"]))
         with _heard():
-            tasks = [Task(row, self._plan(row.recipe), None) for row in rows]
             together([task.plan for task in tasks if _shape(task) == _shape(tasks[0])], on_step)
 
     # Plans
 
-    def _plan(self, recipe: Recipe) -> Plan:
-        from scumble.editing import given
-        from scumble.editing.plan import plan
-        from scumble.pictures import reading
+    def _tasks(self, rows: Sequence[Row]) -> tuple[list[Task], list[Record]]:
+        """The plans of rows, and the records of those that have none; what is new is encoded together."""
+        placed: list[tuple[Row, Placed, list[str]]] = []
+        tasks: list[Task] = []
+        faults: list[Record] = []
+        for row in rows:
+            with _heard() as said:
+                try:
+                    placed.append((row, self._placed(row.recipe), said))
+                except InputError as error:
+                    faults.append(failed(row, self._manifest, str(error)))
+        self._encode(each for _, each, _ in placed)
+        for row, on, said in placed:
+            with _heard() as more:
+                try:
+                    plan = self._plan(row.recipe, on)
+                except InputError as error:
+                    faults.append(failed(row, self._manifest, str(error)))
+                    continue
+            tasks.append(Task(row, plan, " / ".join([*said, *more]) or None))
+        return tasks, faults
 
-        prior = self._model(recipe)
+    def _plan(self, recipe: Recipe, placed: Placed) -> Plan:
+        from scumble.editing import given
+        from scumble.editing.checks import check_codec
+        from scumble.editing.plan import plan
+
         files = {
             name: self._keep(("given", name, text), lambda n=name, t=text: given.read({n: t})[n])
             for name, text in recipe.given.items()
         }
-        recipe = replace(recipe.on(prior), given=files)
+        recipe = replace(recipe.on(placed.prior), given=files, image=placed.picture, mask=placed.mask)
         if recipe.reference is not None:
             file = str(recipe.reference)
             recipe = replace(recipe, reference=self._keep(("picture", file), lambda: _picture(file)))
-        key = "placed", str(recipe.image), str(recipe.mask), recipe.size, recipe.crop, id(prior)
-        if key in self._kept:
-            placed: Placed = self._kept[key]
-            return plan(replace(recipe, image=placed.picture, mask=placed.mask), placed)
-        picture = _picture(str(recipe.image))
-        mask = None if recipe.mask is None else str(recipe.mask)
-        inside = None if mask is None else shards.contents(mask)
-        recipe = replace(recipe, image=picture)
-        if inside is not None:
-            recipe = replace(recipe, mask=reading.read_mask(inside, picture.size))
-        planned = plan(recipe)
-        self._keep(key, lambda: planned.placed)
+        planned = plan(recipe, placed)
+        check_codec(placed)
         return planned
+
+    def _placed(self, recipe: Recipe) -> Placed:
+        """A row's picture and mask on the model's canvas. Raises InputError for what is broken inside."""
+        from scumble.pictures import reading
+        from scumble.pictures.placed import Placed
+
+        prior = self._model(recipe)
+
+        def place() -> Placed:
+            picture = _picture(str(recipe.image))
+            mask = None if recipe.mask is None else str(recipe.mask)
+            values = None if mask is None else reading.read_mask(shards.contents(mask) or mask, picture.size)
+            return Placed.of(picture, prior, mask=values, size=recipe.size, crop=recipe.crop)
+
+        key = "placed", str(recipe.image), str(recipe.mask), recipe.size, recipe.crop, id(prior)
+        return self._keep(key, place)
+
+    def _encode(self, placed: Iterable[Placed]) -> None:
+        """What the model makes of pictures that it has not seen yet."""
+        from scumble.pictures.placed import encode
+
+        new = {id(each): each for each in placed if "latent" not in vars(each)}
+        for _, some in groupby(sorted(new.values(), key=_canvas), key=_canvas):
+            with suppress(MachineError):  # out of memory: then one by one
+                encode([*some])
 
     def _model(self, recipe: Recipe) -> Prior:
         from scumble.editing import loading
@@ -135,8 +185,8 @@ class Maker:
 
     # Edits
 
-    def _make(self, tasks: Sequence[Task], on_step: OnStep | None) -> list[Record]:
-        """The records of tasks that one call can make; where it fails, of each alone or of either half."""
+    def _make(self, tasks: Sequence[Task], on_step: OnStep | None) -> list[Record | Future[Record]]:
+        """What comes of tasks that one call can make; where it fails, of each alone or of either half."""
         with _heard() as said:
             try:
                 started = time.perf_counter()
@@ -150,8 +200,8 @@ class Maker:
                 return [record for part in parts for record in self._make(part, on_step)]
         return [self._finish(task, edit, share, said) for task, edit in zip(tasks, edits, strict=True)]
 
-    def _finish(self, task: Task, edit: Edit, share: float, said: Iterable[str]) -> Record:
-        """Save an edit and record it."""
+    def _finish(self, task: Task, edit: Edit, share: float, said: Iterable[str]) -> Record | Future[Record]:
+        """Give an edit to the writer, or the record of why it cannot be written."""
         from scumble.pictures import writing
         from scumble.pictures.reading import FORMATS
 
@@ -169,12 +219,19 @@ class Maker:
                 writing.check_passport(passport, path)
             except InputError as error:
                 return failed(row, self._manifest, str(error))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writing.save(done.picture, path, passport)
+        warning = " / ".join(dict.fromkeys([*([task.warning] if task.warning else []), *said, *more])) or None
+        return self._writer.submit(self._write, row, done.picture, passport, warning)
+
+    def _write(self, row: Row, picture: Image, passport: Mapping[str, Any], warning: str | None) -> Record:
+        """Save a picture and record it. Raises MachineError where the disk is full or fails."""
+        from scumble.pictures import writing
+
+        path = self._out / row.output
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writing.save(picture, path, passport)
         with path.open("rb") as file:
             os.fsync(file.fileno())  # a record promises that its file is there
             data = file.read()
-        warning = " / ".join(dict.fromkeys([*([task.warning] if task.warning else []), *said, *more])) or None
         return made(row, self._manifest, data, passport, warning)
 
 
@@ -246,8 +303,12 @@ def _picture(name: str) -> Picture:
     return reading.read(name) if inside is None else reading.read(inside, name)
 
 
-def _shape(task: Task) -> tuple[int, ...]:
-    return tuple(task.plan.placed.image.shape)
+def _canvas(placed: Placed) -> tuple[int, int]:
+    return placed.fit.canvas
+
+
+def _shape(task: Task) -> tuple[int, int]:
+    return _canvas(task.plan.placed)
 
 
 @contextmanager

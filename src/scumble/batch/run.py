@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scumble.batch.groups import groups
 from scumble.batch.ledger import Ledger, Record, write_table
-from scumble.batch.making import Maker, finished
+from scumble.batch.making import Maker, Pending, finished
 from scumble.core.atomic import atomic
 from scumble.core.errors import InputError
 from scumble.editing.passport import passport_of
@@ -157,13 +157,21 @@ class Batch:
 
 
 def here(maker: Maker, stop: Callable[[], bool]) -> Make:
-    """Makes groups in this process, until `stop` says so."""
+    """Makes groups in this process, until `stop` says so; the files of one are written beside the next."""
 
     def make(groups: Iterable[list[Row]]) -> Iterator[list[Record]]:
+        written: Pending | None = None
         for group in groups:
             if stop():
-                return
-            yield maker(group)
+                break
+            before = written
+            try:
+                written = maker.begin(group)
+            finally:  # also what is made already where this group fails
+                if before:
+                    yield before()
+        if written:
+            yield written()
 
     return make
 
