@@ -7,6 +7,7 @@ are there already are recognised (`Maker`), and only the driver records.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 import os
@@ -39,6 +40,14 @@ SLOW = 20
 
 STALLED = 600
 """Seconds without any result after which Ray's run is given up and what is missing is distributed again."""
+
+STARTS = 3
+"""How often Ray is started at most. It gives its processes 15 to 30 s, which is too little on a busy machine."""
+
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""Settings of workers of our own. Without clusters, which only Windows and macOS have by default, Ray takes 127.0.0.1
+as its address, and then all of its processes listen there alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def _ray(crew: Crew) -> Any:
             "set it to token (docs/batch.md says how)"
         )
     if crew.address is None:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        os.environ.update(ALONE)  # Ray reads them when it is imported, and so do its processes
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -102,13 +111,7 @@ def _ray(crew: Crew) -> Any:
 def _begin(ray: Any, crew: Crew) -> None:
     common = {"log_to_driver": False, "logging_level": logging.ERROR}
     if crew.address is None:
-        ray.init(
-            address="local",  # never another cluster that happens to run here
-            num_cpus=(crew.workers or 1) * crew.threads,
-            include_dashboard=False,
-            object_store_memory=STORE,
-            **common,
-        )
+        _start(ray, num_cpus=(crew.workers or 1) * crew.threads, **common)
         return
     slow = threading.Timer(SLOW, _tell_slow, [crew.address])
     slow.daemon = True
@@ -117,6 +120,37 @@ def _begin(ray: Any, crew: Crew) -> None:
         ray.init(address=crew.address, **common)
     finally:
         slow.cancel()
+
+
+def _start(ray: Any, **asked: Any) -> None:
+    """Start Ray on this machine, on its loopback interface alone. Raises what Ray raises, and MachineError."""
+    for left in reversed(range(STARTS)):
+        before = _children()
+        try:
+            ray.init(
+                address="local",  # never another cluster that happens to run here
+                include_dashboard=False,
+                object_store_memory=STORE,
+                **asked,
+            )
+            break
+        except Exception:
+            ray.shutdown()
+            for process in _children() - before:  # which a start that failed leaves behind
+                with suppress(Exception):  # it is gone by itself
+                    process.kill()
+            if not left:
+                raise
+    if not ipaddress.ip_address(at := ray.util.get_node_ip_address()).is_loopback:
+        raise MachineError(
+            f"it listens on {at}, where other machines can reach it; start a new Python process"
+        )
+
+
+def _children() -> set[Any]:
+    import psutil
+
+    return set(psutil.Process().children(recursive=True))
 
 
 def _tell_slow(address: str) -> None:
