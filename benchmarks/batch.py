@@ -119,7 +119,7 @@ def together(rows: int, steps: int, rounds: int) -> None:
                     def run() -> None:
                         out = Path(tempfile.mkdtemp(dir=folder))
                         maker = Maker(out, "m")
-                        maker._prior = (model_key(checked.rows[0].recipe), prior)
+                        maker.planner.lend(checked.rows[0].recipe, prior)
                         for group in groups(checked.rows, checked, most):
                             maker(group)
 
@@ -145,12 +145,6 @@ def scumble_on(prior: Any) -> dict[str, Any]:
     from scumble.core.loading import Loading
 
     return {**{f.name: f.default for f in fields(Loading)}, "model": prior}
-
-
-def model_key(recipe: Any) -> str:
-    from scumble.batch.rows import model_key
-
-    return model_key(recipe)
 
 
 def ray(rows: int, steps: int, workers: int) -> None:

@@ -187,6 +187,23 @@ def test_what_fails_does_not_stop_the_others(
     assert batch(rows, "--max-errors", 0) == 0
 
 
+def test_a_group_that_breaks_off_loses_nothing_of_the_one_before(
+    batch: Batch, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of one group are written beside the next one."""
+    together, calls = making.together, list[int]()
+
+    def second_fails(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("a defect of ours")
+        return together(*args)
+
+    monkeypatch.setattr(making, "together", second_fails)
+    assert batch(rows, "--batch", 2) not in (0, 2)
+    assert set(results(tmp_path / "out")) == {"r0", "r1"}
+
+
 # Going on ------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +246,19 @@ def test_killed_between_a_file_and_its_record(
     after = results(tmp_path / "out")
     assert {id: {**record, "warning": None} for id, record in after.items()} == before
     assert len(ledger.read_text().splitlines()) == 4
+
+
+def test_what_a_killed_run_was_writing_is_removed(
+    batch: Batch, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "of").mkdir(parents=True)
+    left = [out / f".{name}.123-4.part" for name in ("summary.json", "results.parquet", "other.png")]
+    left += [out / "of" / f".{name}.png.5-0.part" for name in ("r1", "r10")]
+    for path in left:
+        path.write_bytes(b"half")
+    assert batch(rows, "--name", "of/{id}.png") == 0
+    assert [path.exists() for path in left] == [False, False, True, False, True]
 
 
 def test_files_of_others_are_not_replaced(

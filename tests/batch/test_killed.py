@@ -84,6 +84,7 @@ def check(out: Path) -> None:
         assert record["error"] is None
         assert hashlib.sha256(data).hexdigest() == record["sha256"]
         Image.open(out / record["output"]).load()
+    assert not [*out.glob(".*.part")]
     assert {p.name for p in out.glob("*.png")} == {*(r["output"] for r in records), "sheet-0001.png"}
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scumble.batch.groups import groups
-from scumble.batch.ledger import Ledger, Record, write_table
+from scumble.batch.ledger import TABLE, Ledger, Record, write_table
 from scumble.batch.making import Maker, Pending, finished
-from scumble.core.atomic import atomic
+from scumble.core.atomic import atomic, parts
 from scumble.core.errors import InputError
 from scumble.editing.passport import passport_of
 
@@ -55,6 +55,14 @@ class Batch:
             self._check_place(row, outputs)
             missing.append(row)
         return missing
+
+    def clear(self) -> None:
+        """Remove what killed runs were writing of this batch. Only while no other run writes to the folder."""
+        ours = {self.out / row.output for row in self.checked.rows} | {self.out / TABLE, self.out / SUMMARY}
+        for folder in {path.parent for path in ours}:
+            for part, name in parts(folder):
+                if folder / name in ours:
+                    part.unlink(missing_ok=True)
 
     def _check_place(self, row: Row, outputs: Mapping[str, Record]) -> None:
         path = self.out / row.output

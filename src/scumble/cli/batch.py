@@ -171,6 +171,7 @@ def _run(
     from scumble.batch.ledger import Ledger
     from scumble.batch.run import Pace
 
+    batch.clear()
     started, ledger = time.monotonic(), Ledger(batch.out)
     rows = batch.missing(ledger)
     voice.say(f"{len(batch.checked.rows) - len(rows)} rows are made already, {len(rows)} are to be made")

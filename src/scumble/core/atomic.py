@@ -2,8 +2,9 @@
 
 import itertools
 import os
+import re
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def _put(part: Path, place: Path) -> None:
 def temporary(path: Path) -> Path:
     """A name beside `path` under which it is written, each time another one."""
     return path.with_name(f".{path.name}.{os.getpid()}-{next(_parts)}.part")
+
+
+def parts(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The temporary files of a folder, and the names that they are to get. Killed processes leave theirs behind."""
+    for path in folder.glob(".*.part"):
+        if found := re.fullmatch(r"\.(.+)\.\d+-\d+\.part", path.name):
+            yield path, found[1]
 
 
 @contextmanager

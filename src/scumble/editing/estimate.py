@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scumble.core.request import Step
+    from scumble.core.request import OnStep, Step
     from scumble.editing.plan import Plan
 
 TRIED = 2  # steps
 
 
-def estimate(plan: Plan, edits: int = 1) -> dict[str, Any]:
-    """Run the first steps of an edit and extrapolate. The first step includes the time of everything before it."""
-    from scumble.core import machine
+@dataclass(frozen=True)
+class Trial:
+    """What a call of a method would take: seconds and evaluations of all `steps`, of which `tried` were made."""
+
+    steps: int
+    tried: int
+    seconds: float
+    evaluations: int
+
+
+def try_out(make: Callable[[OnStep], int]) -> Trial:
+    """Run the first steps of `make` and extrapolate. The first step includes the time of everything before it.
+
+    make: returns the evaluations, which count where it reports no step. Raises what it raises.
+    """
     from scumble.core.request import Cancelled
 
     clock, evaluations, steps = [time.perf_counter()], [0], 0
@@ -28,21 +42,37 @@ def estimate(plan: Plan, edits: int = 1) -> dict[str, Any]:
             raise Cancelled
 
     try:
-        done = plan(on_step)
-        clock, evaluations = [clock[0], time.perf_counter()], [0, done.evaluations]  # it reported no step
+        made = make(on_step)
+        clock, evaluations = [clock[0], time.perf_counter()], [0, made]
     except Cancelled:
         pass
-    left, device = steps - len(clock) + 1, str(plan.loaded.get("device") or "cpu")
+    left = steps - len(clock) + 1
+    return Trial(
+        steps=steps,
+        tried=len(clock) - 1,
+        seconds=clock[-1] - clock[0] + left * (clock[-1] - clock[-2]),
+        evaluations=evaluations[-1] + left * (evaluations[-1] - evaluations[-2]),
+    )
+
+
+def estimate(plan: Plan, edits: int = 1) -> dict[str, Any]:
+    """What `edits` edits like this one would take, from its first steps."""
+    from scumble.core import machine
+
+    trial, device = (
+        try_out(lambda on_step: plan(on_step).evaluations),
+        str(plan.loaded.get("device") or "cpu"),
+    )
     return {
         "model": plan.prior.card.id,
         "hash": plan.prior.card.hash,
         "canvas": list(plan.placed.fit.canvas),
         "device": device,
         "edits": edits,
-        "steps": steps,
-        "tried": len(clock) - 1,
-        "evaluations": edits * (evaluations[-1] + left * (evaluations[-1] - evaluations[-2])),
-        "seconds": edits * (clock[-1] - clock[0] + left * (clock[-1] - clock[-2])),
+        "steps": trial.steps,
+        "tried": trial.tried,
+        "evaluations": edits * trial.evaluations,
+        "seconds": edits * trial.seconds,
         "memory": machine.peak(device),
         "download": 0,
     }
