@@ -231,5 +231,5 @@ class Painting:
                 k: {"value": plain(getattr(self.method, k)), "from": o} for k, o in self.origins.items()
             },
             "model": model_of(self.prior),
-            "versions": versions(),
+            "versions": dict(versions()),
         }

@@ -83,7 +83,7 @@ def describe(
         "mask": placed.mask and _file(placed.mask),
         "reference": recipe.reference and _file(recipe.reference),
         "box": list(placed.box) if placed.box else None,
-        "versions": versions(),
+        "versions": dict(versions()),
     }
 
 
@@ -129,14 +129,9 @@ def placeless(name: str) -> str:
         return path.resolve().name
 
 
-def versions() -> dict[str, str]:
-    """The versions of Python, scumble and its dependencies."""
-    return dict(_versions())
-
-
 @cache
-def _versions() -> Mapping[str, str]:
-    """Looked up once: each is a file."""
+def versions() -> Mapping[str, str]:
+    """The versions of Python, scumble and its dependencies; looked up once, because each is in a file."""
     from importlib import metadata
 
     found = {"python": platform.python_version()}

@@ -239,7 +239,7 @@ def passport(
         "method": UPSCALING,
         "input": {"name": Path(picture.name).name, "sha256": picture.sha256, "size": list(picture.size)},
         UPSCALING: stated(upscaling, stage),
-        "versions": versions(),
+        "versions": dict(versions()),
         **({} if seconds is None else {"seconds": round(seconds, 3)}),
     }
 
