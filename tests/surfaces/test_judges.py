@@ -14,7 +14,8 @@ from scumble.networks.classifier import ClassifierNetwork, LatentClassifier
 from scumble.networks.clip import ClipNetwork, LatentClip
 from scumble.networks.tower import TowerConfig
 from scumble.pictures import reading
-from scumble.train.denoiser import DenoiserRecipe, new_text_encoder
+from scumble.train.denoiser import new_text_encoder
+from scumble.train.denoiser_recipe import DenoiserRecipe
 from scumble.train.tokenizer import new_tokenizer
 
 TOWER = TowerConfig(channels=4, widths=(8, 8), level_width=8)

@@ -21,7 +21,8 @@ from scumble.priors.exact import GaussianPrior
 from scumble.scenes.world import COLOURS, Scene, Thing
 from scumble.train import gallery
 from scumble.train.curves import GROUPS, accuracies, truth
-from scumble.train.denoiser import SCHEDULER, DenoiserRecipe, new_text_encoder
+from scumble.train.denoiser import SCHEDULER, new_text_encoder
+from scumble.train.denoiser_recipe import DenoiserRecipe
 from scumble.train.gallery import Gallery
 from scumble.train.judging import (
     JudgeRecipe,

@@ -286,7 +286,7 @@ def test_an_occupied_folder_is_left_alone(tmp_path: Path):
 
 
 def test_no_prior_to_start_from(tmp_path: Path):
-    from scumble.train.denoiser import DenoiserRecipe
+    from scumble.train.denoiser_recipe import DenoiserRecipe
 
     with pytest.raises(InputError, match="model_index"):
         load_networks(tmp_path, DenoiserRecipe())

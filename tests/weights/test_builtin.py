@@ -17,7 +17,7 @@ from scumble.core.request import EditRequest
 from scumble.priors._find import builtin
 from scumble.scenes import WORDS, Scene, Thing, edits, full_caption, read_picture, render, scenes
 from scumble.train.data import canvases
-from scumble.train.denoiser import DenoiserRecipe
+from scumble.train.denoiser_recipe import DenoiserRecipe
 from scumble.train.gates import codec_gates, edit_scenes, inversion_psnr, sample, samples
 from scumble.train.prior import METHOD, load_networks
 from scumble.train.tokenizer import new_tokenizer

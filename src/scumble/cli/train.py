@@ -53,10 +53,18 @@ def prior(
         bool, typer.Option("--compile", help="Let torch.compile make the denoiser faster first (a minute).")
     ] = False,
     seed: Annotated[int, typer.Option(help="The seed of the initial weights and of the data's order.")] = 0,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="The denoiser's recipe in a JSON file, such as a prior's recipe.json."),
+    ] = None,
 ) -> None:
     """Train the built-in prior from nothing but its generator of scenes; continues a run that was cut off."""
     choice = {} if bank is None else {"bank": bank}
-    machine = {"batch": batch, "workers": workers, "compiled": compiled}
+    machine: dict[str, object] = {"batch": batch, "workers": workers, "compiled": compiled}
+    if recipe is not None:
+        from scumble.train.denoiser_recipe import read_recipe
+
+        machine["recipe"] = read_recipe(recipe)
     run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, seed=seed, **machine, **choice)
 
 

@@ -119,7 +119,8 @@ def _page(folder: Path, gates: dict[str, object]) -> str:
         if p.stat().st_size
     }
     data = "; ".join(
-        f"{name}: {r['pictures']:,} pictures in {r['minutes']:.0f} minutes" for name, r in seen.items()
+        f"{name.replace('-', ' ')}: {r['pictures']:,} pictures in {r['minutes']:.0f} minutes"
+        for name, r in seen.items()
     )
     return f"""# scenes
 

@@ -7,8 +7,7 @@ outlines (low noise), which a small network with little time learns faster than 
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +19,12 @@ from scumble.scenes.world import VERSION
 
 from .bank import Bank, Batch, encoder
 from .data import SIDE
+from .denoiser_recipe import DenoiserRecipe
 from .drawn import AT_ONCE, Drawings
 from .lessons import LabelHead, Watched, pointing_loss
 from .reading import Questions
 from .run import Run
 from .tokenizer import LENGTH, new_tokenizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenoiserRecipe:
-    """Everything that decides the network's weights, apart from the machine's arithmetic."""
-
-    minutes: float = 90
-    seed: int = 0
-    latent_channels: int = 8
-    channels: tuple[int, ...] = (64, 128, 256)
-    heads: tuple[int, ...] = (2, 4, 8)
-    attention: tuple[bool, ...] = (True, True, False)
-    text_width: int = 128
-    text_layers: int = 3
-    batch: int = 32
-    bank: int = 100_000
-    first: int = 6_000
-    fresh: float = 0.125
-    rate: float = 1e-3
-    ema: float = 0.9995
-    unprompted: float = 0.1
-    full: float = 0.5
-    labels: float = 0.1
-    pointing: float = 0.02
-    reading: float = 0.1
-
-
-def recipe_of(checkpoint: Path) -> DenoiserRecipe:
-    """The recipe of a run, from its checkpoint; its budget is not part of it."""
-    stored = json.loads(torch.load(checkpoint, map_location="cpu", weights_only=True)["recipe"])
-    known: dict[str, Any] = {}
-    for name in (f.name for f in fields(DenoiserRecipe) if f.name in stored):
-        known[name] = tuple(stored[name]) if isinstance(stored[name], list) else stored[name]
-    return DenoiserRecipe(**known)
-
 
 SCHEDULER = {
     "num_train_timesteps": 1000,
@@ -254,14 +219,15 @@ def train_denoiser(
     """
     torch.manual_seed(recipe.seed)
     model = start or TextToNoise(recipe)
-    lessons = Lessons(model, recipe)
-    if torch.cuda.is_available():
+    lessons = None if recipe.held else Lessons(model, recipe)
+    model.text_encoder.requires_grad_(not recipe.held)
+    if torch.cuda.is_available() or compiled:
         model.unet.to(memory_format=torch.channels_last)
     if compiled:
         model.unet.compile()
     run = Run(
-        "denoiser", folder, model, rate=recipe.rate, minutes=recipe.minutes, ema=recipe.ema,
-        recipe=asdict(recipe) | {"world": VERSION, "codec": digest(codec)}, extra=lessons,
+        "denoiser", folder, model, rate=recipe.rate, minutes=recipe.minutes, ema=recipe.ema, decay=recipe.decay,
+        recipe=asdict(recipe) | {"world": VERSION, "codec": digest(codec)}, extra=lessons, optimiser=recipe.optimiser,
     )  # fmt: skip
     torch.manual_seed(recipe.seed + run.step)
     encode = encoder(codec, run.autocast, run.device)
@@ -271,7 +237,8 @@ def train_denoiser(
     bank = Bank(drawings.by(workers), encode, recipe.latent_channels, recipe.bank, device=run.device)
     bank.grow(min(recipe.first, recipe.bank))
     abar = alphas_cumprod().to(run.device)
-    lessons.forget()
+    forget = lessons.forget if lessons else lambda: None
+    forget()
 
     def lesson() -> dict[str, Tensor]:
         batch = bank.draw(recipe.batch, unprompted=recipe.unprompted)
@@ -281,9 +248,9 @@ def train_denoiser(
         t = (strata * (len(abar) / recipe.batch)).long().clamp(max=len(abar) - 1)
         with run.autocast():
             mse = _errors(run.model, batch.latents, eps, t, batch.ids, abar).mean()
-            also = lessons.losses(batch, abar[t])
+            also = lessons.losses(batch, abar[t]) if lessons else {}
         weighted = [getattr(recipe, name) * value for name, value in also.items()]
-        return {"loss": mse + torch.stack(weighted).sum(), "mse": mse, **also}
+        return {"loss": sum(weighted, mse), "mse": mse, **also}
 
     with run:
         while run.going():
@@ -292,6 +259,6 @@ def train_denoiser(
             run.repeat(lesson, pictures=recipe.batch)
             if run.due:
                 run.note(validation=validation.losses(run, abar))
-                lessons.forget()
+                forget()
                 run.save()
     return run.finish()

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from scumble.scenes.world import VERSION
 
 from .codec import CodecRecipe, DecoderRecipe, standardised, train_codec, train_decoder
 from .data import SIDE
-from .denoiser import SCHEDULER, DenoiserRecipe, TextToNoise, recipe_of, train_denoiser
+from .denoiser import SCHEDULER, TextToNoise, train_denoiser
+from .denoiser_recipe import DenoiserRecipe, recipe_of
 from .reading import ReadingRecipe, train_reading
 from .run import averaged
 from .tokenizer import new_tokenizer
@@ -47,6 +48,7 @@ def train_prior(
     batch: int = DenoiserRecipe.batch,
     workers: int = 0,
     compiled: bool = False,
+    recipe: DenoiserRecipe | None = None,
 ) -> Path:
     """Train the scenes prior and write it to the folder `out`; returns `out`.
 
@@ -55,8 +57,9 @@ def train_prior(
     with a fresh optimiser; a codec with fewer latent channels is widened, and the denoiser then starts anew.
     keep_codec: take the codec of `from_` as it is. bank: most pictures that the denoiser has in memory. batch: pictures
     of a step of the denoiser. workers: processes that draw its pictures (0: this one); a GPU needs several. compiled:
-    whether torch.compile makes the U-Net faster first. Logs and checkpoints lie beside `out`, in `out` + ".log"; a
-    run that was cut off continues from there, also with another budget, of which finished stages take none.
+    whether torch.compile makes the U-Net faster first. recipe: of the denoiser, instead of the usual one with `bank`,
+    `batch` and `seed`; its minutes are what is left of the budget. Logs and checkpoints lie beside `out`, in `out` +
+    ".log"; a run that was cut off continues from there, also with another budget, of which finished stages take none.
 
     Raises InputError for an occupied `out`, a missing `from_`, a budget that is not positive, a `.log` folder of
     another world, codec or recipe, and a bank that does not fit into memory.
@@ -75,7 +78,7 @@ def train_prior(
     read_by = from_ is not None or reading_done
     reading = ReadingRecipe(minutes=0 if read_by else minutes * READING_SHARE, seed=seed)
     left = minutes - codec_recipe.minutes - decoder.minutes - reading.minutes
-    recipe = DenoiserRecipe(minutes=left, seed=seed, bank=bank, batch=batch)
+    recipe = replace(recipe or DenoiserRecipe(seed=seed, bank=bank, batch=batch), minutes=left)
     codec, start = (None, None) if from_ is None else load_networks(from_, recipe)
     check_world(log)
     if codec_done:  # cut off in a later stage
@@ -93,8 +96,18 @@ def train_prior(
             _whole(log / "text_encoder", train_reading(reading, start.text_encoder, log).save_pretrained)
         start.text_encoder = load_text_encoder(log / "text_encoder")
     networks = train_denoiser(codec, recipe, log, start.train(), workers=workers, compiled=compiled)
-    write_prior(out, codec, networks, recipes(codec_recipe, decoder, reading, recipe), log)
+    how = recipes(codec_recipe, decoder, reading, recipe)
+    write_prior(out, codec, networks, how if from_ is None else how | _earlier(from_, log), log)
     return out
+
+
+def _earlier(from_: Path, log: Path) -> dict[str, object]:
+    """What an earlier prior's folder says of how it was made; its logs are put beside those of this training."""
+    for rows in from_.glob("*.jsonl"):
+        kept = log / (f"earlier-{rows.name}" if (log / rows.name).exists() else rows.name)
+        shutil.copy(rows, kept)
+    told = from_ / "recipe.json"
+    return {"earlier": json.loads(told.read_text())} if told.exists() else {}
 
 
 def snapshot(log: Path, out: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -22,6 +22,7 @@ from scumble.core.precision import fast_dtype
 
 from .accelerating import new_accelerator
 from .captured import Captured
+from .muon import Muon
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,24 @@ WARM_UP = 500
 COOL_DOWN = 0.18
 """Share of the budget, the last, over which the learning rate falls linearly to zero."""
 
+NO_MATRICES = ("conv_in", "conv_out", "token_embedding", "position_embedding")
+"""Parts of networks that Muon leaves to AdamW, as Jordan et al. do: what meets the data, and tables of vectors."""
+
 LOG_EVERY, SAVE_EVERY = 30, 300
 """Seconds between two lines of the log, two checkpoints."""
+
+
+def new_optimiser(
+    kind: str, trained: Sequence[tuple[str, nn.Parameter]], *, rate: float, decay: float
+) -> torch.optim.Optimizer:
+    """AdamW, or Muon for matrices and kernels and AdamW's update for all else. trained: names and parameters."""
+    if kind == "adamw":
+        return torch.optim.AdamW(
+            [p for _, p in trained], lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True
+        )
+    matrices = [p for name, p in trained if p.ndim >= 2 and not any(part in name for part in NO_MATRICES)]
+    taken = {id(p) for p in matrices}
+    return Muon(matrices, [p for _, p in trained if id(p) not in taken], rate, weight_decay=decay)
 
 
 class Run:
@@ -43,6 +60,7 @@ class Run:
     long as it has not cooled down, or cooled down at any time.
     ema: decay of the weights' running average (warmed up), which is what is kept.
     recipe: what a resumed run must agree in, apart from the budget. extra: networks trained along and not kept.
+    optimiser: "adamw" or "muon". Parameters that ask for no gradient stay as they are.
 
     Raises InputError for a checkpoint of another recipe.
     """
@@ -59,6 +77,7 @@ class Run:
         decay: float = 1e-2,
         recipe: Mapping[str, Any] | None = None,
         extra: nn.Module | None = None,
+        optimiser: str = "adamw",
     ):
         self.name, self.folder, self.rate, self.minutes, self.ema = name, folder, rate, minutes, ema
         self.recipe = {k: v for k, v in (recipe or {}).items() if k != "minutes"}
@@ -67,11 +86,12 @@ class Run:
         half = fast_dtype(device) == torch.bfloat16
         self.accelerator = new_accelerator(mixed_precision="bf16" if half else "no", cpu=device == "cpu")
         self.device = self.accelerator.device
-        self.trained = [*model.parameters(), *(extra.parameters() if extra is not None else ())]
-        optimiser = torch.optim.AdamW(
-            self.trained, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True
+        named = [*model.named_parameters(), *(extra.named_parameters() if extra is not None else ())]
+        asked = [(name, p) for name, p in named if p.requires_grad]
+        self.trained = [p for _, p in asked]
+        self.model, self.optimiser = self.accelerator.prepare(
+            model, new_optimiser(optimiser, asked, rate=rate, decay=decay)
         )
-        self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.extra = None if extra is None else self.accelerator.prepare(extra)
         self.average = [p.detach().clone() for p in model.parameters()]
         self._gradients: Callable[[], dict[str, Tensor]] | None = None

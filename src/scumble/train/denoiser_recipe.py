@@ -1,0 +1,79 @@
+"""What decides the denoiser's training, as one value: in code, in a prior's recipe.json and in a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scumble.core.errors import InputError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserRecipe:
+    """Everything that decides the network's weights, apart from the machine's arithmetic.
+
+    optimiser: "adamw" or "muon". held: whether the text encoder stays as it is; the lessons beside the denoising are
+    then left out, too. fresh: pictures drawn for each one that is trained on; first: pictures drawn beforehand.
+    """
+
+    minutes: float = 90
+    seed: int = 0
+    latent_channels: int = 8
+    channels: tuple[int, ...] = (64, 128, 256)
+    heads: tuple[int, ...] = (2, 4, 8)
+    attention: tuple[bool, ...] = (True, True, False)
+    text_width: int = 128
+    text_layers: int = 3
+    batch: int = 32
+    bank: int = 100_000
+    first: int = 6_000
+    fresh: float = 0.125
+    optimiser: str = "adamw"
+    rate: float = 1e-3
+    decay: float = 1e-2
+    ema: float = 0.9995
+    unprompted: float = 0.1
+    full: float = 0.5
+    labels: float = 0.1
+    pointing: float = 0.02
+    reading: float = 0.1
+    held: bool = False
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in ("adamw", "muon"):
+            raise InputError(f"optimiser: {self.optimiser!r}; it is 'adamw' or 'muon'")
+
+
+def read_recipe(path: Path) -> DenoiserRecipe:
+    """The denoiser's recipe in a JSON file, such as the recipe.json of a prior; its budget is left out.
+
+    Raises InputError where it cannot be read, or holds a key that no recipe has.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        told = dict(told.get("denoiser", told))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a recipe ({error}); name the recipe.json of a trained prior"
+        ) from error
+    told.pop("minutes", None)
+    names = [f.name for f in fields(DenoiserRecipe)]
+    for name, value in told.items():
+        if name not in names:
+            raise InputError(f"{path}: a denoiser's recipe has no {name!r}{nearest(name, names)}")
+        if isinstance(value, list):
+            told[name] = tuple(value)
+    return DenoiserRecipe(**told)
+
+
+def recipe_of(checkpoint: Path) -> DenoiserRecipe:
+    """The recipe of a run, from its checkpoint; its budget is not part of it."""
+    stored = json.loads(torch.load(checkpoint, map_location="cpu", weights_only=True)["recipe"])
+    known: dict[str, Any] = {}
+    for name in (f.name for f in fields(DenoiserRecipe) if f.name in stored):
+        known[name] = tuple(stored[name]) if isinstance(stored[name], list) else stored[name]
+    return DenoiserRecipe(**known)
