@@ -142,6 +142,14 @@ class Prior(Protocol):
         """
         ...
 
+    def checkpointed(self) -> AbstractContextManager[None]:
+        """Inside, a backward pass through the network computes activations again, block by block, which are otherwise
+        kept (gradient checkpointing, Chen et al. 2016, arXiv:1604.06174): the same gradients, less memory, more time.
+
+        Raises InputError for a network that cannot.
+        """
+        ...
+
 
 Denoiser = Callable[[Latent, Time, Time | None], Prediction]
 """(x_t, t, at) -> Prediction: the time the network is told, and the level x_t really stands at (None: t)."""
@@ -196,3 +204,19 @@ def clamped(denoise: Denoiser, schedule: Schedule) -> Denoiser:
         return schedule.predict(x_t, t if at is None else at, x0=p.x0.clamp(-1, 1), var=p.var)
 
     return clamp
+
+
+def thresholded(denoise: Denoiser, schedule: Schedule, *, ratio: float, most: float) -> Denoiser:
+    """The denoiser with x0 thresholded dynamically, picture by picture, and eps derived again from it (pixels).
+
+    x0 is clamped to [-s, s] and divided by s, the `ratio` quantile of |x0| between 1 and `most` (Imagen, Saharia et al.
+    2022, arXiv:2205.11487, section 2.3; without a `most` there).
+    """
+
+    def threshold(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
+        p = denoise(x_t, t, at)
+        s = p.x0.flatten(1).abs().quantile(ratio, dim=1).clamp(1, most)[:, None, None, None]
+        x0 = p.x0.clamp(min=-s, max=s) / s
+        return schedule.predict(x_t, t if at is None else at, x0=x0, var=p.var)
+
+    return threshold
