@@ -1,8 +1,11 @@
 """Tuning on one's own pictures: the papers' updates, transcribed; reversible, resumable, and readable elsewhere."""
 
 import json
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -345,16 +348,65 @@ def test_the_next_cheaper_setting_is_named_where_memory_runs_out(
     monkeypatch.setattr(prior._network, "forward", full)
     with (
         no_trace(prior),
-        pytest.raises(MachineError, match="--set batch=2 .*; --set form=lora; --precision bf16"),
+        pytest.raises(
+            MachineError, match="--set batch=2 .*; --set form=lora; --checkpointing; --precision bf16"
+        ),
     ):
         tune.tune(prior, [picture], asked("unitune", "q", "q"), tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("form", ["weights", "lora"])
+def test_checkpointing_computes_again_and_changes_nothing(
+    form: str, prior: StableDiffusionPrior, picture: Tensor, tmp_path: Path
+) -> None:
+    calls = list[int]()
+    hook = prior._network.mid_block.resnets[0].register_forward_hook(lambda *_: calls.append(1))
+    values = {"embedding_steps": 1, "steps": 2, "rate": 0.01, "form": form}
+    what = asked("imagic", "a b", **values)
+    plain, seen = tuned(prior, [picture], what, tmp_path / "plain"), len(calls)
+    made = tuned(prior, [picture], replace(what, checkpointing=True), tmp_path / "again")
+    hook.remove()
+    assert len(calls) - seen == 2 * seen
+    assert all(torch.equal(x, made.tensors()[name]) for name, x in plain.tensors().items())
+    assert not prior._network.is_gradient_checkpointing
+
+
+@pytest.mark.parametrize("form", ["weights", "lora"])
+def test_mixed_precision_trains_float32_values(
+    form: str, prior: StableDiffusionPrior, picture: Tensor, tmp_path: Path
+) -> None:
+    what = asked("imagic", "a b", embedding_steps=1, steps=2, rate=0.01, form=form)
+    plain = tuned(prior, [picture], what, tmp_path / "plain").tensors()
+    made = tuned(prior, [picture], replace(what, precision="bf16"), tmp_path / "mixed").tensors()
+    assert all(x.dtype == torch.float32 and x.isfinite().all() for x in made.values())
+    assert any(not torch.equal(x, plain[name]) for name, x in made.items())
+    far = max(float((x - plain[name]).abs().max()) for name, x in made.items())
+    assert far <= 2 * 2 * 0.01  # Adam moves a value by its rate at most, in each of two steps
+
+
+def test_the_8_bit_optimiser_is_the_one_of_bitsandbytes(
+    prior: StableDiffusionPrior, picture: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the class of that name in the module of that name, whatever it is; without the module, a clear error."""
+    made, what = list[Any](), asked("unitune", "q", "q", steps=1, form="lora", optimizer="adamw8bit")
+
+    class AdamW8bit(torch.optim.AdamW):
+        def __init__(self, *given: Any, **more: Any):
+            super().__init__(*given, **more)
+            made.append(more)
+
+    module = SimpleNamespace(optim=SimpleNamespace(AdamW8bit=AdamW8bit))
+    monkeypatch.setitem(sys.modules, "bitsandbytes", cast(Any, module))
+    tuned(prior, [picture], what, tmp_path / "x")
+    assert made[0]["betas"] == (0.9, 0.999)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", cast(Any, None))
+    with pytest.raises(InputError, match="adamw8bit needs bitsandbytes, which is not installed"):
+        tuned(prior, [picture], what, tmp_path / "y")
+
+
 def test_a_velocity_is_learned_as_one(prior: StableDiffusionPrior, picture: Tensor) -> None:
     """The loss of a model of velocities is |v - v_theta|^2 = |eps - eps_theta|^2 / alpha^2 for its own eps."""
-    from dataclasses import replace
-
     x0, text = prior.encode(picture), prior.embed(["a"])
     eps = denoising(prior, x0, text, draws(0, 0, 1))
     v = replace(prior.schedule, prediction="v")

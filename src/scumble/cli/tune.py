@@ -57,6 +57,10 @@ def command(
         typer.Option("--set", metavar="NAME=VALUE", help="A value of the training; repeats."),
     ] = None,
     precision: Annotated[str, typer.Option(help="Mixed precision of the network: no, bf16 or fp16.")] = "no",
+    checkpointing: Annotated[
+        bool,
+        typer.Option("--checkpointing", help="Less memory for more time: activations are computed again."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the times and the noise of the training.")] = 0,
     size: options.Size = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="[default: METHOD.tuned]")] = None,
@@ -90,6 +94,7 @@ def command(
         class_prompt=class_prompt,
         seed=seed,
         precision=precision,
+        checkpointing=checkpointing,
     )
     for line in tune.check(prior, asked):
         voice.say(line)

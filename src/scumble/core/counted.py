@@ -58,3 +58,6 @@ class Counted:
 
     def adapter(self, low_rank: LowRank) -> AbstractContextManager[Mapping[str, Tensor]]:
         return self._prior.adapter(low_rank)
+
+    def checkpointed(self) -> AbstractContextManager[None]:
+        return self._prior.checkpointed()

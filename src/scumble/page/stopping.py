@@ -68,3 +68,6 @@ class Stoppable:
 
     def adapter(self, low_rank: LowRank) -> AbstractContextManager[Mapping[str, Tensor]]:
         return self.prior.adapter(low_rank)
+
+    def checkpointed(self) -> AbstractContextManager[None]:
+        return self.prior.checkpointed()

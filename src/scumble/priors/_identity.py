@@ -41,3 +41,10 @@ class IdentityCodec:
     def adapter(self, low_rank: LowRank) -> Generator[Mapping[str, Tensor]]:
         raise InputError("form: this model takes no LoRA; tune its weights, form=weights")
         yield {}
+
+    @contextmanager
+    def checkpointed(self) -> Generator[None]:
+        raise InputError(
+            "checkpointing: this model's network cannot compute its activations again; leave it out"
+        )
+        yield

@@ -7,6 +7,7 @@ stopped; from it another process goes on to the same result, bit for bit on the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def tune(
     with isolated(), Cheaper(asked, str(prior.loaded.get("device", "cpu"))):
         material = _material(prior, pictures, others, asked)
         stages = asked.recipe.stages(prior, material)
-        Runner(prior, stages, asked.precision, material.latents[0]).run(state, on_step, stop)
+        with prior.checkpointed() if asked.checkpointing else nullcontext():
+            Runner(prior, stages, asked.precision, material.latents[0]).run(state, on_step, stop)
         made = _artifact(prior, stages, _recipe(asked, pictures))
     artifacts.save(made, out)
     export(made, out)

@@ -51,7 +51,10 @@ def values(method: str, settings: Mapping[str, object], card: Card | None = None
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is tuned: by which values, on what, and in which precision (of PRECISIONS) the network runs."""
+    """What is tuned: by which values, on what, and in which precision (of PRECISIONS) the network runs.
+
+    checkpointing: less memory for more time (`Prior.checkpointed`); the result is the same.
+    """
 
     recipe: Adaptation
     prompt: str
@@ -59,6 +62,7 @@ class Asked:
     class_prompt: str = ""
     seed: int = 0
     precision: str = "no"
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

@@ -62,6 +62,8 @@ def cheaper(asked: Asked) -> list[str]:
         found.append("--set form=lora")
     if chosen.get("text_encoder"):
         found.append("--set text_encoder=false")
+    if not asked.checkpointing:
+        found.append("--checkpointing")
     if asked.precision == "no":
         found.append("--precision bf16")
     if chosen.get("optimizer") in ("adam", "adamw"):

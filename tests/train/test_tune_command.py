@@ -1,0 +1,135 @@
+"""`scumble tune` and `scumble train sr3` by their commands: a run, what its file is good for, and bad input."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from scumble import artifacts, cli
+from scumble.artifacts.tuned import TunedWeights
+from scumble.editing.upscale import Upscaling
+from scumble.pictures.reading import read_passport
+from scumble.train import sr3_gates, tune
+
+Run = Callable[..., tuple[int, str]]
+pytestmark = pytest.mark.filterwarnings("ignore::scumble.editing.checks.DomainWarning")
+
+
+@pytest.fixture
+def run(
+    loaded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """run(words...): the exit code and stderr of a command, in a folder with three pictures in dogs/."""
+    monkeypatch.chdir(tmp_path)
+    Path("dogs").mkdir()
+    Path("empty").mkdir()
+    for k, colour in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (40, 30), colour).save(f"dogs/{k}.png")
+
+    def call(*words: object) -> tuple[int, str]:
+        capsys.readouterr()
+        return cli.run([str(word) for word in words]), capsys.readouterr().err
+
+    return call
+
+
+BIND = ("--prompt", "a q b", "--word", "q", "--set", "steps=1", "--set", "class_n=1")
+
+
+def test_dreambooth_is_tuned_and_painted_with(run: Run) -> None:
+    code, said = run("tune", "dreambooth", "dogs", *BIND, "--checkpointing", "-o", "dog.tuned")
+    assert code == 0, said
+    assert "use it with: scumble paint PROMPT --given tuned=dog.tuned" in said
+    made = artifacts.load(Path("dog.tuned"))
+    assert isinstance(made, TunedWeights)
+    assert (made.form, made.recipe["values"]["class_n"]) == ("lora", 1)
+    assert Path("dog.tuned.lora.safetensors").is_file()
+    code, said = run("paint", "a q", "--steps", 1, "--given", "tuned=dog.tuned", "-o", "it.png")
+    assert code == 0, said
+    passport = read_passport(Path("it.png"))
+    assert passport is not None
+    assert set(passport["given"]) == {"tuned"}
+    assert run("replay", "it.png", "--given", "tuned=dog.tuned")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("imagic", ["--set", "embedding_steps=1"]), ("unitune", ["--word", "q"])],
+)
+def test_a_picture_is_tuned_and_edited_with(method: str, words: list[str], run: Run) -> None:
+    asked = ("--prompt", "a b", "--set", "steps=1", *words, "--precision", "bf16", "-o", "x.tuned")
+    code, said = run("tune", method, "dogs/0.png", *asked)
+    assert code == 0, said
+    target = ("--target", "a b", "--method", method, "--given", "tuned=x.tuned", "--steps", 1)
+    code, said = run("edit", "dogs/0.png", *target, "-o", "out.png")
+    assert code == 0, said
+    with Image.open("out.png") as made:
+        assert made.size == (40, 30)
+
+
+def test_a_stop_is_told_and_leaves_no_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **more: object) -> None:
+        raise tune.Stopped
+
+    monkeypatch.setattr(tune, "tune", stopped)
+    code, said = run("tune", "unitune", "dogs/0.png", "--prompt", "a", "--word", "q", "-o", "x.tuned")
+    assert (code, "stopped; the same command goes on from x.tuned.resume.pt" in said) == (130, True)
+    assert not Path("x.tuned").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("dreambooth", "empty", *BIND), "empty: no pictures there; it takes PNG, JPEG and WebP files"),
+        (("dreambooth", "cats", *BIND), "cats"),
+        (("dreambooth", "dogs", *BIND, "--set", "rank=0"), "rank: 0 must be at least 1"),
+        (("dreambooth", "dogs", *BIND, "--set", "targets=to_x"), "to_x matches no layer"),
+        (("dreambooth", "dogs", *BIND, "--class-pictures", "empty"), "empty: no pictures there"),
+        (
+            ("dreambooth", "dogs", *BIND, "--class-pictures", "dogs", "--set", "class_n=4"),
+            "class pictures: 3 there, and class_n=4 are asked for",
+        ),
+        (("imagic", "dogs", "--prompt", "a"), "imagic: 3 pictures, and it learns from one"),
+        (("imagic", "dogs/0.png"), "prompt: empty"),
+        (("dds", "dogs/0.png"), "method: 'dds' tunes no model"),
+        (("unitune", "dogs/0.png", "--prompt", "a", "--word", "q", "--precision", "fp8"), "precision: 'fp8'"),
+    ],
+)
+def test_bad_input(run: Run, words: tuple[str, ...], expected: str) -> None:
+    before = sorted(Path().rglob("*"))
+    code, said = run("tune", *words, "-o", "x.tuned")
+    assert (code, expected in said) == (2, True), said
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_common_word_is_doubted_and_an_existing_file_kept(run: Run) -> None:
+    Path("x.tuned").write_bytes(b"mine")
+    common = ("--prompt", "a b", "--word", "a", "--set", "steps=1", "--set", "preservation=0", "-o")
+    assert (
+        "x.tuned: exists already; --overwrite replaces it"
+        in run("tune", "dreambooth", "dogs", *common, "x.tuned")[1]
+    )
+    assert Path("x.tuned").read_bytes() == b"mine"
+    code, said = run("tune", "dreambooth", "dogs", *common, "y.tuned")
+    assert (code, "warning: word 'a' is common: its token is number" in said) == (0, True)
+
+
+def test_a_stage_is_trained_and_upscales(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command with a tiny recipe; what is measured at the end is measured on one scene."""
+    once: Any = partial(sr3_gates.measured)
+    monkeypatch.setattr(sr3_gates, "measured", lambda stage, *_: once(stage, Upscaling(steps=1), 1))
+    code, said = run("train", "sr3", "--minutes", 0, "--n", 2, "--batch", 1, "-o", "stage")
+    assert code == 0, said
+    about = json.loads(Path("stage/config.json").read_text())
+    assert (about["recipe"]["bank"], about["recipe"]["batch"]) == (2, 1)
+    assert json.loads(Path("stage/gates.json").read_text())["scenes"] == 1
+    code, said = run("upscale", "dogs/0.png", "--stage", "stage", "--steps", 1, "-o", "large.png")
+    assert code == 0, said
+    with Image.open("large.png") as made:
+        assert made.size == (80, 60)
+    Path("other").mkdir()
+    assert "other: there is something else in its place" in run("train", "sr3", "-o", "other")[1]
