@@ -361,7 +361,7 @@ def test_checkpointing_computes_again_and_changes_nothing(
     form: str, prior: StableDiffusionPrior, picture: Tensor, tmp_path: Path
 ) -> None:
     calls = list[int]()
-    hook = prior._network.mid_block.resnets[0].register_forward_hook(lambda *_: calls.append(1))
+    hook = prior._network.up_blocks[0].resnets[0].register_forward_pre_hook(lambda *_: calls.append(1))
     values = {"embedding_steps": 1, "steps": 2, "rate": 0.01, "form": form}
     what = asked("imagic", "a b", **values)
     plain, seen = tuned(prior, [picture], what, tmp_path / "plain"), len(calls)
@@ -382,7 +382,7 @@ def test_mixed_precision_trains_float32_values(
     assert all(x.dtype == torch.float32 and x.isfinite().all() for x in made.values())
     assert any(not torch.equal(x, plain[name]) for name, x in made.items())
     far = max(float((x - plain[name]).abs().max()) for name, x in made.items())
-    assert far <= 2 * 2 * 0.01  # Adam moves a value by its rate at most, in each of two steps
+    assert far <= 2 * 2 * 0.01 + 1e-5  # Adam moves a value by its rate at most, in each of two steps of both
 
 
 def test_the_8_bit_optimiser_is_the_one_of_bitsandbytes(

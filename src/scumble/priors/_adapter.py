@@ -98,3 +98,21 @@ def _unmatched(parts: Mapping[str, nn.Module], targets: Sequence[str]) -> list[s
     """The targets that match no layer."""
     layers = [layer for part in parts.values() for layer in _layers(part)]
     return [end for end in targets or ["(none)"] if not any(_matches(layer, [end]) for layer in layers)]
+
+
+@contextmanager
+def checkpointed(network: Any, id: str) -> Generator[None]:
+    """Inside, backward passes compute the network's activations again, block by block. Raises InputError for a network
+    of the model `id` that cannot.
+    """
+    if not getattr(network, "_supports_gradient_checkpointing", False):
+        raise InputError(
+            f"checkpointing: the network of '{id}' cannot compute its activations again; leave it out"
+        )
+    before = network.is_gradient_checkpointing
+    network.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        if not before:
+            network.disable_gradient_checkpointing()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from scumble.core.prediction import Prediction
 from scumble.core.prior import Card, LowRank, Text
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Time
-from scumble.priors._adapter import adapted
+from scumble.priors._adapter import adapted, checkpointed
 from scumble.priors._addons import Addons
 from scumble.priors._advice import advise
 from scumble.priors._attention import Bridge, installed, sites
@@ -267,21 +267,9 @@ class LatentPrior(LatentCodec):
         with self.tuning(), adapted(wanted, low_rank) as matrices:
             yield matrices
 
-    @contextmanager
-    def checkpointed(self) -> Generator[None]:
+    def checkpointed(self) -> AbstractContextManager[None]:
         """Less memory in backward passes: see `Prior.checkpointed`. Text encoders keep their activations."""
-        if not getattr(self._network, "_supports_gradient_checkpointing", False):
-            raise InputError(
-                f"checkpointing: the network of '{self.card.id}' cannot compute its activations again; leave it out"
-            )
-        with self.lock:
-            before = self._network.is_gradient_checkpointing
-            self._network.enable_gradient_checkpointing()
-            try:
-                yield
-            finally:
-                if not before:
-                    self._network.disable_gradient_checkpointing()
+        return checkpointed(self._network, self.card.id)
 
     def _encoders(self) -> dict[str, nn.Module]:
         return {f"text{name.removeprefix('text_encoder')}": part for name, part in self._texts.items()}
