@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from scumble.core.errors import InputError
 
@@ -73,15 +74,12 @@ def draw(
             side = prior.card.size
             height, width = (size or (side, side)) if x is None else (factor * each for each in x.shape[-2:])
             start = noise.like(torch.empty(1, 3, height, width, device=prior.device))
-            told = {} if x is None else prior.condition(x, (height, width), stage.level, noise)
+            told: dict[str, Any] = {}
+            if x is not None:
+                told |= prior.condition(x, (height, width), stage.level, noise)
             text, null = prior.embed([prompt], **told), prior.embed([negative], **told)
             denoise = guide(prior, text, null, stage.guidance)
-            before = done
-
-            def tell(k: int, *_: object, before: int = before) -> None:
-                if on_step:
-                    on_step(before + k, n)
-
+            watch = partial(_tell, on_step, done, n)
             x = ddpm(
                 thresholded(denoise, prior.schedule, ratio=RATIO, most=MOST),
                 start,
@@ -89,8 +87,13 @@ def draw(
                 prior.schedule,
                 noise=noise,
                 kind="learned_range",
-                on_step=tell,
+                on_step=watch,
             )
             x, done = x.clamp(-1, 1), done + stage.steps
     assert x is not None, "no stages"
     return x
+
+
+def _tell(on_step: Callable[[int, int], None] | None, before: int, n: int, k: int, *_: object) -> None:
+    if on_step:
+        on_step(before + k, n)

@@ -55,7 +55,8 @@ class IFPrior(Shared, IdentityCodec):
     ):
         self.schedule: Schedule = from_scheduler(scheduler)
         self.noising = None if noising is None else from_scheduler(noising)
-        self.device, self.tokenizers = torch.device(device), {"tokenizer": tokenizer}
+        self.device = torch.device(device)
+        self.tokenizers: Mapping[str, Any] = {"tokenizer": tokenizer}
         self._unet, self._text, self._card = unet, text_encoder, cache(card)
         self.lock = lock_of(unet)
 
