@@ -20,19 +20,16 @@ from scumble.networks.tower import TowerConfig, angles
 from scumble.priors.exact import GaussianPrior
 from scumble.scenes.world import COLOURS, Scene, Thing
 from scumble.train import gallery
+from scumble.train.classifier import ClassifierRecipe, Lesson, classification
+from scumble.train.classifier import train_classifier as train_classifier_from
+from scumble.train.clip import ClipRecipe, contrast, train_clip
 from scumble.train.curves import GROUPS, accuracies, truth
-from scumble.train.denoiser import SCHEDULER, new_text_encoder
+from scumble.train.denoiser import SCHEDULER, new_text_encoder, new_unet
 from scumble.train.denoiser_recipe import DenoiserRecipe
 from scumble.train.gallery import Gallery
-from scumble.train.judging import (
-    JudgeRecipe,
-    classification,
-    contrast,
-    train_classifier,
-    train_clip,
-)
 
-TOY = JudgeRecipe(
+TOY = ClassifierRecipe(minutes=1e-9, pictures=16, tests=16, batch=8)
+TOY_CLIP = ClipRecipe(
     minutes=1e-9,
     pictures=16,
     tests=16,
@@ -40,6 +37,17 @@ TOY = JudgeRecipe(
     width=8,
     tower=TowerConfig(channels=2, widths=(8, 8), level_width=8),
 )
+TOY_MODEL = DenoiserRecipe(
+    latent_channels=2, channels=(32, 32), heads=(2, 2), attention=(True, False), text_width=16, text_layers=1
+)
+
+
+def train_classifier(
+    codec: Any, out: Path, recipe: ClassifierRecipe, pictures: Path | None = None
+) -> LatentClassifier:
+    torch.manual_seed(3)
+    unet, text = new_unet(TOY_MODEL), new_text_encoder(TOY_MODEL)
+    return train_classifier_from(codec, unet, text, out, recipe, pictures=pictures)
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +96,12 @@ def test_a_classifier_is_trained_saved_and_read(codec: Any, tmp_path: Path) -> N
     told = json.loads((tmp_path / "out/gates.json").read_text())
     assert set(told["accuracy"]["clean"]) == set(GROUPS)
     assert told["passed"] is False
-    assert (tmp_path / "out.log/pictures/train-0001.safetensors").is_file()
+    assert (tmp_path / "out.log/pictures/train-1-0001.safetensors").is_file()
 
 
 def test_a_clip_is_trained_saved_and_read(codec: Any, tmp_path: Path) -> None:
     text = new_text_encoder(DenoiserRecipe(text_width=16, text_layers=1))
-    made = train_clip(codec, text, tmp_path / "out", TOY)
+    made = train_clip(codec, text, tmp_path / "out", TOY_CLIP)
     read = load("clip", tmp_path / "out")
     assert isinstance(read, Embedder)
     x, words = (
@@ -203,22 +211,64 @@ def test_a_classifier_learns_backgrounds_at_once_and_less_from_noise(tmp_path: P
     """On shrunken pixels in the place of latents, for which no codec is needed."""
     shrunk = lambda images: torch.nn.functional.avg_pool2d(images, 8)  # noqa: E731
     train, test = (
-        Gallery.fill(tmp_path, shrunk, "", n, split) for n, split in ((512, "train"), (128, "test"))
+        Gallery.fill(tmp_path, shrunk, "", n, split, things=1) for n, split in ((512, "train"), (128, "test"))
     )
+    assert all(len(scene.things) == 1 for scene in train.scenes)
     torch.manual_seed(0)
-    network = ClassifierNetwork(TowerConfig(channels=3, widths=(16, 24, 32)), sum(map(len, GROUPS.values())))
-    (wanted, counts), optimiser = truth(train.scenes), torch.optim.AdamW(network.parameters(), lr=3e-3)
-    losses = list[float]()
+    config = dict(new_unet(replace(TOY_MODEL, latent_channels=3)).config)
+    network = ClassifierNetwork(config, torch.zeros(4, 16), sum(map(len, GROUPS.values())), width=32)
+    lesson = Lesson(32, train.scenes)
+    parameters = [*network.parameters(), *lesson.parameters()]
+    (wanted, counts), optimiser = truth(train.scenes), torch.optim.AdamW(parameters, lr=3e-3)
+    losses = list[tuple[float, float]]()
     for k in range(60):
         rows = torch.arange(k * 32, (k + 1) * 32) % len(train)
-        x = train.latents[rows].float()
-        loss = classification(network(x, torch.zeros(32)), wanted[rows], counts[rows])
+        x, owners = train.some(rows, 2)
+        features = network.features(x, torch.zeros(32))
+        said, seen = (
+            classification(network.pooled(features), wanted[rows], counts[rows]),
+            lesson.loss(features, rows, owners),
+        )
         optimiser.zero_grad()
-        loss.backward()
+        (said + seen).backward()
         optimiser.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.75 * losses[0]
+        losses.append((float(said.detach()), float(seen.detach())))
+    assert losses[-1][0] < 0.75 * losses[0][0]
+    assert losses[-1][1] < 0.5 * losses[0][1]
     told = {"scheduler": SCHEDULER, "groups": GROUPS, "probe": {"latent": []}}
     curve = accuracies(LatentClassifier("toy", network, told), test, 0)
     assert curve["clean"]["background"] > 0.4  # of 14
     assert curve["900"]["background"] < curve["clean"]["background"]
+
+
+def test_a_moved_picture_keeps_its_objects(tmp_path: Path) -> None:
+    shrunk = lambda images: torch.nn.functional.avg_pool2d(images, 8)  # noqa: E731
+    pictures, rows = Gallery.fill(tmp_path, shrunk, "", 8, things=1), torch.arange(8)
+    x, owners = pictures.some(rows)
+    assert x.equal(pictures.latents.float())
+    torch.manual_seed(0)
+    moved, there = pictures.some(rows, 3)
+    assert not moved.equal(x)
+    assert there.sum((1, 2)).equal(owners.sum((1, 2)))
+    for a, b, before, after in zip(x, moved, owners, there, strict=True):
+        assert b[:, after > 0].equal(a[:, before > 0])
+
+
+def test_a_u_net_of_another_model_is_refused(codec: Any, tmp_path: Path) -> None:
+    unet, text = new_unet(replace(TOY_MODEL, latent_channels=4)), new_text_encoder(TOY_MODEL)
+    with pytest.raises(
+        InputError, match="--unet: it takes latents of 4 channels and texts of width 16; the codec"
+    ):
+        train_classifier_from(codec, unet, text, tmp_path / "out", TOY)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_classifier_begins_from_the_u_net(codec: Any) -> None:
+    unet = new_unet(TOY_MODEL)
+    network = ClassifierNetwork(dict(unet.config), torch.randn(4, 16), 5)
+    network.trunk.begin(unet)
+    x, t = torch.randn(2, 2, 8, 8), torch.tensor([3, 700])
+    seen: list[torch.Tensor] = []
+    unet.mid_block.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    unet(x, t, encoder_hidden_states=network.trunk.null.expand(2, -1, -1))
+    torch.testing.assert_close(network.trunk(x, t)[-1], seen[0])

@@ -37,7 +37,10 @@ def command(
     source: Annotated[str, typer.Argument(help="What the pictures show.")],
     target: Annotated[str, typer.Argument(help="What they should show.")],
     method: Annotated[str, typer.Option(help="asyrp or diffusionclip.")] = "asyrp",
-    clip: Annotated[Path | None, typer.Option(help="The folder of a CLIP, which measures the edit.")] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(help='The folder of a CLIP, which measures the edit; "scenes": the built-in model\'s.'),
+    ] = None,
     pictures: Annotated[
         Path | None,
         typer.Option(help="A folder of pictures like those to edit; for the built-in model they are drawn."),
@@ -63,7 +66,7 @@ def command(
     out = out or Path(re.sub(r"\W+", "-", target.strip()).strip("-") + SUFFIX)
     _check(source, target, method, clip, out, overwrite)
     direction.check(method, settings)
-    judge = _judge(cast(Path, clip))
+    judge = _judge(cast(str, clip))
     with voice.waiting(f"loading {loading.model}"):
         dtype = "float32" if loading.dtype == "auto" else loading.dtype
         prior = load(replace(loading, dtype=dtype))
@@ -82,14 +85,16 @@ def command(
     voice.say(f"use it with: scumble edit IN.png --method {method} --given {made.name}={out}")
 
 
-def _check(source: str, target: str, method: str, clip: Path | None, out: Path, overwrite: bool) -> None:
+def _check(source: str, target: str, method: str, clip: str | None, out: Path, overwrite: bool) -> None:
     for name, words in {"source": source, "target": target}.items():
         if not words.strip():
             raise InputError(
                 f"{name}: empty; describe in a few words what the pictures show before and after"
             )
     if clip is None:
-        raise InputError("clip: missing; name the folder of a CLIP with --clip, which measures the edit")
+        raise InputError(
+            "clip: missing; name the folder of a CLIP with --clip, which measures the edit, or --clip scenes"
+        )
     check_output(out)
     if out.exists() and not overwrite:
         raise InputError(f"{out}: exists already; --overwrite replaces it")
@@ -97,10 +102,10 @@ def _check(source: str, target: str, method: str, clip: Path | None, out: Path, 
         raise InputError(f"{out}: the name of a direction must end in {SUFFIX}")
 
 
-def _judge(clip: Path) -> Embedder:
-    from scumble.networks import load
+def _judge(clip: str) -> Embedder:
+    from scumble.editing.given import network
 
-    return cast("Embedder", load("clip", clip))
+    return cast("Embedder", network("clip", clip))
 
 
 def _pictures(prior: Prior, folder: Path | None, n: int, seed: int) -> list[Image]:

@@ -11,7 +11,7 @@ from scumble.cli.train import report
 
 CLASSIFIER_EXAMPLES = (
     "scumble train classifier -o runs/classifier --minutes 20",
-    "scumble train classifier -o runs/classifier --codec training/scenes.log/vae",
+    "scumble train classifier -o runs/classifier --codec scenes/vae --unet scenes/unet --text scenes/text_encoder",
 )
 CLIP_EXAMPLES = (
     "scumble train clip -o runs/clip --minutes 20",
@@ -27,6 +27,10 @@ Codec = Annotated[
     Path | None,
     typer.Option(help="The codec (an AutoencoderKL folder) whose latents are judged; default: scenes'."),
 ]
+Text = Annotated[
+    Path | None,
+    typer.Option(help="The text encoder (a CLIPTextModel folder) to begin from; default: scenes'."),
+]
 Pictures = Annotated[
     Path | None, typer.Option(help="A folder of encoded pictures of another training, to use and to add to.")
 ]
@@ -38,16 +42,22 @@ def classifier(
     out: Out = Path("runs/classifier"),
     minutes: Minutes = 20,
     codec: Codec = None,
+    unet: Annotated[
+        Path | None,
+        typer.Option(help="The U-Net (a UNet2DConditionModel folder) to begin from; default: scenes'."),
+    ] = None,
+    text: Text = None,
     pictures: Pictures = None,
     n: Number = 16384,
     seed: Seed = 0,
 ) -> None:
     """Train a noise-aware classifier of shape, colour, texture and background; continues a run that was cut off."""
     report()
-    from scumble.train import judging
+    from scumble.train.classifier import ClassifierRecipe, train_classifier, unet_of
+    from scumble.train.judging import codec_of, text_of
 
-    recipe = judging.JudgeRecipe(minutes=minutes, pictures=n, seed=seed)
-    judging.train_classifier(judging.codec_of(codec), out, recipe, pictures=pictures)
+    recipe = ClassifierRecipe(minutes=minutes, pictures=n, seed=seed)
+    train_classifier(codec_of(codec), unet_of(unet), text_of(text), out, recipe, pictures=pictures)
     _tell(out, "classifier_guidance", "classifier")
 
 
@@ -55,20 +65,18 @@ def clip(
     out: Out = Path("runs/clip"),
     minutes: Minutes = 20,
     codec: Codec = None,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="The text encoder (a CLIPTextModel folder) to begin from; default: scenes'."),
-    ] = None,
+    text: Text = None,
     pictures: Pictures = None,
     n: Number = 16384,
     seed: Seed = 0,
 ) -> None:
     """Train a small CLIP that knows noise; continues a run that was cut off."""
     report()
-    from scumble.train import judging
+    from scumble.train.clip import ClipRecipe, train_clip
+    from scumble.train.judging import codec_of, text_of
 
-    recipe = judging.JudgeRecipe(minutes=minutes, pictures=n, seed=seed)
-    judging.train_clip(judging.codec_of(codec), judging.text_of(text), out, recipe, pictures=pictures)
+    recipe = ClipRecipe(minutes=minutes, pictures=n, seed=seed)
+    train_clip(codec_of(codec), text_of(text), out, recipe, pictures=pictures)
     _tell(out, "sdg", "clip")
 
 

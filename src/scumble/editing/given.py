@@ -14,6 +14,7 @@ from scumble.networks import NETWORKS, load
 from scumble.priors._find import builtin
 
 if TYPE_CHECKING:
+    from scumble.core.judges import Judge
     from scumble.core.prior import Card, Prior
     from scumble.core.request import Needs
 
@@ -41,8 +42,11 @@ def read(given: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _read(name: str, text: str) -> object:
-    if name not in NETWORKS:
-        return artifact(name, text)
+    return network(name, text) if name in NETWORKS else artifact(name, text)
+
+
+def network(name: str, text: str) -> Judge:
+    """The network in a folder; with "scenes" the one in the package. Raises InputError for one that cannot be read."""
     packaged = builtin(f"scenes-{name}")
     return load(name, packaged if text == "scenes" and packaged.is_dir() else text)
 

@@ -40,26 +40,29 @@ class Canvas(NamedTuple):
     pixels: Pixels
 
 
-def canvases(seed: int, split: Split = "train") -> Iterator[Canvas]:
-    """Canvases of a split, by default the training's; equal seeds give equal streams."""
+def canvases(seed: int, split: Split = "train", count: int | None = None) -> Iterator[Canvas]:
+    """Canvases of a split, by default the training's; equal seeds give equal streams.
+
+    count: how many things each shows (None: one or two, equally often).
+    """
     rng = generator(split, seed)
     while True:
-        yield wide(rng) if rng.random() < WIDE else canonical(rng)
+        yield wide(rng, count) if rng.random() < WIDE else canonical(rng, count)
 
 
-def canonical(rng: np.random.Generator) -> Canvas:
+def canonical(rng: np.random.Generator, count: int | None = None) -> Canvas:
     """A square picture of a canonical scene."""
-    scene = random_scene(rng)
+    scene = random_scene(rng, count)
     palette = jittered_palette(rng) if rng.random() < JITTERED else PALETTE
     return Canvas(scene, 1.0, render(scene, SIDE, palette=palette))
 
 
-def wide(rng: np.random.Generator) -> Canvas:
+def wide(rng: np.random.Generator, count: int | None = None) -> Canvas:
     """A picture of the wide world, centred on the canvas; its edge pixels fill the rest."""
     from PIL import Image
 
     aspect = random_aspect(rng)
-    scene = random_wide_scene(rng, aspect=aspect)
+    scene = random_wide_scene(rng, count, aspect=aspect)
     inner = fitted(aspect, SIDE)
     if rng.random() < RESAMPLED:
         drawn = render(scene, fitted(aspect, int(rng.integers(90, 320))))

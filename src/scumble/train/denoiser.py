@@ -88,7 +88,7 @@ class Lessons(nn.Module):
         signal: (b,), abar, how much of a picture its noise leaves.
         """
         found = {
-            "labels": self.labels.loss(self.seen["feature"], batch),
+            "labels": self.labels.loss(self.seen["feature"], batch.owners, batch.things, batch.grounds),
             "pointing": pointing_loss(self.maps, batch, signal),
             "reading": self.questions.loss(self.seen["hidden"], batch.nouns, batch.ends)[0],
         }

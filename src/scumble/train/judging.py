@@ -8,37 +8,36 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from scumble.core.errors import InputError
+from scumble.core.precision import fast_dtype
 from scumble.networks import _latents
-from scumble.networks.classifier import ClassifierNetwork, LatentClassifier
-from scumble.networks.clip import ClipNetwork, LatentClip
-from scumble.networks.tower import TowerConfig, angles
+from scumble.networks.classifier import LatentClassifier
+from scumble.networks.clip import LatentClip
+from scumble.networks.tower import angles
 from scumble.priors._find import builtin
 from scumble.scenes.world import VERSION
 
 from .bank import encoder
-from .captions import prompt
-from .curves import GROUPS, accuracies, retrievals, truth
 from .denoiser import SCHEDULER, alphas_cumprod, digest
 from .gallery import Gallery
 from .run import Run
 from .tokenizer import LENGTH, new_tokenizer
 
-CLASSIFIED, RETRIEVED = 0.95, 0.90  # what clean pictures must reach
-
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeRecipe:
-    """Everything that decides the network's weights, apart from the machine's arithmetic."""
+    """Everything that decides a network's weights, apart from the machine's arithmetic.
+
+    clean: the share of pictures without noise. low: above 1, times crowd at the clean end, as u^low of a uniform u.
+    shift: by how many cells pictures are moved at most (`Gallery.some`).
+    """
 
     minutes: float = 20
     seed: int = 0
@@ -48,8 +47,8 @@ class JudgeRecipe:
     rate: float = 1e-3
     ema: float = 0.999
     clean: float = 0.2
-    width: int = 64
-    tower: TowerConfig = field(default_factory=TowerConfig)
+    low: float = 1.0
+    shift: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,32 @@ class Material:
     probed: Tensor
 
 
-def material(codec: Any, recipe: JudgeRecipe, folder: Path) -> Material:
-    """The pictures, encoded now or before. `folder` keeps them for other trainings on the same codec."""
-    encode, digested = encoder(codec, nullcontext, torch.device("cpu")), digest(codec)
-    fill: Callable[..., Gallery] = lambda n, split: Gallery.fill(folder, encode, digested, n, split)  # noqa: E731
-    test = fill(recipe.tests, "test")
-    return Material(fill(recipe.pictures, "train"), test, digested, encode(_latents.probe()))
+def material(codec: Any, recipe: JudgeRecipe, folder: Path, *, things: int | None = None) -> Material:
+    """The pictures, encoded now or before; of so many `things`. `folder` keeps them for other trainings on the codec.
+
+    Those of the training are encoded in the precision that is fast here, which costs 0.005 of a standard deviation.
+    """
+    here, digested = torch.device("cpu"), digest(codec)
+    exact = fast = encoder(codec, nullcontext, here)
+    if fast_dtype("cpu") == torch.bfloat16:
+        fast = encoder(codec, lambda: torch.autocast("cpu", torch.bfloat16), here)
+    test = Gallery.fill(folder, exact, digested, recipe.tests, "test", things=things)
+    train = Gallery.fill(folder, fast, digested, recipe.pictures, "train", things=things)
+    return Material(train, test, digested, exact(_latents.probe()))
 
 
 def codec_of(folder: Path | None) -> Any:
     """The codec in a folder, by default that of the built-in model. Raises InputError where there is none."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    return _model(AutoencoderKL, folder, "vae", "codec").float()
+    return model_of(AutoencoderKL, folder, "vae", "codec").float()
 
 
 def text_of(folder: Path | None) -> Any:
     """The text encoder in a folder, by default that of the built-in model. Raises InputError where there is none."""
     from transformers import CLIPTextModel
 
-    encoder = _model(CLIPTextModel, folder, "text_encoder", "text").float()
+    encoder = model_of(CLIPTextModel, folder, "text_encoder", "text").float()
     known = (len(cast(Any, new_tokenizer())), LENGTH)
     if (encoder.config.vocab_size, encoder.config.max_position_embeddings) != known:
         raise InputError(
@@ -91,120 +96,59 @@ def text_of(folder: Path | None) -> Any:
     return encoder
 
 
-def _model(kind: Any, folder: Path | None, part: str, option: str) -> Any:
+def model_of(kind: Any, folder: Path | None, part: str, option: str) -> Any:
     folder = builtin("scenes") / part if folder is None else folder
     if not (folder / "config.json").is_file():
         raise InputError(f"--{option} {folder}: no config.json there; name the folder of an {kind.__name__}")
     return kind.from_pretrained(folder)
 
 
-# The classifier
+class Noisy(NamedTuple):
+    """x (n, C, h, w), its times t (n,), 0 for clean ones, noise levels as `tower.angles` has them, and owners."""
+
+    x: Tensor
+    t: Tensor
+    angle: Tensor
+    owners: Tensor
 
 
-def classification(logits: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
-    """The mean cross-entropy, summed over groups."""
-    sizes = [len(group) for group in GROUPS.values()]
-    losses = [
-        -(part.float().log_softmax(1) * target).sum(1)
-        for part, target in zip(logits.split(sizes, 1), wanted.split(sizes, 1), strict=True)
-    ]
-    return (torch.stack(losses, 1) * counts).mean(0).sum()
-
-
-def train_classifier(
-    codec: Any, out: Path, recipe: JudgeRecipe, *, pictures: Path | None = None
-) -> LatentClassifier:
-    """Train a classifier on a codec's latents and write it to `out`, with its curve; returns it.
-
-    Logs, checkpoints and, unless `pictures` names a folder of them, encoded pictures lie beside `out`, in `out` +
-    ".log". Raises InputError for an occupied `out`, and for a log of another recipe.
-    """
-    log = _begin(out, recipe)
-    data = material(codec, recipe, pictures or log / "pictures")
-    wanted, counts = truth(data.train.scenes)
-    torch.manual_seed(recipe.seed)
-    network = ClassifierNetwork(recipe.tower, wanted.shape[1])
-
-    def loss(network: nn.Module, rows: Tensor, x: Tensor, angle: Tensor) -> Tensor:
-        return classification(network(x, angle), wanted[rows], counts[rows])
-
-    trained = _train("classifier", network, loss, data, recipe, log)
-    told = {"tower": asdict(recipe.tower), "groups": {name: list(group) for name, group in GROUPS.items()}}
-    made = LatentClassifier(out.name, trained, _about("scumble-classifier", data, recipe, told))
-    _finish(made, out, {"accuracy": accuracies(made, data.test, recipe.seed)}, CLASSIFIED)
-    return made
-
-
-# CLIP
-
-
-def train_clip(
-    codec: Any, text: Any, out: Path, recipe: JudgeRecipe, *, pictures: Path | None = None
-) -> LatentClip:
-    """Train a CLIP on a codec's latents and captions, and write it to `out`, with its curve; returns it.
-
-    text: the text tower to begin from, such as the built-in model's. Folders and errors are those of
-    `train_classifier`.
-    """
-    log = _begin(out, recipe)
-    data = material(codec, recipe, pictures or log / "pictures")
-    torch.manual_seed(recipe.seed)
-    network, tokenizer = ClipNetwork(recipe.tower, text, recipe.width), cast(Any, new_tokenizer())
-    rng = np.random.default_rng([31, recipe.seed])
-
-    def loss(network: nn.Module, rows: Tensor, x: Tensor, angle: Tensor) -> Tensor:
-        clip = cast(ClipNetwork, network)
-        told = [prompt(data.train.scenes[int(k)], rng, unprompted=0, full=0.3) for k in rows]
-        ids = tokenizer(told, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return contrast(clip.pictures(x, angle), clip.texts(ids), clip.log_scale)
-
-    trained = _train("clip", network, loss, data, recipe, log)
-    stated = {"tower": asdict(recipe.tower), "text": text.config.to_dict(), "width": recipe.width}
-    made = LatentClip(out.name, trained, _about("scumble-clip", data, recipe, stated), tokenizer)
-    _finish(made, out, {"retrieval": retrievals(made, data.test, recipe.seed)}, RETRIEVED)
-    return made
-
-
-def contrast(pictures: Tensor, texts: Tensor, log_scale: Tensor) -> Tensor:
-    """Which text belongs to which picture, and the reverse (Radford et al. 2021, fig. 3)."""
-    logits = log_scale.exp().clamp(max=100) * pictures.float() @ texts.float().mT
-    own = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.mT, own)) / 2
-
-
-# Both
-
-
-def _train(
+def learn(
     name: str,
     network: nn.Module,
-    loss: Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor],
+    loss: Callable[[nn.Module, Tensor, Noisy], Tensor],
     data: Material,
     recipe: JudgeRecipe,
     log: Path,
+    extra: nn.Module | None = None,
 ) -> nn.Module:
     """The averaged network after the budget; each batch is noised to times of its own, a part of it not at all."""
     told = asdict(recipe) | {"world": VERSION, "codec": data.codec}
-    run = Run(name, log, network, rate=recipe.rate, minutes=recipe.minutes, ema=recipe.ema, recipe=told)
+    del told["pictures"], told["tests"]  # a run may go on with more of them
+    run = Run(
+        name, log, network, rate=recipe.rate, minutes=recipe.minutes, ema=recipe.ema, recipe=told, extra=extra
+    )
     torch.manual_seed(recipe.seed + 1 + run.step)
     alpha, sigma = alphas_cumprod().sqrt(), (1 - alphas_cumprod()).sqrt()
     with run:
         while run.going():
             rows = torch.randint(len(data.train), (recipe.batch,))
-            x0 = data.train.latents[rows].float()
-            t = ((torch.arange(recipe.batch) + torch.rand(recipe.batch)) / recipe.batch * len(alpha)).long()
+            x0, owners = data.train.some(rows, recipe.shift)
+            strata = (torch.arange(recipe.batch) + torch.rand(recipe.batch)) / recipe.batch
+            t = (strata**recipe.low * len(alpha)).long()
             clean = torch.rand(recipe.batch) < recipe.clean
-            a, s = torch.where(clean, 1, alpha[t]), torch.where(clean, 0, sigma[t])
+            a, s = alpha[t].masked_fill(clean, 1), sigma[t].masked_fill(clean, 0)
+            t = t.masked_fill(clean, 0)
             x = a[:, None, None, None] * x0 + s[:, None, None, None] * torch.randn_like(x0)
-            run.update(
-                loss(run.model, rows, x.to(run.device), angles(a, s).to(run.device)), pictures=recipe.batch
-            )
+            noisy = Noisy(*(part.to(run.device) for part in (x, t, angles(a, s), owners)))
+            with run.autocast():
+                found = loss(run.model, rows, noisy)
+            run.update(found, pictures=recipe.batch)
             if run.due:
                 run.save()
     return run.finish()
 
 
-def _begin(out: Path, recipe: JudgeRecipe) -> Path:
+def begin(out: Path, recipe: JudgeRecipe) -> Path:
     if not recipe.minutes > 0:
         raise InputError(f"minutes: {recipe.minutes}; the budget must be positive")
     if out.exists() and (out.is_file() or any(out.iterdir())):
@@ -212,12 +156,12 @@ def _begin(out: Path, recipe: JudgeRecipe) -> Path:
     return out.with_name(out.name + ".log")
 
 
-def _about(kind: str, data: Material, recipe: JudgeRecipe, more: dict[str, Any]) -> dict[str, Any]:
+def about(kind: str, data: Material, recipe: JudgeRecipe, more: dict[str, Any]) -> dict[str, Any]:
     made = {"codec": data.codec, "recipe": {k: v for k, v in asdict(recipe).items() if k != "tower"}}
     return _latents.about(kind, "scenes", SCHEDULER, data.probed, **more, **made)
 
 
-def _finish(made: LatentClassifier | LatentClip, out: Path, curve: dict[str, Any], gate: float) -> None:
+def finish(made: LatentClassifier | LatentClip, out: Path, curve: dict[str, Any], gate: float) -> None:
     """Writes the network, and gates.json: the curve over noise levels and whether the clean end passes."""
     made.save(out)
     (rates,) = curve.values()

@@ -37,13 +37,13 @@ class LabelHead(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         return self.layers(feature)
 
-    def loss(self, feature: Tensor, batch: Batch) -> Tensor:
-        """Sum of the four cross-entropies, each a mean over cells."""
+    def loss(self, feature: Tensor, owners: Tensor, things: Tensor, grounds: Tensor) -> Tensor:
+        """Sum of the four cross-entropies, each a mean over cells; what a cell has is told as in `Batch`."""
         logits = self(feature).float().split(self.sizes, dim=1)
-        rows = torch.arange(len(batch.owners), device=batch.owners.device)[:, None, None]
-        cells = batch.things[rows, batch.owners]  # (b, h, w, 3)
+        rows = torch.arange(len(owners), device=owners.device)[:, None, None]
+        cells = things[rows, owners]  # (b, h, w, 3)
         losses = [F.cross_entropy(logits[k], cells[..., k]) for k in range(3)]
-        ground = batch.grounds[:, None, None].expand_as(batch.owners)
+        ground = grounds[:, None, None].expand_as(owners)
         return torch.stack([*losses, F.cross_entropy(logits[3], ground)]).sum()
 
 
