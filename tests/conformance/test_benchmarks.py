@@ -22,6 +22,7 @@ STUDIES = {
     "dtypes": "--edits 1 --steps 1 --device cpu --model {model}",
     "layer": "--count 2 --set steps=1 --keep auto 0.1 --cache {folder}/layer --model {model}",
     "fast": "time --rounds 1 --steps 2 --dtype float32 --model {model}",
+    "guided": "two --n 1 --model {model}",
 }
 
 
