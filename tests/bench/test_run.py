@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from scumble.bench.run import TESTS, Bench, trusted
 from scumble.bench.stages import Stages, framing
 from scumble.core.errors import InputError
+from scumble.core.judges import Judge
 from scumble.core.pixels import SAME, rms
 from scumble.measuring.tasks import MOST, scene_tasks
 from scumble.pictures import reading
@@ -32,6 +34,21 @@ class Spy(DDS):
         edit = super().__call__(prior, request, on_step)
         assert all(r.mask is None and r.reference is None and not r.given for r in SEEN)
         return edit
+"""
+NEEDY = """
+from dataclasses import dataclass
+from typing import ClassVar
+from scumble.core.request import Needs
+from scumble.methods.sdedit import SDEdit
+
+@dataclass(frozen=True, kw_only=True)
+class Needy(SDEdit):
+    needs: ClassVar[Needs] = Needs(reference=True, given=("clip",))
+
+    def __call__(self, prior, request, on_step=None):
+        assert request.given["clip"].id == "a clip"
+        assert request.reference.equal(request.image)
+        return super().__call__(prior, request, on_step)
 """
 BOOM = """
 from dataclasses import dataclass, replace
@@ -83,6 +100,21 @@ def test_a_row_says_all_about_an_edit(stages: Stages, tmp_path: Path):
         assert row["bench"]["split"] == "validation"
         assert {"model", "hash", "scumble", "torch", "device"} <= row["bench"].keys()
         assert (row["scores"]["back"] is None) == (row["repeat"] == 1)
+
+
+def test_what_a_method_needs_is_given(stages: Stages, prior: AnyPrompt, tmp_path: Path):
+    """Networks by name, recorded by their hash; and the source picture where it follows a reference."""
+    file = tmp_path / "needy.py"
+    file.write_text(NEEDY)
+    needy, bench = f"{file}:Needy:steps=3", Bench(out=tmp_path / "out", back=False)
+    with pytest.raises(InputError, match="needs a clip; give it with --given clip="):
+        run(bench, stages, needy)
+    clip = SimpleNamespace(id="a clip", hash="0123456789", space="latents", noisy=True, check=print)
+    assert isinstance(clip, Judge)
+    with_clip = Stages(prior, scene_tasks("validation", 3, SIDE), "validation", 3, {"clip": clip})
+    rows = run(bench, with_clip, needy)
+    assert [row["bench"]["given"] for row in rows] == [{"clip": "0123456789"}] * 3
+    assert "given" not in run(bench, with_clip, "dds:steps=1")[0]["bench"]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from scumble.bench.baselines import BASELINES, SEEDLESS
@@ -65,11 +66,12 @@ class Contestant:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A contestant with its method; `parameters`: name -> value and its origin."""
+    """A contestant with its method; `parameters`: name -> value and its origin. `given`: networks and artifacts."""
 
     contestant: Contestant
     method: Method
     parameters: Mapping[str, Mapping[str, object]]
+    given: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 def split(text: str) -> tuple[str, list[str], frozenset[str]]:
@@ -94,8 +96,12 @@ def split(text: str) -> tuple[str, list[str], frozenset[str]]:
     return f"{file}{py}{name}" if py else name, settings, frozenset(extras)
 
 
-def make_ready(contestant: Contestant, card: Card) -> Ready:
+def make_ready(
+    contestant: Contestant, card: Card, given: Mapping[str, object] = MappingProxyType({})
+) -> Ready:
     """Make the method: the contestant's values over the card's over the method's own.
+
+    given: networks and artifacts, for the methods that need them.
 
     Raises:
         InputError: what `Contestant.kind` refuses, a model that cannot run it, or a method that needs what the bench
@@ -105,13 +111,15 @@ def make_ready(contestant: Contestant, card: Card) -> Ready:
     check_model(card, name, kind.needs, "a target")
     if kind.needs.mask and "mask" not in contestant.extras:
         raise InputError(f"--method {contestant.label}: {name} needs a mask; write {contestant.label}+mask")
-    if kind.needs.reference and name not in BASELINES:
+    missing = [need for need in kind.needs.given if need not in given]
+    if missing:
         raise InputError(
-            f"--method {contestant.label}: {name} needs a reference picture; no edit here has one"
+            f"--method {contestant.label}: {name} needs a {missing[0]}; give it with --given {missing[0]}=..."
         )
     method, origins = choose(name, kind, _recommending(card, name, kind), contestant.settings)
     parameters = {k: {"value": plain(getattr(method, k)), "from": origin} for k, origin in origins.items()}
-    return Ready(contestant=contestant, method=method, parameters=parameters)
+    taken = {need: given[need] for need in kind.needs.given if need in given}
+    return Ready(contestant=contestant, method=method, parameters=parameters, given=taken)
 
 
 def _recommending(card: Card, name: str, kind: type[Any]) -> Card:

@@ -149,13 +149,17 @@ def _returned(
 def _request(ready: Ready, prior: Prior, some: Sequence[Case], seed: int) -> EditRequest:
     speaks = "text" in prior.card.capabilities
     masked = "mask" in ready.contestant.extras
-    true = ready.method.needs.reference  # only the ceiling's, see `contestants.make_ready`
+    reference = None
+    if ready.method.needs.reference:  # the ceiling's is the true edit, all others' the picture itself
+        shown = [case.known.truths[0] if ready.contestant.frames else case.known.source for case in some]
+        reference = torch.cat([case.put(picture) for case, picture in zip(some, shown, strict=True)])
     return EditRequest(
         image=torch.cat([case.placed.image for case in some]),
         source=[case.task.source for case in some] if speaks else None,
         target=[case.task.target for case in some] if speaks else None,
         mask=torch.cat([case.mask() for case in some]) if masked else None,
-        reference=torch.cat([case.put(case.known.truths[0]) for case in some]) if true else None,
+        reference=reference,
+        given=ready.given,
         seed=seed,
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from scumble.artifacts import digest
 from scumble.bench.contestants import Contestant, Ready
 from scumble.bench.making import Completed, Refused, attempt, batches
 from scumble.bench.rows import TESTS, TableRow, append, resume
@@ -62,7 +63,8 @@ class Bench:
             MachineError: there is not enough memory.
         """
         contestant, tasks = ready.contestant, stage.tasks.all
-        world = {**stage.settings, "back": self.back}
+        known = {name: digest(value) for name, value in ready.given.items()}
+        world = {**stage.settings, "back": self.back, **({"given": known} if known else {})}
         settings = {"method": contestant.label, "parameters": ready.parameters, "bench": world}
         path = self.file(contestant)
         kept = resume(path, settings)

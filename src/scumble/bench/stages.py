@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import scumble
 from scumble.bench.baselines import BASELINES
@@ -28,6 +29,7 @@ class Stage:
     card: Card
     loaded: Mapping[str, object]
     make: Callable[[], Prior] = field(repr=False)
+    given: Mapping[str, object] = field(default_factory=dict[str, object])
 
     @cached_property
     def prior(self) -> Prior:
@@ -51,11 +53,11 @@ class Stage:
             InputError: what `make_ready` refuses, words that the model does not know, masks or truths that are not
                 there.
         """
-        ready, tasks = make_ready(contestant, self.card), self.tasks
+        ready, tasks = make_ready(contestant, self.card, self.given), self.tasks
         needs, label = ready.method.needs, contestant.label
         if "mask" in contestant.extras and not tasks.has_masks:
             raise InputError(f"--method {label}: not every edit of the list has a mask or a truth")
-        if needs.reference and not tasks.has_truths:
+        if contestant.frames and needs.reference and not tasks.has_truths:
             raise InputError(f"--method {label}: not every edit of the list has a truth")
         check_words(self.card, [text for task in tasks.all for text in (task.source, task.target)], False)
         return ready
@@ -64,9 +66,16 @@ class Stage:
 class Stages:
     """The stages of a bench: the edits asked for, and the reduced world with the prior or with the exact score."""
 
-    def __init__(self, prior: Prior, tasks: Tasks, split: Split = "test", n: int = 1):
-        """`split` and `n` are of the reduced world's edits."""
-        self._prior, self._tasks, self._n = prior, tasks, n
+    def __init__(
+        self,
+        prior: Prior,
+        tasks: Tasks,
+        split: Split = "test",
+        n: int = 1,
+        given: Mapping[str, object] = MappingProxyType({}),
+    ):
+        """`split` and `n` are of the reduced world's edits. given: networks and artifacts for the methods."""
+        self._prior, self._tasks, self._n, self._given = prior, tasks, n, given
         self._split: Split = split
 
     def of(self, contestant: Contestant) -> Stage:
@@ -88,7 +97,7 @@ class Stages:
         return self._stage(self.reduced.tasks, exact_card(self._prior.card), lambda: ExactScore(self._prior))
 
     def _stage(self, tasks: Tasks, card: Card, make: Callable[[], Prior]) -> Stage:
-        return Stage(tasks=tasks, card=card, loaded=self._prior.loaded, make=make)
+        return Stage(tasks=tasks, card=card, loaded=self._prior.loaded, make=make, given=self._given)
 
 
 def framing(

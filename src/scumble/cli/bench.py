@@ -61,6 +61,12 @@ def scenes(
             metavar="FOLDER", help="A folder of your own pictures: data.jsonl with image, source, target."
         ),
     ] = None,
+    given_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--given", metavar="NAME=FILE", help="What a method needs, as in `scumble edit`; repeats."
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The folder to write to, or to continue in.")
     ] = Path("runs/bench"),
@@ -80,8 +86,11 @@ def scenes(
     voice = Voice(quiet)
     from scumble.bench.run import Bench
     from scumble.bench.stages import Stages, framing
+    from scumble.editing import given
     from scumble.editing import loading as models
     from scumble.measuring.tasks import folder_tasks, scene_tasks
+
+    known = given.read(dict(given.check_name(text) for text in given_ or ()))
 
     bench = Bench(out=out, seeds=seeds, batch=batch, back=back)
     listed = folder_tasks(data, n) if data else None
@@ -96,7 +105,7 @@ def scenes(
     count = N if n is None else n
     side = prior.card.size
     tasks = listed or scene_tasks(cast(Any, split), count, side)
-    perform(bench, Stages(prior, tasks, cast(Any, split), count), asked, voice)
+    perform(bench, Stages(prior, tasks, cast(Any, split), count, known), asked, voice)
 
 
 @flags.takes(Loading)
