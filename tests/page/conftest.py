@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
 
 from scumble.page.client import PageClient
+from tests.page.browser import opened, until
 from tests.priors.conftest import pristine  # noqa: F401
 
 pytest.importorskip("starlette", reason="the page needs pip install 'scumble[web]'")
@@ -83,6 +85,37 @@ def client(page: Page) -> Generator[PageClient]:
     client = PageClient(page.url)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Generator[Any]:
+    """The browser, with nothing between it and this machine."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("there is no chromium; on Debian: apt-get install chromium")
+    unboxed = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=found, args=unboxed)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(chromium: Any, page: Page) -> Generator[Any]:
+    """The page, opened anew by a client of its own. At the end, the console must hold no error."""
+    with opened(chromium, accept_downloads=True) as tab:
+        said = list[str]()
+        tab.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.goto(page.url)
+        tab.wait_for_selector("body[data-ready]")
+        until(tab, "document.querySelector('#method').options.length > 5")
+        until(tab, "document.querySelector('#domain').textContent.startsWith('Made for')")
+        yield tab
+        errors = list(said)  # what is deleted now may still be on its way
+        tab.evaluate("fetch('api/client', {method: 'DELETE'})")
+    assert errors == []
 
 
 @pytest.fixture

@@ -1,12 +1,8 @@
 """The page in a real browser: Debian's chromium, driven by Playwright. Skipped where there is none."""
 
-import io
 import json
-import os
 import re
 import shlex
-import shutil
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,86 +12,11 @@ from PIL import Image
 
 from scumble.cli import run
 from scumble.pictures import reading
+from tests.page.browser import choose, download, edit, opened, pixels, until, upload
 from tests.page.conftest import Page, Serve
 from tests.page.test_client import same_but_for_seconds
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("there is no chromium; on Debian: apt-get install chromium", allow_module_level=True)
-
 pytestmark = pytest.mark.slow
-SOON = 300_000  # ms that anything may take
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Generator[Any]:
-    """The browser, with nothing between it and this machine."""
-    unboxed = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=unboxed)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def tab(chromium: Any, page: Page) -> Generator[Any]:
-    """The page, opened anew by a client of its own. At the end, the console must hold no error."""
-    context = chromium.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(SOON)
-    tab, said = context.new_page(), list[str]()
-    tab.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.goto(page.url)
-    tab.wait_for_selector("body[data-ready]")
-    until(tab, "document.querySelector('#method').options.length > 5")
-    until(tab, "document.querySelector('#domain').textContent.startsWith('Made for')")
-    yield tab
-    errors = list(said)  # what is deleted now may still be on its way
-    tab.evaluate("fetch('api/client', {method: 'DELETE'})")
-    context.close()
-    assert errors == []
-
-
-def until(tab: Any, condition: str) -> None:
-    """Wait for a JavaScript expression to be true. (Playwright's own way needs `eval`, which the page forbids.)"""
-    for _ in range(SOON // 50):
-        if tab.evaluate(condition):
-            return
-        tab.wait_for_timeout(50)
-    raise AssertionError(f"{condition}; the page says: {tab.inner_text('#error')}")
-
-
-def choose(tab: Any, method: str, **values: object) -> None:
-    """A method and some of its parameters."""
-    for part in ("#method-part", "#more-parameters"):
-        tab.evaluate(f"document.querySelector('{part}').open = true")
-    tab.select_option("#method", method)
-    for name, value in values.items():
-        tab.fill(f"#parameter-{name}", str(value))
-
-
-def edit(tab: Any) -> None:
-    """Press Edit and wait for the result."""
-    before = tab.locator("#history li").count()
-    tab.click("#edit")
-    until(tab, f"document.querySelectorAll('#history li').length > {before}")
-    tab.wait_for_selector("#edit:not([disabled])")
-
-
-def download(tab: Any, button: str = "#download") -> tuple[str, bytes]:
-    with tab.expect_download() as waiting:
-        tab.click(button)
-    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
-
-
-def upload(tab: Any, png: Path) -> None:
-    tab.set_input_files("#file", png)
-    until(tab, f"document.querySelector('#picture-name').textContent.startsWith('{png.name}')")
-
-
-def pixels(data: bytes) -> Any:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
 def test_an_upload_is_edited_and_downloaded_as_the_command_line_writes_it(
@@ -264,22 +185,20 @@ def test_layer_changes_and_words_are_shown(tab: Any) -> None:
     tab.fill("#source", "a red circle")
     tab.click("#heat")
     until(tab, "document.querySelectorAll('#history li').length == 2")
+    tab.wait_for_selector("#edit:not([disabled])")
     assert "Where the model looks" in tab.inner_text("#told")
 
 
 def test_what_is_typed_stays_when_the_model_has_loaded(chromium: Any, serve: Serve) -> None:
     fresh = serve()
-    context = chromium.new_context()
-    context.set_default_timeout(SOON)
-    tab = context.new_page()
-    tab.goto(fresh.url)
-    tab.wait_for_selector("body[data-ready]")
-    choose(tab, "dds", steps=7)
-    until(tab, "document.querySelector('#domain').textContent.startsWith('Made for')")
-    tab.wait_for_timeout(300)
-    assert tab.input_value("#method") == "dds"
-    assert tab.input_value("#parameter-steps") == "7"
-    context.close()
+    with opened(chromium) as tab:
+        tab.goto(fresh.url)
+        tab.wait_for_selector("body[data-ready]")
+        choose(tab, "dds", steps=7)
+        until(tab, "document.querySelector('#method').options[0].text.includes('(')")
+        assert tab.inner_text("#domain").startswith("Made for")
+        assert tab.input_value("#method") == "dds"
+        assert tab.input_value("#parameter-steps") == "7"
     fresh.close()
 
 
@@ -330,15 +249,12 @@ def test_a_picture_is_pasted_and_dropped(tab: Any, png: Path) -> None:
 
 
 def test_who_leaves_stops_what_runs(chromium: Any, page: Page, tab: Any) -> None:
-    context = chromium.new_context()
-    context.set_default_timeout(SOON)
-    other = context.new_page()
-    other.goto(page.url)
-    other.wait_for_selector("body[data-ready]")
-    choose(other, "dds", steps=900)
-    other.click("#edit")
-    until(other, "document.querySelector('#status').textContent.includes('of 900')")
-    context.close()
+    with opened(chromium) as other:
+        other.goto(page.url)
+        other.wait_for_selector("body[data-ready]")
+        choose(other, "dds", steps=900)
+        other.click("#edit")
+        until(other, "document.querySelector('#status').textContent.includes('of 900')")
     choose(tab, "dds", steps=2)
     edit(tab)  # it comes after the other one
 

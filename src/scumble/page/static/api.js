@@ -1,5 +1,11 @@
 // Talking to the server: JSON in, JSON out; errors are the server's own messages.
 
+const PAUSE = 500; // ms before a lost connection is tried again
+const TRIES = 6; // in a row
+
+// An error for a reason that may be gone the next time: the server is busy, or away.
+export class Passing extends Error {}
+
 async function answer(response) {
   let told;
   try {
@@ -7,8 +13,8 @@ async function answer(response) {
   } catch {
     told = { error: `the server answered ${response.status}` };
   }
-  if (!response.ok) throw new Error(told.error);
-  return told;
+  if (response.ok) return told;
+  throw new (response.status === 429 || response.status >= 500 ? Passing : Error)(told.error);
 }
 
 async function call(path, options) {
@@ -16,7 +22,7 @@ async function call(path, options) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error("the server does not answer; is scumble page still running?");
+    throw new Passing("the server does not answer; is scumble page still running?");
   }
   return answer(response);
 }
@@ -28,26 +34,38 @@ export const post = (path, body) =>
 export const upload = (blob, name) =>
   call(`api/pictures?name=${encodeURIComponent(name)}`, { method: "POST", body: blob });
 
+// A file of the server's.
+export async function file(path) {
+  const response = await fetch(path);
+  return response.ok ? response.blob() : answer(response);
+}
+
 // Calls `told` with the state of a job whenever it changes, and ends when the job has ended.
-export function follow(id, told) {
-  return new Promise((resolve, reject) => {
-    const events = new EventSource(`api/jobs/${id}/events`);
-    let failures = 0;
-    events.onmessage = (event) => {
+export async function follow(id, told) {
+  for (let failures = 0; failures < TRIES; failures += 1) {
+    const end = await watch(id, (now) => {
       failures = 0;
-      const state = JSON.parse(event.data);
-      told(state);
-      if (["done", "failed", "cancelled"].includes(state.state)) {
-        events.close();
-        resolve(state);
-      }
+      told(now);
+    });
+    if (end) return end;
+    await new Promise((resolve) => { setTimeout(resolve, PAUSE); });
+  }
+  throw new Passing("the connection to the server is lost; is scumble page still running?");
+}
+
+// The job's last state; null where the connection breaks before.
+function watch(id, told) {
+  return new Promise((resolve) => {
+    const events = new EventSource(`api/jobs/${id}/events`);
+    const close = (end) => {
+      events.close();
+      resolve(end);
     };
-    events.onerror = () => {
-      failures += 1;
-      if (failures > 3 || events.readyState === EventSource.CLOSED) {
-        events.close();
-        reject(new Error("the connection to the server is lost; is scumble page still running?"));
-      }
+    events.onmessage = (event) => {
+      const now = JSON.parse(event.data);
+      told(now);
+      if (["done", "failed", "cancelled"].includes(now.state)) close(now);
     };
+    events.onerror = () => close(null);
   });
 }

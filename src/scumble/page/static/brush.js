@@ -4,7 +4,7 @@ const MARK = [217, 0, 217];
 
 export class Brush {
   constructor(canvas, size, changed) {
-    Object.assign(this, { canvas, size, changed, steps: [], erasing: false, drawing: null });
+    Object.assign(this, { canvas, size, changed, steps: [], erasing: false, drawing: null, fitted: 0 });
     canvas.addEventListener("pointerdown", (e) => this.#down(e));
     canvas.addEventListener("pointermove", (e) => this.#move(e));
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.#up());
@@ -13,7 +13,7 @@ export class Brush {
   // A new picture: no mask.
   fit(width, height) {
     Object.assign(this.canvas, { width, height });
-    this.steps = [];
+    Object.assign(this, { steps: [], drawing: null, fitted: this.fitted + 1 });
     this.#told();
   }
 
@@ -35,9 +35,11 @@ export class Brush {
     this.#take({ kind: "invert" });
   }
 
-  // A mask from a file of the picture's size: white may change.
+  // A mask from a file of the picture's size: white may change. False where the picture is another one by then.
   async load(blob) {
+    const { fitted } = this;
     const picture = await createImageBitmap(blob);
+    if (fitted !== this.fitted) return false;
     const { width, height } = this.canvas;
     if (picture.width !== width || picture.height !== height) {
       throw new Error(`mask: ${picture.width}x${picture.height} pixels, but the picture has ${width}x${height}`);
@@ -52,6 +54,7 @@ export class Brush {
     page.putImageData(pixels, 0, 0);
     this.steps = [{ kind: "picture", picture: page.canvas }];
     this.#again();
+    return true;
   }
 
   // The file, null where nothing is masked.

@@ -1,18 +1,24 @@
 // The page: the form, the request that is made of it, and what comes back.
 
-import { follow, get, post, remove, upload } from "./api.js";
+import { Passing, file, follow, get, post, remove, upload } from "./api.js";
 import { Brush } from "./brush.js";
-import { Parameters, element, one } from "./parameters.js";
+import { $, arrange, element, options, turns } from "./dom.js";
+import { write, writeSweep, written } from "./fields.js";
+import { Parameters } from "./parameters.js";
 import { Stage } from "./stage.js";
 
-const $ = (id) => document.getElementById(id);
 const CHECK = 300; // ms after the last key until the server looks at the request
-const WAIT = 1000; // ms between looks at a model that is loading
+const WAIT = 1000; // ms between looks at a model that is loading, and until what failed in passing is tried again
 
-const state = { models: [], methods: [], picture: null, mask: null, reference: null, job: null, results: [], asking: 0 };
-const parameters = new Parameters($("first-parameters"), $("parameters"), () => changed());
+// mask, reference, coming: promises of what is being uploaded, so that a request waits for it. running: the request
+// that is under way. known: the model, and whether it was loaded, that `methods` were told for.
+const state = {
+  models: [], methods: [], known: "", picture: null, mask: null, reference: null, coming: null, running: null, results: [],
+};
+const parameters = new Parameters($("first-parameters"), $("parameters"));
 const stage = new Stage();
 const brush = new Brush($("brushed"), $("brush"), () => masked());
+const [opening, checking, looking, choosing] = [turns(), turns(), turns(), turns()];
 
 // What goes wrong is said in one place.
 const trying = (work) => async (...args) => {
@@ -26,110 +32,94 @@ const trying = (work) => async (...args) => {
 
 // The request ---------------------------------------------------------------------------------------------
 
-const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
-const single = (values) => (values.length > 1 ? values : (values[0] ?? null));
-
-function seeds(text) {
-  const found = [];
-  for (const part of text.split(",").map((p) => p.trim()).filter(Boolean)) {
-    const [, first, last] = /^(\d+)(?:-(\d+))?$/.exec(part) ?? [];
-    if (first === undefined) throw new Error(`seed: ${part} is not a whole number, 0 or more, or a range such as 0-7`);
-    for (let seed = Number(first); seed <= Number(last ?? first) && found.length < 1000; seed += 1) found.push(seed);
-  }
-  return found.length ? found : [0];
-}
-
-function weighted(line) {
-  const [, prompt, weight] = /^(.*):\s*(-?[\d.]+)$/.exec(line) ?? [];
-  return prompt === undefined ? line : [prompt.trim(), Number(weight)];
-}
-
-function swept() {
-  const over = {};
-  for (const k of [1, 2]) {
-    const [name, text] = [$(`over-${k}`).value, $(`values-${k}`).value];
-    if (name && text.trim()) over[name] = text.split(text.includes("|") ? "|" : ",").map((v) => one(v.trim()));
-  }
-  return over;
-}
-
-function body() {
-  const over = swept();
-  const keep = one($("keep").value.trim() || "auto");
-  const made = {
-    image: state.picture?.id, model: $("model").value, source: $("source").value.trim() || null,
-    target: single(lines($("target").value)), negative: $("negative").value, also: lines($("also").value).map(weighted),
-    method: $("method").value || null, settings: parameters.values, seed: single(seeds($("seed").value)),
-    keep: keep ?? "none", crop: $("crop").value, form: $("form-kind").value, size: $("size").value ? Number($("size").value) : null,
-    paper: $("paper").checked, force: $("force").checked, reference: state.reference?.id ?? null, over,
-  };
-  if (state.mask) made.mask = state.mask.id;
-  if (method()?.editor) made.editor = $("editor").value;
-  if (method()?.inverts && $("invert").checked) made.invert = true;
-  for (const name of Object.keys(over)) if (name in made.settings) delete made.settings[name];
+// All that is asked for now, its mask uploaded. What changes while it is on its way changes the next request.
+async function request() {
+  const [made, mask, reference] = [written(method(), parameters.values), sentMask(), state.reference];
+  made.image = state.picture?.id;
+  made.reference = (await reference)?.id ?? null;
+  if (mask) made.mask = (await mask).id;
   return made;
 }
 
-async function uploadMask() {
-  const blob = await brush.blob();
-  if (!blob) state.mask = null;
-  else if (!state.mask) state.mask = await upload(blob, "mask.png");
+// The mask as it is now, uploaded once.
+function sentMask() {
+  if (brush.empty) return null;
+  state.mask ??= brush.blob().then((blob) => upload(blob, "mask.png"));
+  const mine = state.mask;
+  mine.catch(() => { if (state.mask === mine) state.mask = null; });
+  return mine;
 }
 
-const changed = () => {
+function changed() {
+  checking(); // an answer to what was written before does not count any more
+  $("command").ariaBusy = true;
   clearTimeout(state.checking);
   state.checking = setTimeout(check, CHECK);
-};
+}
 
-const check = async () => {
+async function check() {
   if (!state.picture) return;
-  state.asking += 1;
-  const mine = state.asking;
+  const newest = checking();
+  let told;
   try {
-    await uploadMask();
-    const told = await post("api/check", body());
-    if (mine !== state.asking) return;
-    $("unknown").textContent = told.unknown.length ? `The model does not know: ${told.unknown.join(", ")}` : "";
-    $("command").value = told.command;
-    $("command").title = told.error;
-  } catch {
-    $("command").value = ""; // what is wrong is said when the edit is asked for
+    told = await post("api/check", await request());
+  } catch (error) {
+    if (newest() && error instanceof Passing) state.checking = setTimeout(check, WAIT);
+    told = { unknown: [], command: "", error: error.message }; // it is shown when the edit is asked for
   }
-};
+  if (!newest()) return;
+  $("unknown").textContent = told.unknown.length ? `The model does not know: ${told.unknown.join(", ")}` : "";
+  $("command").value = told.command;
+  $("command").title = told.error;
+  $("command").ariaBusy = false;
+}
 
 const run = trying(async (path) => {
-  if (state.job) return;
+  if (state.running) return;
+  const mine = { job: null, stopped: false, watched: true, first: null, warnings: [] };
+  state.running = mine;
   $("error").textContent = "";
   putDown();
   $("stage").scrollIntoView({ block: "nearest" });
   working({ state: "waiting", place: 0 });
   try {
-    await uploadMask();
-    state.job = await post(path, body());
-    const before = state.results.length;
-    let preview = 0;
-    const end = await follow(state.job.id, (now) => {
-      working(now);
-      if (now.progress && now.progress.preview > preview) {
-        preview = now.progress.preview;
-        stage.preview(`api/jobs/${now.id}/preview?${now.progress.cell}-${preview}`);
-      }
-    });
-    state.results.push(...end.results.filter((r) => !state.results.some((known) => known.id === r.id)));
-    history();
-    if (end.results.length) choose(state.results[before], end.warnings);
-    else stage.show(stage.result);
+    await state.coming;
+    mine.watched = true;
+    const made = await request();
+    if (!mine.stopped) mine.job = await post(path, made);
+    if (mine.stopped) await cancel();
+    const end = mine.job ? await follow(mine.job.id, following(mine)) : { state: "cancelled" };
     if (end.state === "failed") throw new Error(end.message);
     if (end.state === "cancelled") $("error").textContent = "Cancelled.";
-  } catch (error) {
-    stage.show(stage.result);
-    throw error;
   } finally {
-    state.job = null;
+    state.running = null;
+    if (mine.watched && mine.first) choose(mine.first, mine.warnings);
+    else if (mine.watched) stage.show(stage.result);
     working(null);
     if (state.models.some((m) => m.name === $("model").value && !m.loaded)) again();
   }
 });
+
+// What to do with each state of the job: results are remembered as they come, previews shown to who still looks.
+function following(mine) {
+  let preview = "";
+  return (now) => {
+    working(now);
+    const made = now.results.filter((result) => !state.results.some((known) => known.id === result.id));
+    state.results.push(...made);
+    if (made.length) history();
+    mine.first ??= made[0];
+    mine.warnings = now.warnings;
+    const newer = now.progress?.preview ? `${now.progress.cell}-${now.progress.preview}` : preview;
+    if (mine.watched && newer !== preview) stage.preview(`api/jobs/${now.id}/preview?${newer}`);
+    preview = newer;
+  };
+}
+
+// Who looks at something else is not called back when the edit is done.
+function looksAway() {
+  if (state.running) state.running.watched = false;
+}
 
 function working(now) {
   $("working").hidden = !now;
@@ -151,7 +141,9 @@ function working(now) {
 }
 
 const cancel = trying(async () => {
-  if (state.job) await remove(`api/jobs/${state.job.id}`);
+  if (!state.running) return;
+  state.running.stopped = true; // where it has not been sent yet
+  if (state.running.job) await remove(`api/jobs/${state.running.job.id}`);
 });
 
 // Results -------------------------------------------------------------------------------------------------
@@ -173,59 +165,50 @@ function choose(result, warnings = []) {
   $("use").hidden = Boolean(result.heat);
   $("use-mask").hidden = !result.files.includes("mask.png");
   $("passport").textContent = JSON.stringify(result.passport ?? {}, null, 2);
-  for (const button of $("history").querySelectorAll("button")) button.setAttribute("aria-current", button.dataset.id === result.id);
+  for (const item of $("history").children) item.firstChild.setAttribute("aria-current", item.dataset.id === result.id);
 }
 
 function history() {
   $("history-part").hidden = state.results.length === 0;
-  $("history").replaceChildren(...state.results.map((result) => {
-    const label = result.heat ? `words of "${result.label}"` : result.label || `"${result.target ?? ""}", ${result.method}`;
-    const picture = element("img", { src: `api/results/${result.id}/result.png`, alt: "", loading: "lazy" });
-    const button = element("button", { type: "button" }, picture, label);
-    button.dataset.id = result.id;
-    button.addEventListener("click", () => choose(result));
-    return element("li", {}, button);
-  }).reverse());
+  const known = new Map([...$("history").children].map((item) => [item.dataset.id, item]));
+  arrange($("history"), state.results.map((result) => known.get(result.id) ?? remembered(result)).reverse());
+}
+
+function remembered(result) {
+  const label = result.heat ? `words of "${result.label}"` : result.label || `"${result.target ?? ""}", ${result.method}`;
+  const picture = element("img", { src: `api/results/${result.id}/result.png`, alt: "", loading: "lazy" });
+  const button = element("button", { type: "button" }, picture, label);
+  button.addEventListener("click", () => {
+    looksAway();
+    choose(result);
+  });
+  const item = element("li", {}, button);
+  item.dataset.id = result.id;
+  return item;
 }
 
 const reopen = trying(async () => {
   const { asked } = stage.result;
-  const said = (value) => (Array.isArray(value) ? value.join("\n") : (value ?? ""));
   if ([...$("model").options].some((o) => o.value === asked.model)) $("model").value = asked.model;
+  modelTold();
   await loadMethods();
-  $("source").value = asked.source ?? "";
-  $("target").value = said(asked.target);
-  $("negative").value = asked.negative ?? "";
-  $("also").value = (asked.also ?? []).map((each) => (Array.isArray(each) ? each.join(":") : each)).join("\n");
-  $("seed").value = Array.isArray(asked.seed) ? asked.seed.join(", ") : String(asked.seed ?? 0);
-  $("keep").value = asked.keep ?? "auto";
-  $("crop").value = asked.crop ?? "auto";
-  $("form-kind").value = asked.form ?? "latent";
-  $("size").value = asked.size ?? "";
-  $("paper").checked = Boolean(asked.paper);
-  $("force").checked = Boolean(asked.force);
-  $("method").value = asked.method ?? "";
-  $("invert").checked = Boolean(asked.invert);
+  write(asked);
   chosen(asked.settings ?? {});
-  [1, 2].forEach((k) => {
-    const [name, values] = Object.entries(asked.over ?? {})[k - 1] ?? ["", []];
-    $(`over-${k}`).value = name;
-    $(`values-${k}`).value = values.join(values.some((v) => String(v).includes(",")) ? "|" : ", ");
-  });
+  writeSweep(asked.over);
   const picture = await get("api/pictures").then((all) => all.find((one) => one.id === asked.image));
-  if (picture) take(picture, { prompts: false });
-  state.reference = asked.reference ? { id: asked.reference } : null;
-  if (asked.mask) {
-    const mask = await fetch(`api/pictures/${asked.mask}`).then((answer) => answer.blob());
-    await brush.load(mask);
-    state.mask = { id: asked.mask };
-  }
+  if (!picture) throw new Error("image: it is not on the server any more; upload it again");
+  take(picture);
+  state.reference = asked.reference ? Promise.resolve({ id: asked.reference }) : null;
+  $("reference").value = "";
+  if (asked.mask && (await useMask(`api/pictures/${asked.mask}`))) state.mask = Promise.resolve({ id: asked.mask });
   changed();
 });
 
 // The picture and its mask --------------------------------------------------------------------------------
 
 function take(picture) {
+  looksAway();
+  opening(); // what is still on its way comes too late
   state.picture = picture;
   $("picture-name").textContent = `${picture.name}, ${picture.size[0]}x${picture.size[1]} pixels`;
   stage.picture(`api/pictures/${picture.id}`, picture.size);
@@ -234,24 +217,50 @@ function take(picture) {
   changed();
 }
 
-const open = trying(async (file) => {
+// Takes the picture that `ask` answers, unless another is chosen meanwhile. A request waits for it.
+const incoming = trying(async (ask, then = () => {}) => {
   $("error").textContent = "";
-  take(await upload(file, file.name || "pasted.png"));
+  const newest = opening();
+  const mine = ask().then((picture) => {
+    if (!newest()) return;
+    take(picture);
+    then(picture);
+  });
+  state.coming = mine;
+  try {
+    await mine;
+  } finally {
+    if (state.coming === mine) state.coming = null;
+  }
 });
 
-const showExample = trying(async () => {
-  const picture = await post("api/example");
-  take(picture);
-  $("source").value = picture.source;
-  $("target").value = picture.target;
-  changed();
+const open = (chosen) => incoming(() => upload(chosen, chosen.name || "pasted.png"));
+
+const showExample = () => incoming(() => post("api/example"), ({ source, target }) => {
+  $("source").value = source;
+  $("target").value = target;
 });
+
+// At first sight; what somebody was quicker to write stays.
+async function firstExample() {
+  if (state.picture || state.coming) return;
+  const [source, target] = [$("source").value, $("target").value];
+  await showExample();
+  if (source || target) [$("source").value, $("target").value] = [source, target];
+}
 
 function masked() {
   state.mask = null; // the server has an older one
   $("brushed").dataset.empty = brush.empty ? "yes" : "no";
   $("mask-now").textContent = brush.empty ? "none: anything may change" : "only the magenta part may change";
   changed();
+}
+
+// Puts a mask from the server onto the picture; false where another picture is chosen meanwhile.
+async function useMask(path) {
+  const { picture } = state;
+  const blob = await file(path);
+  return state.picture === picture && brush.load(blob);
 }
 
 function pickUp(erasing) {
@@ -262,6 +271,7 @@ function pickUp(erasing) {
   button.setAttribute("aria-pressed", on);
   brush.erasing = erasing;
   stage.brush(on);
+  if (on) looksAway();
   if (on) $("about").hidden = true;
   if (on) $("stage").scrollIntoView({ block: "nearest" });
 }
@@ -278,54 +288,72 @@ const method = () => {
   return state.methods.find((m) => m.name === name);
 };
 
-function chosen(values = {}) {
+// The form of the method that is chosen now. values: of its parameters; what is typed already stays without them.
+function chosen(values) {
   const now = method();
-  parameters.show(now?.parameters ?? [], values);
+  parameters.show(now?.parameters ?? []);
+  if (values) parameters.fill(values);
   $("method-now").textContent = now ? `${now.name}${$("method").value ? "" : " (the model's choice)"}` : "";
   const needs = now?.needs.length ? ` Needs: ${now.needs.join(", ")}.` : "";
   $("method-about").textContent = now ? now.refused || `${now.summary} ${now.title} (arXiv ${now.arxiv}).${needs}` : "";
   $("editor-part").hidden = !now?.editor;
   $("invert-part").hidden = !now?.inverts;
-  for (const k of [1, 2]) {
-    const before = $(`over-${k}`).value;
-    const names = ["", ...(now?.parameters ?? []).map((p) => p.name), "method", "keep"];
-    $(`over-${k}`).replaceChildren(...names.map((name) => element("option", { value: name, textContent: name || "nothing" })));
-    if (names.includes(before)) $(`over-${k}`).value = before;
-  }
+  const names = [...(now?.parameters ?? []).map((p) => p.name), "method", "keep"];
+  const swept = [{ value: "", text: "nothing" }, ...names.map((value) => ({ value }))];
+  for (const k of [1, 2]) options($(`over-${k}`), swept);
   changed();
 }
 
-// The methods as the model that is chosen has them; what is typed already stays.
-async function loadMethods() {
-  state.methods = await get(`api/methods?model=${encodeURIComponent($("model").value)}`);
-  const [before, typed] = [$("method").value, parameters.typed];
-  const usual = state.models.find((m) => m.name === $("model").value)?.method;
-  const first = element("option", { value: "", textContent: `the model's choice${usual ? ` (${usual})` : ""}` });
-  const named = state.methods.map((m) => element("option", { value: m.name, textContent: m.name, disabled: Boolean(m.refused) }));
-  $("method").replaceChildren(first, ...named);
-  $("method").value = state.methods.some((m) => m.name === before) ? before : "";
-  chosen();
-  parameters.typed = typed;
+const knows = () => {
+  const now = state.models.find((m) => m.name === $("model").value);
+  return JSON.stringify([$("model").value, Boolean(now?.loaded)]);
+};
+
+// The methods as the model that is chosen has them. Where another is chosen meanwhile, that one's.
+function loadMethods() {
+  state.choosing = askMethods();
+  return state.choosing;
 }
 
-const loadModels = trying(async () => {
+async function askMethods() {
+  const [newest, known] = [choosing(), knows()];
+  const told = await get(`api/methods?model=${encodeURIComponent($("model").value)}`);
+  if (!newest()) {
+    await state.choosing;
+    return;
+  }
+  Object.assign(state, { methods: told, known });
+  const usual = state.models.find((m) => m.name === $("model").value)?.method;
+  const first = { value: "", text: `the model's choice${usual ? ` (${usual})` : ""}` };
+  options($("method"), [first, ...told.map((m) => ({ value: m.name, disabled: Boolean(m.refused) }))]);
+  chosen();
+}
+
+async function loadModels() {
+  const newest = looking();
   const told = await get("api");
-  const before = $("model").value;
+  if (!newest()) return;
   state.models = told.models;
-  $("model").replaceChildren(...told.models.map((m) => element("option", { value: m.name, textContent: m.name })));
-  if (before) $("model").value = before;
-  $("editor").replaceChildren(...told.editors.map((name) => element("option", { value: name, textContent: name })));
+  options($("model"), told.models.map((m) => ({ value: m.name })));
+  options($("editor"), told.editors.map((value) => ({ value })));
   $("size").max = told.limits.canvas;
   modelTold();
-  if (told.models.some((m) => m.loading)) setTimeout(again, WAIT);
-  return told;
-});
+}
 
-const again = trying(async () => {
-  const before = state.models.filter((m) => m.loaded).length;
-  await loadModels();
-  if (state.models.filter((m) => m.loaded).length !== before) await loadMethods();
-});
+// Looks at the models, and at the methods where they are others; again and again while a model loads.
+async function again() {
+  clearTimeout(state.again);
+  let failed = false;
+  try {
+    await loadModels();
+    if (state.known !== knows()) await loadMethods();
+  } catch (error) {
+    failed = error instanceof Passing;
+    if (!failed) $("error").textContent = error.message;
+  }
+  clearTimeout(state.again);
+  if (failed || state.models.some((m) => m.loading)) state.again = setTimeout(again, WAIT);
+}
 
 function modelTold() {
   const now = state.models.find((m) => m.name === $("model").value);
@@ -349,21 +377,29 @@ function listen() {
   $("cancel").addEventListener("click", cancel);
   $("example").addEventListener("click", showExample);
   $("file").addEventListener("change", (event) => {
-    const [file] = event.target.files;
-    if (file) open(file);
+    const [chosen] = event.target.files;
+    if (chosen) open(chosen);
     event.target.value = "";
   });
   $("mask-file").addEventListener("change", trying(async (event) => {
-    const [file] = event.target.files;
+    const [chosen] = event.target.files;
     event.target.value = "";
-    if (!file) return;
-    await brush.load(file);
+    if (!chosen) return;
+    await brush.load(chosen);
     stage.brush(false);
   }));
   $("reference").addEventListener("change", trying(async (event) => {
-    const [file] = event.target.files;
-    state.reference = file ? await upload(file, file.name) : null;
-    changed();
+    const [chosen] = event.target.files;
+    const mine = chosen ? upload(chosen, chosen.name) : null;
+    state.reference = mine;
+    try {
+      await mine;
+    } catch (error) {
+      if (state.reference === mine) [state.reference, event.target.value] = [null, ""];
+      throw error;
+    } finally {
+      changed();
+    }
   }));
   $("mask-draw").addEventListener("click", trying(async () => pickUp(false)));
   $("mask-erase").addEventListener("click", trying(async () => pickUp(true)));
@@ -377,17 +413,17 @@ function listen() {
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   }));
   $("mask-clear").addEventListener("click", () => { brush.clear(); putDown(); });
-  $("model").addEventListener("change", trying(async () => { modelTold(); await loadMethods(); }));
-  $("method").addEventListener("change", () => chosen());
-  $("reset").addEventListener("click", () => parameters.reset());
+  $("model").addEventListener("change", () => { modelTold(); again(); });
+  $("method").addEventListener("change", () => chosen({}));
+  $("reset").addEventListener("click", () => { parameters.fill({}); changed(); });
   $("reopen").addEventListener("click", reopen);
-  $("use").addEventListener("click", trying(async () => take(await post(`api/results/${stage.result.id}/use`))));
+  $("use").addEventListener("click", () => incoming(() => post(`api/results/${stage.result.id}/use`)));
   $("use-mask").addEventListener("click", trying(async () => {
-    const blob = await fetch(`api/results/${stage.result.id}/mask.png`).then((answer) => answer.blob());
-    await brush.load(blob);
+    await useMask(`api/results/${stage.result.id}/mask.png`);
     stage.show(null);
   }));
   $("copy").addEventListener("click", trying(async () => {
+    if ($("command").ariaBusy === "true") await check();
     $("command").select();
     await navigator.clipboard.writeText($("command").value);
     $("copy").textContent = "Copied";
@@ -402,8 +438,8 @@ function listen() {
     if (event.key === "Escape") cancel();
   });
   document.addEventListener("paste", (event) => {
-    const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
-    if (file) open(file);
+    const pasted = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
+    if (pasted) open(pasted);
   });
   for (const kind of ["dragover", "drop"]) {
     document.addEventListener(kind, (event) => {
@@ -414,18 +450,24 @@ function listen() {
   }
   document.addEventListener("dragleave", () => $("drop").classList.remove("over"));
   window.addEventListener("pagehide", () => {
-    if (state.job) remove(`api/jobs/${state.job.id}`, { keepalive: true });
+    if (state.running?.job) remove(`api/jobs/${state.running.job.id}`, { keepalive: true });
   });
 }
 
 const start = trying(async () => {
-  listen();
-  await loadModels();
-  await loadMethods();
-  state.results = await get("api/results");
-  history();
-  await showExample();
+  try {
+    await loadModels();
+    await loadMethods();
+    state.results = await get("api/results");
+    history();
+    await firstExample();
+  } catch (error) {
+    if (error instanceof Passing) setTimeout(start, WAIT);
+    throw error;
+  }
+  if (state.models.some((m) => m.loading)) state.again = setTimeout(again, WAIT);
   document.body.dataset.ready = "yes";
 });
 
+listen();
 start();

@@ -1,12 +1,8 @@
 // The form of a method: its parameters, read off what the server tells about its dataclass.
 
-const FIRST = 3; // parameters in front; the others are folded away
+import { arrange, element } from "./dom.js";
 
-export const element = (name, values = {}, ...inside) => {
-  const made = Object.assign(document.createElement(name), values);
-  made.append(...inside);
-  return made;
-};
+const FIRST = 3; // parameters in front; the others are folded away
 
 const shown = (value) => (value === null || value === undefined ? "none" : String(value));
 
@@ -25,22 +21,42 @@ function usual(p) {
   return p.recommended === null || shown(p.recommended) === paper ? paper : `${shown(p.recommended)} (paper: ${paper})`;
 }
 
+const choices = (p) => p.choices ?? (p.kind === "switch" ? [true, false] : null);
+const numeric = (p) => p.kind === "whole" || p.kind === "number";
+
+// What decides which element a field is.
+const shape = (p) => JSON.stringify([p.name, numeric(p), choices(p)]);
+
 function field(p) {
   const id = `parameter-${p.name}`;
-  const options = p.choices ?? (p.kind === "switch" ? [true, false] : null);
-  if (options) {
-    const select = element("select", { id });
-    select.append(element("option", { value: "", textContent: usual(p) }));
-    for (const option of options) select.append(element("option", { value: JSON.stringify(option), textContent: shown(option) }));
-    return select;
-  }
-  const input = element("input", { id, placeholder: usual(p) });
-  if (p.kind === "whole" || p.kind === "number") {
-    Object.assign(input, { type: "number", step: p.kind === "whole" ? 1 : "any" });
-    if (p.min !== null) input.min = p.min;
-    if (p.max !== null) input.max = p.max;
-  }
-  return input;
+  const label = element("label", { htmlFor: id }, p.name, element("small"));
+  const input = element(choices(p) ? "select" : "input", { id });
+  if (numeric(p)) input.type = "number";
+  if (!choices(p)) return { shape: shape(p), label, input };
+  input.append(element("option", { value: "" }));
+  for (const value of choices(p)) input.append(element("option", { value: JSON.stringify(value), textContent: shown(value) }));
+  return { shape: shape(p), label, input };
+}
+
+// What a field says, and what it takes.
+function describe({ label, input }, p) {
+  label.lastChild.textContent = [p.help, range(p)].filter(Boolean).join("; ");
+  if (choices(p)) input.options[0].textContent = usual(p);
+  else input.placeholder = usual(p);
+  if (numeric(p)) Object.assign(input, { step: p.kind === "whole" ? 1 : "any", min: p.min ?? "", max: p.max ?? "" });
+}
+
+// Where the focus and the caret are, to be put back if they get lost.
+function holding() {
+  const { id, selectionStart, selectionEnd } = document.activeElement;
+  return () => {
+    const now = document.getElementById(id);
+    if (!id || !now || now === document.activeElement) return;
+    const folded = now.closest("details");
+    if (folded) folded.open = true;
+    now.focus({ preventScroll: true });
+    if (Number.isInteger(selectionStart)) now.setSelectionRange?.(selectionStart, selectionEnd);
+  };
 }
 
 function read(p, text) {
@@ -58,39 +74,35 @@ export function one(text) {
 }
 
 export class Parameters {
-  constructor(first, rest, changed) {
-    Object.assign(this, { first, rest, changed, parameters: [] });
+  constructor(first, rest) {
+    Object.assign(this, { first, rest, parameters: [], fields: new Map() });
   }
 
-  show(parameters, values = {}) {
+  // The fields of `parameters`. Fields that are there already stay as they are, with what is typed into them.
+  show(parameters) {
+    const back = holding();
+    const before = this.fields;
     this.parameters = parameters;
-    for (const place of [this.first, this.rest]) place.replaceChildren();
-    parameters.forEach((p, k) => {
-      const input = field(p);
-      const hint = [p.help, range(p)].filter(Boolean).join("; ");
-      const label = element("label", { htmlFor: input.id }, p.name, element("small", { textContent: hint }));
-      if (p.name in values) input.value = input.tagName === "SELECT" ? JSON.stringify(values[p.name]) : values[p.name];
-      input.addEventListener("input", this.changed);
-      (k < FIRST ? this.first : this.rest).append(label, input);
-    });
+    this.fields = new Map(parameters.map((p) => [p.name, this.#field(p, before.get(p.name))]));
+    const nodes = [...this.fields.values()].map(({ label, input }) => [label, input]);
+    arrange(this.first, nodes.slice(0, FIRST).flat());
+    arrange(this.rest, nodes.slice(FIRST).flat());
     this.rest.parentElement.hidden = parameters.length <= FIRST;
+    back();
   }
 
-  reset() {
-    this.show(this.parameters);
-    this.changed();
+  #field(p, before) {
+    const made = before?.shape === shape(p) ? before : field(p);
+    if (before && made !== before && before.input.value) made.input.value = before.input.value;
+    describe(made, p);
+    return made;
   }
 
-  // What is typed, by name, finished or not.
-  get typed() {
-    const inputs = this.parameters.map((p) => [p.name, document.getElementById(`parameter-${p.name}`).value]);
-    return Object.fromEntries(inputs.filter(([, value]) => value !== ""));
-  }
-
-  set typed(values) {
-    for (const [name, value] of Object.entries(values)) {
-      const input = document.getElementById(`parameter-${name}`);
-      if (input) input.value = value;
+  // Puts values into the fields; the others get empty.
+  fill(values) {
+    for (const [name, { input }] of this.fields) {
+      if (!(name in values)) input.value = "";
+      else input.value = input.tagName === "SELECT" ? JSON.stringify(values[name]) : values[name];
     }
   }
 
@@ -98,7 +110,7 @@ export class Parameters {
   get values() {
     const found = {};
     for (const p of this.parameters) {
-      const input = document.getElementById(`parameter-${p.name}`);
+      const { input } = this.fields.get(p.name);
       if (input.validity?.badInput) throw new Error(`${p.name}: it is not a number`);
       if (input.value !== "") found[p.name] = read(p, input.value);
     }

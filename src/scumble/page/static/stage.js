@@ -1,7 +1,8 @@
 // The pictures: before and after under a slider, what changed, the layer, the mask, and previews while it works.
 
+import { $ } from "./dom.js";
+
 const SMALL = 256; // pixels up to which a picture is shown with its pixels as they are
-const $ = (id) => document.getElementById(id);
 
 export class Stage {
   constructor() {
@@ -28,7 +29,7 @@ export class Stage {
   show(result) {
     this.result = result;
     const file = result && `api/results/${result.id}/result.png`;
-    const { width, height } = this.input ?? { width: 1, height: 1 };
+    const [width, height] = result?.size ?? [this.input?.width ?? 1, this.input?.height ?? 1];
     const small = !result?.heat && Math.max(width, height) <= SMALL;
     $("frame").classList.toggle("small", small);
     $("frame").style.setProperty("--wide", result?.heat ? "100%" : `${Math.max(width, Math.min(1, width / height) * 512)}px`);
