@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from scumble.editing.checks import method_class, method_names
 from scumble.networks.editor import Editor, EditorConfig, Task, probe_picture
 from scumble.page.asking import understood
 from scumble.page.desk import Full, told
+from scumble.page.facts import model_told
 from scumble.page.house import House
 from scumble.page.job import Job
 from scumble.page.options import Limits, Options
+from scumble.page.room import Room
 from scumble.page.stopping import Stoppable
 from scumble.page.store import Client
 
@@ -253,3 +256,54 @@ def test_a_stoppable_prior_makes_the_same_edit(prior: scumble.Prior, png: Path) 
     assert plain.picture.tobytes() == same.picture.tobytes()
     without = [{k: v for k, v in e.provenance.items() if k != "seconds"} for e in (plain, same)]
     assert without[0] == without[1]
+
+
+def test_the_model_that_was_used_longest_ago_makes_room(
+    prior: scumble.Prior, png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = list[object]()
+    monkeypatch.setattr(
+        loading,
+        "load",
+        lambda asked: loads.append(asked.model) or prior if isinstance(asked.model, str) else asked.model,
+    )
+    house = House(Options(models=("first", "second", "third"), loaded=2))
+    client = house.store.client(None)
+    picture = client.keep(png.read_bytes(), "circle.png", (96, 64))
+
+    def make(model: str) -> str:
+        body = {"image": picture.id, **QUICK, "settings": {"steps": 1}, "model": model}
+        job = Job(client, understood(body, client, house.options))
+        house.submit(job)
+        assert ended(job).state == "done"
+        return ", ".join(name for name, desk in house.desks.items() if desk.maker)
+
+    house.start()
+    held = [make(model) for model in ("first", "second", "first", "third", "second")]
+    told = model_told(house.desks["first"])
+    house.close()
+    assert held == ["first", "first, second", "first, second", "first, third", "second, third"]
+    assert loads == ["first", "second", "third", "second"]
+    assert (told["loaded"], told["domain"], told["device"]) == (False, prior.card.domain, None)
+
+
+def test_a_model_waits_while_all_others_are_in_use() -> None:
+    room, gone, checks = Room(1), list[str](), list[str]()
+
+    def first() -> None:
+        gone.append("first")
+
+    def second() -> None:
+        gone.append("second")
+
+    def check() -> None:
+        checks.append("")
+        if len(checks) == 3:
+            raise Cancelled
+
+    with room.used(first, check), pytest.raises(Cancelled), room.used(second, check):
+        raise AssertionError
+    assert gone == []
+    with room.used(second, check):
+        pass
+    assert gone == ["first"]

@@ -39,6 +39,13 @@ def command(
         bool,
         typer.Option("--cached", help="Also offer the checkpoints in the hub's cache; download nothing."),
     ] = False,
+    loaded: Annotated[
+        int | None,
+        typer.Option(
+            "--loaded",
+            help="The most models that stay in memory; the one used longest ago goes first.  \\[default: all]",
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="The port; 0 takes any that is free.")] = 7860,
     host: Annotated[
         str, typer.Option(help="The address to listen at; others than this machine's need --password.")
@@ -66,6 +73,7 @@ def command(
         cached=tuple(in_cache()) if cached else (),
         editors=named(editor or []),
         loading=how,
+        loaded=loaded,
         host=host,
         port=port,
         password=password,

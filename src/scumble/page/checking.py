@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scumble.core.errors import InputError, MachineError
 from scumble.core.machine import limits
@@ -13,6 +13,9 @@ from scumble.page.options import Limits
 from scumble.page.store import Client, Upload
 from scumble.pictures import reading
 from scumble.pictures.canvas import finish
+
+if TYPE_CHECKING:
+    from scumble.core.prior import Card
 
 
 def measured(data: bytes, name: str, most: Limits) -> tuple[int, int]:
@@ -45,18 +48,18 @@ def checked(body: object, client: Client, house: House) -> dict[str, Any]:
     except InputError as error:
         return {"error": str(error), "unknown": [], "command": ""}
     told: dict[str, Any] = {"error": "", "unknown": [], "command": ""}
-    maker = house.desk(asked.model).maker
+    card = house.desk(asked.model).card
     try:
-        told["command"] = asked.command(house.options, maker.prior.card.method if maker else None)
-        if maker is None:
+        told["command"] = asked.command(house.options, card.method if card else None)
+        if card is None:
             return told
-        _check(asked, house)
+        _check(asked, card)
     except (InputError, MachineError) as error:
         told["error"] = str(error)
-    return told | {"unknown": _unknown(asked, maker.prior.card.words if maker else None)}
+    return told | {"unknown": _unknown(asked, card.words if card else None)}
 
 
-def _check(asked: Asked, house: House) -> None:
+def _check(asked: Asked, card: Card) -> None:
     """The checks of a plan that need neither the picture nor the network. Raises InputError."""
     from dataclasses import replace
 
@@ -64,9 +67,6 @@ def _check(asked: Asked, house: House) -> None:
     from scumble.editing.recipe import weighted
     from scumble.editing.sweep import variants
 
-    maker = house.desk(asked.model).maker
-    assert maker
-    card = maker.prior.card
     named: dict[str, Any] = {name: upload.name for name, upload in asked.uploads.items()}
     given = {"editor": asked.editor} if asked.editor else {}
     recipe = replace(asked.recipe, **named, given=given, method=asked.recipe.method or card.method)

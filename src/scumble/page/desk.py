@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from scumble.core.errors import InputError, MachineError
 from scumble.page.job import Job
 from scumble.page.options import Options
+from scumble.page.room import Room
 from scumble.page.store import Client
 
 if TYPE_CHECKING:
+    from scumble.core.prior import Card
     from scumble.page.making import Maker
 
 logger = logging.getLogger("scumble")
@@ -28,11 +31,16 @@ class Full(Exception):
 
 
 class Desk:
-    """The queue of one model. `start` loads the model; requests may come before that is done."""
+    """The queue of one model. `start` loads the model; requests may come before that is done.
 
-    def __init__(self, model: str, options: Options):
-        self.model, self.options = model, options
+    maker: the loaded model; None before that, and after another desk's has taken its place in memory (`room`). card:
+    the model's, from the first time it was loaded on.
+    """
+
+    def __init__(self, model: str, options: Options, room: Room | None = None):
+        self.model, self.options, self._room = model, options, room or Room()
         self.maker: Maker | None = None
+        self.card: Card | None = None
         self.failed = ""  # why the model could not be loaded
         self.current: Job | None = None
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # by client, whose turn is first
@@ -100,7 +108,8 @@ class Desk:
 
     def _work(self) -> None:
         if self.loading:
-            self._load()
+            with self._room.used(self._let_go, self._check):
+                self._load()
         while job := self._next():
             self._do(job)
             with self._changed:
@@ -113,12 +122,18 @@ class Desk:
         self.loading = True
         try:
             self.maker, self.failed = Maker.load(self.model, self.options, self._check), ""
+            self.card = self.maker.prior.card
         except (InputError, MachineError) as error:
             self.failed = str(error)
         except Exception as error:
             self.failed = unexpected(error)
         finally:
             self.loading = False
+
+    def _let_go(self) -> None:
+        """Another model takes this one's place in memory."""
+        self.maker = None
+        gc.collect()
 
     def _next(self) -> Job | None:
         """The next request, in turns of the clients; None when the page closes."""
@@ -140,13 +155,8 @@ class Desk:
         _here.job, job.started = job, time.monotonic()
         try:
             self._check()
-            if self.maker is None:
-                job.change(state="loading")
-                self._load()
-            if self.maker is None:
-                raise InputError(self.failed)
-            job.change(state="running")
-            self.maker.make(job)
+            with self._room.used(self._let_go, self._check):
+                self._make(job)
             job.change(state="done", progress=None)
         except Cancelled:
             job.change(state="cancelled", message="cancelled", progress=None)
@@ -157,8 +167,18 @@ class Desk:
         finally:
             _here.job = None
             job.preview = b""
-            if job.state == "failed" and self.maker:
-                self.maker.forget()
+            if job.state == "failed" and (maker := self.maker):
+                maker.forget()
+
+    def _make(self, job: Job) -> None:
+        """The request's work, by the model that is loaded for it if need be."""
+        if self.maker is None:
+            job.change(state="loading")
+            self._load()
+        if self.maker is None:
+            raise InputError(self.failed)
+        job.change(state="running")
+        self.maker.make(job)
 
     def _check(self) -> None:
         """Raises Cancelled where the request that runs is to stop."""

@@ -16,12 +16,12 @@ EXAMPLE = 256  # pixels
 
 
 def model_told(desk: Desk) -> dict[str, Any]:
-    """A model, as far as it is loaded."""
-    told: dict[str, Any] = {"name": desk.model, "loaded": desk.maker is not None, "message": desk.failed}
+    """A model, as far as it has been loaded."""
+    maker, card = desk.maker, desk.card
+    told: dict[str, Any] = {"name": desk.model, "loaded": maker is not None, "message": desk.failed}
     told["loading"] = desk.loading
-    if desk.maker is None:
+    if card is None:
         return told
-    card = desk.maker.prior.card
     return told | {
         "domain": card.domain,
         "licence": card.licence,
@@ -29,7 +29,7 @@ def model_told(desk: Desk) -> dict[str, Any]:
         "canvas": card.size,
         "method": card.method,
         "heat": "control" in card.capabilities,
-        "device": desk.maker.prior.loaded.get("device"),
+        "device": maker and maker.prior.loaded.get("device"),
     }
 
 

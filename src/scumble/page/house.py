@@ -8,6 +8,7 @@ from scumble.core.errors import InputError
 from scumble.page.desk import Desk
 from scumble.page.job import Job
 from scumble.page.options import Options
+from scumble.page.room import Room
 from scumble.page.store import Client, Store
 
 REMEMBERED = 50  # requests of one client that have ended
@@ -19,7 +20,8 @@ class House:
     def __init__(self, options: Options):
         self.options = options
         self.store = Store(options.limits)
-        self.desks = {model: Desk(model, options) for model in options.offered}
+        room = Room(options.loaded)
+        self.desks = {model: Desk(model, options, room) for model in options.offered}
         self._jobs: dict[str, dict[str, Job]] = {}  # by client
 
     def start(self) -> None:

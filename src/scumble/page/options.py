@@ -42,14 +42,16 @@ class Options:
     cached: checkpoints in the hub's cache. They are loaded without the network.
     editors: name -> file of trained editors that browsers may choose.
     loading: how the models are loaded, see `Loading.options`.
+    loaded: the most models that are in memory at a time, None for all; the one used longest ago goes first.
 
-    Raises InputError for an address that others can reach without a password, and for a short password.
+    Raises InputError for an address that others can reach without a password, for a short password, and for no models.
     """
 
     models: tuple[str, ...] = ("scenes",)
     cached: tuple[str, ...] = ()
     editors: Mapping[str, str] = field(default_factory=dict[str, str])
     loading: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    loaded: int | None = None
     host: str = "127.0.0.1"
     port: int = 7860
     password: str | None = None
@@ -58,6 +60,8 @@ class Options:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise InputError(f"port: {self.port} is not between 0 and 65535")
+        if self.loaded is not None and self.loaded < 1:
+            raise InputError(f"loaded: {self.loaded} models in memory are too few; take 1 or more")
         if not self.local and self.password is None:
             raise InputError(
                 f"host: others can reach {self.host}; protect the page with --password, or leave --host out"

@@ -47,8 +47,7 @@ class Pages(Answers):
 
     async def methods(self, request: Request) -> Response:
         desk = self.house.desk(request.query_params.get("model"))
-        card = desk.maker.prior.card if desk.maker else None
-        told = await run_in_threadpool(methods_told, card, self.house.options.editors)
+        told = await run_in_threadpool(methods_told, desk.card, self.house.options.editors)
         return self.answer(self.client(request), told)
 
     async def check(self, request: Request) -> Response:
