@@ -307,3 +307,10 @@ def test_a_model_waits_while_all_others_are_in_use() -> None:
     with room.used(second, check):
         pass
     assert gone == ["first"]
+
+
+def test_heat_maps_need_attention_of_either_kind(house: House, prior: scumble.Prior) -> None:
+    desk = house.desks["tiny"]
+    for capability, heat in {"control": True, "joint": True, "gradient": False}.items():
+        desk.card = replace(prior.card, capabilities=frozenset({"text", capability}))
+        assert model_told(desk)["heat"] is heat

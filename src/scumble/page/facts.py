@@ -28,7 +28,7 @@ def model_told(desk: Desk) -> dict[str, Any]:
         "words": None if card.words is None else sorted(card.words),
         "canvas": card.size,
         "method": card.method,
-        "heat": "control" in card.capabilities,
+        "heat": card.can("control", joint=True),
         "device": maker and maker.prior.loaded.get("device"),
     }
 

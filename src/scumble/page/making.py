@@ -230,7 +230,7 @@ def _heat(job: Job, prior: Prior) -> None:
     words = list(dict.fromkeys(re.findall(r"\w+", prompt)))
     if not words:
         raise InputError("source: empty; describe what the picture shows")
-    if "control" not in prior.card.capabilities:
+    if not prior.card.can("control", joint=True):
         raise InputError(f"attention: model '{prior.card.id}' has no attention that can be read")
     check_words(prior.card, [prompt], recipe.force)
     picture = _read(job, None)["image"]
