@@ -4,7 +4,7 @@
     python benchmarks/batch.py together [--rows 32] [--steps 6] [--rounds 3]
     python benchmarks/batch.py ray [--rows 200] [--steps 6] [--workers 2]
 
-`together` compares the processor time of one process, which other programs on the machine hardly change. `ray` compares
+`together` compares processor time, which other programs on the machine hardly change. `ray` compares
 shares: the wall time of all workers over the time that they spent inside edits, against the same share without Ray.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -90,8 +91,31 @@ def timed(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def processes(rows: Sequence[Any], folder: Path, method: str, steps: int) -> float:
+    """Processor seconds of a row where each is made by a `scumble edit` of its own, as in a shell script."""
+
+    def children() -> float:
+        return os.times().children_user + os.times().children_system
+
+    before = children()
+    for row in rows:
+        asked = row.recipe
+        line = ["edit", asked.image, "--source", asked.source, "--target", asked.target, "--seed", asked.seed]
+        line += [
+            "--method",
+            method,
+            "--set",
+            f"steps={steps}",
+            "-o",
+            folder / f"process-{row.output}",
+            "--quiet",
+        ]
+        subprocess.run([sys.executable, "-m", "scumble", *map(str, line)], check=True, capture_output=True)
+    return (children() - before) / len(rows)
+
+
 def together(rows: int, steps: int, rounds: int) -> None:
-    """Processor time of rows made alone and together, with one loaded model; files are saved in all cases."""
+    """Processor time of rows made alone, in a process each or with one loaded model, and together; all save files."""
     import scumble
     from scumble.batch.check import check
     from scumble.batch.groups import groups
@@ -130,11 +154,13 @@ def together(rows: int, steps: int, rounds: int) -> None:
                 for _ in range(rounds):
                     for name, work in contestants.items():
                         times[name].append(timed(work))
+                shell = processes(checked.rows[:3], folder, method, steps)
             base = statistics.median(times["alone"])
             for name, found in times.items():
                 each = statistics.median(found)
                 print(
-                    f"{method}, {targets} targets a picture, {name}: {each / rows:.3f} s a row, {base / each:.2f} x"
+                    f"{method}, {targets} targets a picture, {name}: {each / rows:.3f} s a row, {base / each:.2f} x; "
+                    f"{shell * rows / each:.1f} x a process each ({shell:.2f} s)"
                 )
 
 
