@@ -8,7 +8,17 @@ from torch import Tensor
 
 from scumble.core.control import SOURCE, TARGET, TARGET_NULL
 from scumble.core.errors import InputError
-from scumble.core.guidance import Guided, branch, chained, composed, guide, guide_branches, rescaled, within
+from scumble.core.guidance import (
+    Guided,
+    branch,
+    chained,
+    composed,
+    guide,
+    guide_branches,
+    normed,
+    rescaled,
+    within,
+)
 from scumble.core.job import Counted
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Guidance, Text, ask
@@ -165,3 +175,19 @@ def test_guidance_within_an_interval_costs_one_evaluation_outside() -> None:
     assert prior.rows - before == 2
     limited(x, T.clamp(min=500), None)
     assert prior.rows - before == 6
+
+
+def test_guidance_that_keeps_norms() -> None:
+    """Patch by patch the guided output has the norm of the text's; both ends stay those of the same state."""
+    schedule, noise = Schedule.flow(), torch.Generator().manual_seed(0)
+    x, text, guided = (torch.randn(2, 3, 4, 6, generator=noise, dtype=torch.float64) for _ in range(3))
+    t = torch.tensor([1000.0, 250.0], dtype=torch.float64)
+    p, q = (schedule.predict(x, t, flow=flow) for flow in (text, guided))
+    kept = normed(schedule, t, q, p, patch=2)
+    norms = [
+        each.unfold(2, 2, 2).unfold(3, 2, 2).square().sum((1, 4, 5)) for each in (text, kept.eps - kept.x0)
+    ]
+    torch.testing.assert_close(*norms)
+    alpha, sigma = schedule.at(t)
+    torch.testing.assert_close(alpha * kept.x0 + sigma * kept.eps, x)
+    torch.testing.assert_close(normed(schedule, t, p, p, patch=2).eps, p.eps)

@@ -8,7 +8,8 @@ A model says in `Card.guidance` how it is guided:
 | "embedded" | text | in `Text.extra["guidance"]` (b,): the network was distilled to take it as an input |
 | "none" | text | must be 1 |
 
-A model without text is asked its one row, whatever w. Combinations of other rows are functions over what `ask`
+A model without text is asked its one row, whatever w. Where `Card.norm` says so, the combination keeps the norms of the
+text's own output, patch by patch (`normed`). Combinations of other rows are functions over what `ask`
 returns: `chained`, `composed`, `rescaled`; `within` limits guidance to an interval of times.
 """
 
@@ -32,13 +33,14 @@ from scumble.core.types import Coef, Latent, Mask, Time
 class Branch:
     """One role with guidance in a call: the rows that it needs, and how their predictions combine. Made by `branch`.
 
-    `null` is None if no null row is needed; `w` is a number or (b,), one per row.
+    `null` is None if no null row is needed; `w` is a number or (b,), one per row; `norm`: see `Card`.
     """
 
     role: str
     text: Text
     null: NullText | None
     w: float | Tensor
+    norm: int = 0
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -53,13 +55,16 @@ class Branch:
             texts[self.role, "null"] = self.null(t) if callable(self.null) else self.null
         return texts
 
-    def combine(self, p: Mapping[Row, Prediction]) -> Prediction:
-        """null + w (text - null) of this role's rows; the text alone if there is no null row."""
+    def combine(self, p: Mapping[Row, Prediction], schedule: Schedule, at: Time) -> Prediction:
+        """null + w (text - null) of this role's rows, which stand at level `at`, with the text's norms where the model
+        keeps them; the text alone if there is no null row.
+        """
         text = p[self.role, "text"]
         if self.null is None:
             return text
         w = self.w.to(text.eps).reshape(-1, 1, 1, 1) if isinstance(self.w, Tensor) else self.w
-        return p[self.role, "null"].toward(text, w)
+        guided = p[self.role, "null"].toward(text, w)
+        return normed(schedule, at, guided, text, self.norm) if self.norm else guided
 
 
 def branch(card: Card, role: str, text: Text, null: NullText | None, w: float | Tensor) -> Branch:
@@ -74,7 +79,7 @@ def branch(card: Card, role: str, text: Text, null: NullText | None, w: float | 
         _refuse(card, null, w)
         return Branch(role, _embedded(card, text, w), None, w)
     alone = not isinstance(w, Tensor) and w == 1
-    return Branch(role, text, None if alone else null, w)
+    return Branch(role, text, None if alone else null, w, card.norm)
 
 
 def _embedded(card: Card, text: Text, w: float | Tensor) -> Text:
@@ -118,7 +123,10 @@ class Guided:
     def __call__(self, x: Mapping[str, Tensor], t: Time, at: Time | None = None) -> dict[str, Prediction]:
         """One network call: from the state of each role at times t to the prediction of each role, with guidance."""
         p = self.ask(x, t, at)
-        return {role: branch.combine(p) for role, branch in self.branches.items()}
+        level, schedule = t if at is None else at, self._prior.schedule
+        return {
+            role: branch.combine(p, schedule, level[: len(x[role])]) for role, branch in self.branches.items()
+        }
 
     def _panel(self, rows: tuple[Row, ...], t: Time) -> Panel:
         if rows in self._panels and not self._changing:
@@ -171,11 +179,10 @@ def guide_several(
         panel = Panel({empty: null(t) if callable(null) else null, **rows})
         p = panel.ask(prior, dict.fromkeys([empty, *rows], x_t), t, at)
         guided = composed(p, empty, {row: w * v for row, v in shares.items()})
-        if not rescale:
-            return guided
-        return rescaled(
-            prior.schedule, x_t, t if at is None else at, guided, composed(p, empty, shares), rescale
-        )
+        level, said = t if at is None else at, composed(p, empty, shares)
+        if prior.card.norm:
+            guided = normed(prior.schedule, level, guided, said, prior.card.norm)
+        return rescaled(prior.schedule, x_t, level, guided, said, rescale) if rescale else guided
 
     return denoise
 
@@ -247,6 +254,25 @@ def rescaled(
     gain = own.flatten(1).std(1) / said.flatten(1).std(1).clamp(min=torch.finfo(said.dtype).tiny)
     scaled = said * (1 + share * (gain.reshape(-1, 1, 1, 1) - 1))
     return schedule.predict(x_t, at, **{output: scaled}, var=guided.var)
+
+
+def normed(schedule: Schedule, at: Time, guided: Prediction, text: Prediction, patch: int) -> Prediction:
+    """Guidance whose output has the norm of the text's own in every patch of patch x patch cells, over all channels, as
+    Qwen-Image's authors sample it (2025, arXiv:2508.02324; the published pipeline). What is scaled is what the network
+    outputs.
+    """
+    said, own = (_output(schedule, p, at) for p in (guided, text))
+    alpha, sigma = (c.to(own) for c in schedule.at(at))
+    gain = _norms(own, patch) / _norms(said, patch).clamp(min=torch.finfo(said.dtype).tiny)
+    gain = gain.repeat_interleave(patch, -2).repeat_interleave(patch, -1)
+    x_t = alpha * text.x0 + sigma * text.eps
+    return schedule.predict(x_t, at, **{schedule.prediction: gain * said}, var=guided.var)
+
+
+def _norms(x: Latent, patch: int) -> Tensor:
+    """(b, c, h, w) -> (b, 1, h / patch, w / patch): the norm of each patch, all its channels together."""
+    squares = x.square().sum(1, keepdim=True)
+    return torch.nn.functional.avg_pool2d(squares, patch, divisor_override=1).sqrt()
 
 
 def _output(schedule: Schedule, p: Prediction, at: Time) -> Latent:

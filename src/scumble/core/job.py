@@ -17,6 +17,7 @@ from scumble.core.noise import Noise
 from scumble.core.prior import Card, Denoiser, Prior, Text, clamped
 from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Step, Watch
 from scumble.core.schedule import Schedule
+from scumble.core.text import Negative
 from scumble.core.types import Image, Latent, Mask
 
 Given = TypeVar("Given")
@@ -47,7 +48,7 @@ class Job:
         self.prior.schedule = prior.schedule.on(cells)
         self.source = _prompts(request.source)
         self.target = _prompts(request.target)
-        self.negative = _prompts(request.negative)
+        self.negative = tuple(Negative(prompt) for prompt in _prompts(request.negative))
         counts = {"image": len(self.image), "source": len(self.source), "target": len(self.target)}
         counts["negative"] = len(self.negative)
         self.rows = max(counts.values())

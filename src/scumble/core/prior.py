@@ -34,7 +34,8 @@ class Card:
     `guidance`: whether it is guided by a null row, by an input of its own (then `Prior.embed` sets
     `Text.extra["guidance"]` to 1), or not at all. `dtype`: the precision that loading takes on an accelerator, if
     none is named. `steps`: how many steps a model was distilled for; None: as many as one likes. `upscaler`: the stage
-    that was made to draw its pictures larger.
+    that was made to draw its pictures larger. `norm`: the side, in cells of the latent, of the patches whose guided
+    output is scaled to the norm of the text's own (Qwen-Image); 0: guidance is not scaled.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Card:
     dtype: str = "float32"
     steps: int | None = None
     upscaler: str | None = None
+    norm: int = 0
 
     def can(self, ability: str, *, joint: bool = False) -> bool:
         """Whether it has a capability. `joint`: control of joint attention will do for "control"."""

@@ -140,7 +140,9 @@ class Schedule:
         return torch.full((rows,), t, dtype=torch.float64 if self.abar is None else torch.int64)
 
     def told(self, t: Time) -> Time:
-        """The number that the network is told as the time t."""
+        """The number that the network is told as the time t; a whole one where a solver's grid is one of a table."""
+        if self.warp is not None and self.warp.ends == "solver":
+            t = t.floor()
         return t * (1000 / self.T) if self.rescale else t
 
     def at(self, t: Time | float) -> tuple[Coef, Coef]:

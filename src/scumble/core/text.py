@@ -11,6 +11,12 @@ from scumble.core.control import Row
 from scumble.core.errors import InputError
 
 
+class Negative(str):
+    """A prompt that guidance leads away from. A prompt like any other, but for models that put instructions before
+    what is to be drawn (Sana), and none before this.
+    """
+
+
 @dataclass(frozen=True, eq=False)
 class Text:
     """Embedded prompts, one row each. Loops carry it and never look inside.

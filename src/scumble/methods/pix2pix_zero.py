@@ -177,4 +177,5 @@ class Pix2PixZero(Method):
 def _said(prior: Prior, branch: Branch, x: Mapping[Row, Latent], t: Time) -> Prediction:
     """The guided prediction of a branch whose rows may have different latents."""
     texts = branch.texts(t)
-    return branch.combine(ask(prior, {row: (x[row], texts[row]) for row in branch.rows}, t))
+    p = ask(prior, {row: (x[row], texts[row]) for row in branch.rows}, t)
+    return branch.combine(p, prior.schedule, t)

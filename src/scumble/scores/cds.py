@@ -59,7 +59,9 @@ class CDSScore:
             with branches.prior.control(of_target):
                 p |= guided.ask({"target": schedule.mix(leaf, eps, t)}, t, rows=[TARGET])
             (structure,) = torch.autograd.grad(self._loss(of_source, of_target, x, noise), leaf)
-        target, source = (guided.branches[role].combine(p) for role in ("target", "source"))
+        target, source = (
+            guided.branches[role].combine(p, schedule, at) for role, at in (("target", t), ("source", t[:n]))
+        )
         delta = target.eps.detach() - source.eps
         return delta + self._contrast * structure
 
