@@ -51,6 +51,11 @@ def test_the_priors_conform(family: str, priors: dict[str, Prior]) -> None:
         *(("schnell", name) for name in ("flowedit", "npi")),
         *(("pixart", name) for name in ("dds", "edit_friendly", "null_text", "p2p")),
         *(("zimage", name) for name in ("dds", "flowedit", "npi", "repaint")),
+        *(("qwen", name) for name in ("dds", "flowedit", "null_text")),
+        *(("sana", name) for name in ("dds", "flowedit", "null_text", "masactrl")),
+        *(("klein", name) for name in ("dds", "flowedit")),
+        *(("klein4", name) for name in ("flowedit", "npi")),
+        *(("flux2", name) for name in ("flowedit",)),
     ],
 )
 def test_methods_run_or_say_why_not(family: str, name: str, priors: dict[str, Prior]) -> None:

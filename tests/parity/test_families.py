@@ -1,5 +1,6 @@
-"""Sampling beside diffusers' own pipelines of SDXL, SD3 and FLUX.1: same weights, same start, same latents."""
+"""Sampling beside diffusers' own pipelines of every family: same weights, same start, same latents."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from scumble.core.errors import InputError
 from scumble.core.guidance import guide
 from scumble.core.prior import Prior
+from scumble.core.text import Negative
 from scumble.loops.ddim import ddim
 from scumble.priors.load import load_prior
 from tests.priors.families import MAKERS, save
@@ -18,6 +20,7 @@ from tests.priors.families import MAKERS, save
 pytestmark = pytest.mark.filterwarnings("ignore")  # the pipelines' own deprecations
 
 STEPS = 4
+LAYERS = (1, 2, 3)  # of FLUX.2's text encoder, as 10, 20 and 30 of 40
 CANVASES = [(32, 48), (40, 40)]
 PROMPTS = ["a cat", "a red striped circle on a table, seen from above"]  # of unequal length
 TOLERANCE = {
@@ -27,10 +30,14 @@ TOLERANCE = {
     "schnell": 1e-5,
     "pixart": 1e-4,
     "zimage": 1e-5,
+    "qwen": 1e-5,
+    "flux2": 1e-5,
+    "klein": 1e-5,
+    "sana": 1e-5,
 }  # of the largest latent
 
 
-@pytest.fixture(scope="module", params=MAKERS)
+@pytest.fixture(scope="module", params=TOLERANCE)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Prior]:
     """A family, its pipeline, and the prior of the saved folder."""
     folder = tmp_path_factory.mktemp("families") / request.param
@@ -47,7 +54,7 @@ def start(prior: Prior, canvas: tuple[int, int], rows: int = 2) -> Tensor:
 
 @torch.no_grad()
 def sample(prior: Prior, noise: Tensor, canvas: tuple[int, int], w: float, negative: str) -> Tensor:
-    text, null = prior.embed(PROMPTS, size=canvas), prior.embed([negative] * 2, size=canvas)
+    text, null = prior.embed(PROMPTS, size=canvas), prior.embed([Negative(negative)] * 2, size=canvas)
     schedule = prior.schedule.on(canvas[0] * canvas[1] // prior.card.multiple**2)
     return ddim(guide(prior, text, null, w), noise, schedule.grid(STEPS), schedule)
 
@@ -57,9 +64,9 @@ def theirs(family: str, pipe: Any, noise: Tensor, canvas: tuple[int, int], w: fl
 
     settings: dict[str, Any] = {"num_inference_steps": STEPS, "output_type": "latent"}
     settings |= {"height": canvas[0], "width": canvas[1], "guidance_scale": w}
+    h, w_ = noise.shape[-2:]
+    packed = FluxPipeline._pack_latents(noise, len(noise), noise.shape[1], h, w_)
     if family in ("flux", "schnell"):
-        h, w_ = noise.shape[-2:]
-        packed = FluxPipeline._pack_latents(noise, len(noise), noise.shape[1], h, w_)
         length = 512 if family == "flux" else 256
         out = pipe(PROMPTS, latents=packed, max_sequence_length=length, **settings).images
         return FluxPipeline._unpack_latents(
@@ -68,7 +75,24 @@ def theirs(family: str, pipe: Any, noise: Tensor, canvas: tuple[int, int], w: fl
     if family == "zimage":  # its guidance is ours less 1
         settings["guidance_scale"] = w - 1
         return pipe(list(PROMPTS), negative_prompt=[negative] * 2, latents=noise, **settings).images
-    if family == "pixart":
+    if family == "qwen":  # its authors' null is a blank
+        settings |= {"true_cfg_scale": w, "guidance_scale": None, "negative_prompt": [negative or " "] * 2}
+        out = pipe(PROMPTS, latents=packed, **settings).images
+        return FluxPipeline._unpack_latents(
+            out, h * pipe.vae_scale_factor, w_ * pipe.vae_scale_factor, pipe.vae_scale_factor
+        )
+    patches = packed.mT.unflatten(-1, (h // 2, -1))
+    if family == "flux2":
+        settings["text_encoder_out_layers"] = LAYERS
+        out = pipe(prompt=list(PROMPTS), latents=patches, **settings).images
+        return FluxPipeline._unpack_latents(
+            out, *(s * pipe.vae_scale_factor for s in (h, w_)), pipe.vae_scale_factor
+        )
+    if family == "klein":
+        embeds, _ = pipe.encode_prompt([negative] * 2, text_encoder_out_layers=LAYERS)
+        settings |= {"negative_prompt_embeds": embeds, "text_encoder_out_layers": LAYERS}
+        return pipe(prompt=list(PROMPTS), latents=patches, **settings).images
+    if family in ("pixart", "sana"):
         settings |= {"use_resolution_binning": False, "clean_caption": False}
         return pipe(PROMPTS, negative_prompt=[negative] * 2, latents=noise, **settings).images
     if w != 1:
@@ -90,6 +114,8 @@ def test_sampling_is_the_pipelines(
     pair: tuple[str, Any, Prior], canvas: tuple[int, int], w: float, negative: str
 ) -> None:
     family, pipe, prior = pair
+    if family == "sana":  # multiples of the published codec's stride, whatever this one's
+        canvas = (32, 64) if canvas[0] != canvas[1] else (64, 64)
     if prior.card.guidance != "free" and (negative or (w != 1 and prior.card.guidance == "none")):
         with pytest.raises(InputError, match="negative|guidance"):
             sample(prior, start(prior, canvas), canvas, w, negative)
@@ -97,6 +123,8 @@ def test_sampling_is_the_pipelines(
     noise = start(prior, canvas)
     expected = theirs(family, pipe, noise, canvas, w, negative)
     found = sample(prior, noise, canvas, w, negative)
+    if family == "klein":  # its pipeline returns them in the codec's scale
+        expected = prior._scale.to(expected)  # pyright: ignore[reportAttributeAccessIssue]
     error, size = float((found - expected).abs().max()), float(expected.abs().max())
     assert error <= TOLERANCE[family] * size
 
@@ -123,10 +151,33 @@ def test_sdxls_own_euler_is_our_ddim(spacing: str, canvas: tuple[int, int], tmp_
 
 @torch.no_grad()
 def test_the_codec_is_the_pipelines(pair: tuple[str, Any, Prior]) -> None:
-    _, pipe, prior = pair
+    family, pipe, prior = pair
     image = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
     config = pipe.vae.config
+    if family == "sana":
+        z = pipe.vae.encode(image).latent * config.scaling_factor
+        torch.testing.assert_close(prior.encode(image), z)
+        torch.testing.assert_close(
+            prior.decode(z), pipe.vae.decode(z / config.scaling_factor).sample, rtol=1e-4, atol=1e-5
+        )
+        return
+    if family == "qwen":
+        mean = pipe.vae.encode(image[:, :, None]).latent_dist.mean
+        middle, std = (
+            torch.tensor(each)[None, :, None, None] for each in (config.latents_mean, config.latents_std)
+        )
+        torch.testing.assert_close(prior.encode(image), (mean[:, :, 0] - middle) / std)
+        picture = pipe.vae.decode(mean).sample[:, :, 0]
+        torch.testing.assert_close(prior.decode(prior.encode(image)), picture, rtol=1e-4, atol=1e-5)
+        return
     mean = pipe.vae.encode(image).latent_dist.mean
+    if family in ("flux2", "klein"):
+        z = pipe._encode_vae_image(image, None)
+        torch.testing.assert_close(prior.encode(image), pipe._unpatchify_latents(z))
+        torch.testing.assert_close(
+            prior.decode(prior.encode(image)), pipe.vae.decode(mean).sample, rtol=1e-4, atol=1e-5
+        )
+        return
     z = (mean - (config.shift_factor or 0)) * config.scaling_factor
     torch.testing.assert_close(prior.encode(image), z)
     torch.testing.assert_close(prior.decode(z), pipe.vae.decode(mean).sample, rtol=1e-4, atol=1e-5)
@@ -137,9 +188,13 @@ def test_the_text_is_the_pipelines(pair: tuple[str, Any, Prior]) -> None:
     family, pipe, prior = pair
     text = prior.embed(PROMPTS)
     assert all(text.spans("a"))
-    if family in ("pixart", "zimage"):
-        assert text.mask is not None
-        tokens = pipe.encode_prompt(list(PROMPTS), device="cpu")[0]
+    if family in ("flux2", "klein"):
+        tokens, _ = pipe.encode_prompt(list(PROMPTS), text_encoder_out_layers=LAYERS)
+        torch.testing.assert_close(text.tokens, tokens)
+        return
+    if text.mask is not None:
+        settings = {"complex_human_instruction": instruction(pipe)} if family == "sana" else {}
+        tokens = pipe.encode_prompt(list(PROMPTS), device="cpu", **settings)[0]
         for ours, mask, expected in zip(text.tokens, text.mask, tokens, strict=True):
             torch.testing.assert_close(ours[mask], expected[: mask.sum()], rtol=1e-4, atol=1e-5)
         return
@@ -155,8 +210,13 @@ def test_the_text_is_the_pipelines(pair: tuple[str, Any, Prior]) -> None:
     torch.testing.assert_close(text.pooled, pooled)
 
 
+def instruction(pipe: Any) -> list[str]:
+    """Sana's, which its pipeline has as a default."""
+    return inspect.signature(pipe.__call__).parameters["complex_human_instruction"].default
+
+
 def test_an_odd_canvas_is_refused(pair: tuple[str, Any, Prior]) -> None:
     family, _, prior = pair
-    side = 33 if family == "sdxl" else 34
+    side = 33 if family in ("sdxl", "sana") else 34
     with pytest.raises(InputError, match=f"{side} x 32 px; both sides must be multiples of"):
         prior.encode(torch.zeros(1, 3, 32, side))

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scumble.core.errors import InputError
+from scumble.core.text import Negative
 from scumble.priors._families import RELATIVES
 from scumble.priors._folder import Folder
 from scumble.priors.load import load_prior, usual_method
@@ -45,6 +46,11 @@ def refused(folder: Path, why: str, **options: Any) -> None:
         ("schnell", "flux", "none", "flowedit", 256, "bfloat16", 4),
         ("pixart", "pixart", "free", "dds", 32, "float16", None),
         ("zimage", "zimage", "free", "flowedit", 256, "bfloat16", None),
+        ("qwen", "qwen", "free", "flowedit", 256, "bfloat16", None),
+        ("flux2", "flux2", "embedded", "flowedit", 256, "bfloat16", None),
+        ("klein", "klein", "free", "flowedit", 256, "bfloat16", None),
+        ("klein4", "klein", "none", "flowedit", 256, "bfloat16", 4),
+        ("sana", "sana", "free", "flowedit", 16, "bfloat16", None),
     ],
 )
 def test_a_family_is_recognised(
@@ -102,6 +108,40 @@ def test_other_transformers_are_refused(copy: Callable[[str], Path], edit_json: 
     folder = copy("flux")
     edit_json(folder / "transformer/config.json", _class_name="HunyuanDiT2DModel")
     refused(folder, "its network is a HunyuanDiT2DModel")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "why"),
+    [
+        ("qwen", {"zero_cond_t": True}, "it is a Qwen-Image-Edit"),
+        ("qwen", {"use_layer3d_rope": True}, "it is a Qwen-Image-Layered"),
+        ("qwen", {"in_channels": 128}, "its network takes 128 channels, not the 64 of a patch"),
+        ("sana", {"guidance_embeds": True}, "it is Sana-Sprint"),
+        ("klein", {"in_channels": 64}, "its network takes 64 channels, not the 32 of a patch"),
+    ],
+)
+def test_near_relatives_are_told_by_their_networks(
+    folders: dict[str, Path], edit_json: Change, tmp_path: Path, name: str, changes: dict[str, Any], why: str
+) -> None:
+    for part in ("model_index.json", "transformer", "vae", "text_encoder"):  # configs alone decide
+        for file in [folders[name] / part, *(folders[name] / part).glob("config.json")]:
+            if file.is_file():
+                (tmp_path / file.relative_to(folders[name])).parent.mkdir(exist_ok=True)
+                shutil.copy(file, tmp_path / file.relative_to(folders[name]))
+    edit_json(tmp_path / "transformer/config.json", **changes)
+    refused(tmp_path, why)
+
+
+def test_sana_reads_negatives_without_its_instruction(folders: dict[str, Path]) -> None:
+    prior = load_prior(str(folders["sana"]), device="cpu")
+    text = prior.embed([" A Cat", Negative("A Cat"), ""])
+    assert text.mask is not None
+    assert text.tokens.shape[1] == 300
+    lengths = text.mask.sum(1).tolist()
+    assert lengths[0] > lengths[1] > lengths[2] == 1  # the token of the beginning
+    (first, second), prompts = text.spans("cat")[:2], text.prompts
+    assert [prompts[0][text.offsets[0][i][0]] for i in first] == list("Cat")
+    assert not torch.equal(text.tokens[0, first[0]], text.tokens[1, second[0]])
 
 
 def test_a_third_text_encoder_may_be_absent(copy: Callable[[str], Path]) -> None:

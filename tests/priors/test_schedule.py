@@ -1,5 +1,6 @@
 """The schedules that checkpoints' scheduler configs stand for, against diffusers' own tables."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,17 @@ from scumble.loops.invert import invert
 from scumble.priors._schedule import from_scheduler
 
 SOLVERS = ["DDIM", "DDPM", "PNDM", "EulerDiscrete", "DPMSolverMultistep", "UniPCMultistep", "DEISMultistep"]
+
+
+@pytest.mark.parametrize("tokens", [256, 1020, 4096, 9216])
+@pytest.mark.parametrize("steps", [4, 28, 50])
+def test_flux2_fits_its_shift_to_canvas_and_steps(tokens: int, steps: int) -> None:
+    from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
+
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0, "use_dynamic_shifting": True}
+    warp = from_scheduler(config, ends="fitted").on(tokens).warp
+    assert warp is not None
+    assert math.log(warp.strength(steps)) == pytest.approx(compute_empirical_mu(tokens, steps), abs=1e-12)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -53,9 +53,10 @@ def overview() -> None:
         )
     typer.echo(
         f"""
-Stable Diffusion 1.x / 2.x, SDXL, SD 3 / 3.5, FLUX.1, PixArt and Z-Image checkpoints work, too: a folder (./name) or
-a hub id, such as {A_REAL_CHECKPOINT}; the default method is the card's, else flowedit for
-SD 3, FLUX.1 and Z-Image, dds for the others. `scumble models --table` shows which of them run which method.
+Stable Diffusion 1.x / 2.x, SDXL, SD 3 / 3.5, FLUX.1, FLUX.2, PixArt, Sana, Qwen-Image and Z-Image checkpoints work,
+too: a folder (./name) or a hub id, such as {A_REAL_CHECKPOINT}; the default method is the
+card's, else dds for Stable Diffusion 1.x / 2.x, SDXL and PixArt, flowedit for the others.
+`scumble models --table` shows which of them run which method.
 `scumble models NAME` shows the card of a model on this machine."""
     )
 

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 EQUAL = {  # what a test compares with the published pipeline (tests/parity), by kind of model
-    "sampling": ("SD 1.x / 2.x", "SDXL", "SD 3 / 3.5", "FLUX.1 dev", "FLUX.1 schnell", "PixArt", "Z-Image"),
+    "sampling": (
+        "SD 1.x / 2.x",
+        "SDXL",
+        "SD 3 / 3.5",
+        "FLUX.1 dev",
+        "FLUX.1 schnell",
+        "FLUX.2 dev",
+        "FLUX.2 klein base",
+        "FLUX.2 klein",
+        "PixArt",
+        "Sana",
+        "Qwen-Image",
+        "Z-Image",
+    ),
     "sdedit": ("SD 1.x / 2.x",),
     "diffedit": ("SD 1.x / 2.x",),
 }

@@ -11,6 +11,7 @@ from torch import nn
 
 from scumble.core.errors import InputError
 from scumble.core.prior import Card
+from scumble.priors._autoencoders import KINDS
 from scumble.priors._conditions import Config
 from scumble.priors._families import FAMILIES
 from scumble.priors._folder import Folder
@@ -26,7 +27,7 @@ def read_card(folder: Folder, added: Sequence[str] = ()) -> Card:
     part of it. Raises InputError where card.json is not readable or has other fields than a Card.
     """
     file = folder.path / "card.json"
-    configs = {part: folder.config(part) for part in folder.parts}
+    configs = told(folder)
     fields: dict[str, Any] = {"id": folder.id, **describe(folder.family(), configs)}
     fields["licence"] = folder.licence() or LICENCE
     if distilled(folder):
@@ -45,14 +46,22 @@ def read_card(folder: Folder, added: Sequence[str] = ()) -> Card:
         raise InputError(f"model '{folder.name}': card.json does not describe a model ({error}).") from error
 
 
+def told(folder: Folder) -> dict[str, Config]:
+    """What `describe` reads: the configs of a folder's parts, and model_index.json."""
+    return {**{part: folder.config(part) for part in folder.parts}, "model_index": folder.index}
+
+
 def describe(family: str, configs: Mapping[str, Config]) -> dict[str, Any]:
     """What the configs of a family's parts say, and the values that its authors published for it."""
     if family == "pixel":
         return pixel_card(configs["unet"])
-    if FAMILIES[family].network == "unet":
-        fields = latent_card(configs["unet"], configs["vae"])
+    kin = FAMILIES[family]
+    stride = KINDS[kin.parts["vae"]].stride(configs["vae"])
+    if kin.network == "unet":
+        fields = latent_card(configs["unet"], stride)
     else:
-        fields = transformer_card(configs["transformer"], configs["vae"], joint=family in ("sd3", "flux"))
+        joint = family in ("sd3", "flux")
+        fields = transformer_card(configs["transformer"], stride, kin.patch, joint=joint)
     return {**fields, **published(family, configs)}
 
 
@@ -70,37 +79,46 @@ def auto_dtype(folder: Folder) -> Any:
 def kinds() -> dict[str, Card]:
     """A card for each kind of model that reads text, by its name: what all of them can do."""
     unet = {"block_out_channels": (1,) * 4, "down_block_types": ("",) * 4, "sample_size": 64}
-    vae = {"block_out_channels": (1,) * 4}
-    told: Mapping[str, tuple[str, Config]] = {
+    blocks = (1,) * 4
+    vae = {
+        "block_out_channels": blocks,
+        "encoder_block_out_channels": blocks,
+        "temperal_downsample": blocks[1:],
+    }
+    kinds: Mapping[str, tuple[str, Config]] = {
         "SD 1.x / 2.x": ("latent", {}),
         "SDXL": ("sdxl", {}),
         "SD 3 / 3.5": ("sd3", {}),
         "FLUX.1 dev": ("flux", {"guidance_embeds": True}),
         "FLUX.1 schnell": ("flux", {"guidance_embeds": False}),
+        "FLUX.2 dev": ("flux2", {}),
+        "FLUX.2 klein base": ("klein", {}),
+        "FLUX.2 klein": ("klein", {"is_distilled": True}),
         "PixArt": ("pixart", {}),
+        "Sana": ("sana", {}),
+        "Qwen-Image": ("qwen", {}),
         "Z-Image": ("zimage", {}),
     }
+    shared = {"unet": unet, "vae": vae}
     return {
-        name: Card(id=name, hash="", **describe(family, {"unet": unet, "vae": vae, "transformer": said}))
-        for name, (family, said) in told.items()
+        name: Card(id=name, hash="", **describe(family, {**shared, "transformer": said, "model_index": said}))
+        for name, (family, said) in kinds.items()
     }
 
 
-def transformer_card(network: Config, vae: Config, *, joint: bool) -> dict[str, Any]:
-    """What the configs of a transformer on patches of 2 x 2 cells say."""
-    stride = 2 ** (len(vae["block_out_channels"]) - 1)
+def transformer_card(network: Config, stride: int, patch: int, *, joint: bool) -> dict[str, Any]:
+    """What the config of a transformer on patches of `patch` x `patch` cells says, a cell being `stride` pixels."""
     return {
         "domain": "Photographs and pictures of all kinds.",
         "size": (network.get("sample_size") or 128) * stride,
-        "multiple": 2 * stride,
+        "multiple": patch * stride,
         "licence": LICENCE,
         "capabilities": frozenset({"text", "gradient", *(["joint"] if joint else [])}),
     }
 
 
-def latent_card(unet: Config, vae: Config) -> dict[str, Any]:
-    """What the configs of a text-conditional latent model say."""
-    stride = 2 ** (len(vae["block_out_channels"]) - 1)
+def latent_card(unet: Config, stride: int) -> dict[str, Any]:
+    """What the config of a text-conditional U-Net on latents says, a cell being `stride` pixels."""
     return {
         "domain": "Photographs and pictures of all kinds.",
         "size": _side(unet) * stride,

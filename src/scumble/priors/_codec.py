@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.types import Image, Latent
+from scumble.priors._autoencoders import KINDS, Kind, Scale
+from scumble.priors._families import FAMILIES
 from scumble.priors._memory import Desk
 from scumble.priors._sharing import Shared, alone
 
@@ -23,35 +25,35 @@ class Codec(nn.Module):
     multiple: what both sides of a picture must be multiples of, in pixels.
     """
 
-    def __init__(self, vae: Any, *, scale: float, shift: float, multiple: int):
+    def __init__(self, vae: Any, *, kind: Kind, scale: Scale, multiple: int):
         super().__init__()
-        self.vae, self.scale, self.shift, self.multiple = vae, scale, shift, multiple
+        self.vae, self.kind, self.scale, self.multiple = vae, kind, scale, multiple
 
     def encode(self, image: Image) -> Latent:
         """(b, 3, H, W) in [-1, 1] -> the posterior's mean, scaled."""
-        mean, _ = self.vae.encode(image).latent_dist.parameters.chunk(2, dim=1)
-        return (mean - self.shift) * self.scale
+        moments = self.kind.moments(self.vae, image)
+        return self.scale.to(moments[:, : self.vae.config[self.kind.channels]])
 
     def decode(self, latent: Latent) -> Image:
         """(b, c, h, w) -> (b, 3, H, W), not clamped."""
-        return self.vae.decode(latent / self.scale + self.shift).sample
+        return self.kind.picture(self.vae, self.scale.back(latent))
 
 
 class LatentCodec(Shared):
-    """A prior's AutoencoderKL. `patch`: the side of a patch of the latent, in cells, that the network takes as one
+    """A prior's autoencoder. `patch`: the side of a patch of the latent, in cells, that the network takes as one
     token.
     """
 
     patch: ClassVar[int] = 1
+    family: ClassVar[str]
     device: torch.device
     _vae: Any
     _desk: Desk
 
     def _set_scale(self) -> None:
-        vae = self._vae.config
-        self._scale: float = vae.scaling_factor
-        self._shift: float = getattr(vae, "shift_factor", None) or 0.0
-        self._stride = 2 ** (len(vae.block_out_channels) - 1)
+        self._kind = KINDS[FAMILIES[self.family].parts["vae"]]
+        self._scale = self._kind.scale(self._vae)
+        self._stride = self._kind.stride(self._vae.config)
 
     @property
     def _multiple(self) -> int:
@@ -64,11 +66,12 @@ class LatentCodec(Shared):
         vae = copy.deepcopy(self._vae).cpu().float().eval().requires_grad_(False)
         vae.disable_slicing()
         vae.disable_tiling()
-        return Codec(vae, scale=self._scale, shift=self._shift, multiple=self._stride)
+        return Codec(vae, kind=self._kind, scale=self._scale, multiple=self._stride)
 
     @alone
     def encode(self, image: Image, noise: Noise | None = None) -> Latent:
-        """(b, 3, H, W) in [-1, 1] -> the posterior's mean, or a sample with `noise`, scaled; float32.
+        """(b, 3, H, W) in [-1, 1] -> the posterior's mean, or a sample with `noise`, scaled; float32. Where the
+        autoencoder has no posterior, it is its one answer, whatever the noise.
 
         Raises InputError unless H and W are multiples of the codec's stride times the network's patch.
         """
@@ -76,23 +79,16 @@ class LatentCodec(Shared):
         if height % self._multiple or width % self._multiple:
             sides = f"both sides must be multiples of {self._multiple} for this model"
             raise InputError(f"image: {width} x {height} px; {sides}")
-
-        def moments(vae: Any, x: Tensor) -> Tensor:
-            return vae.encode(x).latent_dist.parameters
-
-        mean, logvar = self._codec("encoding", moments, image.to(self.device)).chunk(2, dim=1)
-        if noise is not None:
+        moments = self._codec("encoding", self._kind.moments, image.to(self.device))
+        mean, logvar = moments.tensor_split([self._vae.config[self._kind.channels]], dim=1)
+        if noise is not None and logvar.shape[1]:
             mean = mean + (logvar.clamp(-30, 20) / 2).exp() * noise.like(mean)
-        return (mean - self._shift) * self._scale
+        return self._scale.to(mean)
 
     @alone
     def decode(self, latent: Latent) -> Image:
         """(b, c, h, w) -> (b, 3, H, W), float32, not clamped."""
-
-        def picture(vae: Any, z: Tensor) -> Tensor:
-            return vae.decode(z).sample
-
-        return self._codec("decoding", picture, latent.to(self.device) / self._scale + self._shift)
+        return self._codec("decoding", self._kind.picture, self._scale.back(latent.to(self.device)))
 
     def _codec(self, what: str, run: Callable[[Any, Tensor], Tensor], x: Tensor) -> Tensor:
         """run(autoencoder, x) in the autoencoder's precision, and in float32 if half precision overflows."""

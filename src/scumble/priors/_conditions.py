@@ -16,13 +16,21 @@ def refuse_network(family: str, configs: Mapping[str, Any], refusal: Refusal) ->
         refuse_unet(configs["unet"], vae, refusal)
     elif family == "sdxl":
         _refuse_sdxl(configs["unet"], configs["text_encoder_2"], vae, refusal)
-    elif family in ("sd3", "pixart", "zimage") and configs["transformer"].get("in_channels") != vae.get(
-        "latent_channels"
-    ):
+    elif family in ("sd3", "pixart", "zimage", "sana") and configs["transformer"].get(
+        "in_channels"
+    ) != vae.get("latent_channels"):
         channels = configs["transformer"].get("in_channels")
         raise refusal(
             f"its network takes {channels} channels, not the {vae.get('latent_channels')} of a latent"
         )
+    elif family == "sana" and configs["transformer"].get("guidance_embeds"):
+        raise refusal("it is Sana-Sprint, which was distilled along another path than a straight one")
+    elif family == "qwen":
+        _refuse_qwen(configs["transformer"], vae, refusal)
+    elif family in ("flux2", "klein"):
+        channels, plain = configs["transformer"].get("in_channels", 128), 4 * vae.get("latent_channels", 32)
+        if channels != plain:
+            raise refusal(f"its network takes {channels} channels, not the {plain} of a patch")
     elif family == "flux":
         channels, plain = configs["transformer"].get("in_channels", 64), 4 * vae.get("latent_channels", 16)
         if channels != plain:
@@ -30,6 +38,21 @@ def refuse_network(family: str, configs: Mapping[str, Any], refusal: Refusal) ->
                 channels, "changed"
             )
             raise refusal(f"it is a {kind} FLUX: its network takes {channels} channels, not {plain}")
+
+
+def _refuse_qwen(network: Config, vae: Config, refusal: Refusal) -> None:
+    channels, plain = network.get("in_channels", 64), 4 * vae.get("z_dim", 16)
+    if channels != plain:
+        raise refusal(f"its network takes {channels} channels, not the {plain} of a patch")
+    further = {
+        "zero_cond_t": "it is a Qwen-Image-Edit, which is shown the picture beside the noise",
+        "use_layer3d_rope": "it is a Qwen-Image-Layered, which paints layers",
+        "use_additional_t_cond": "its network is told a further time",
+        "guidance_embeds": "its network takes guidance as an input, which no published one does",
+    }
+    for key, why in further.items():
+        if network.get(key):
+            raise refusal(f"{why} ({key})")
 
 
 def _refuse_sdxl(unet: Config, text: Config, vae: Config, refusal: Refusal) -> None:

@@ -16,18 +16,28 @@ CLIP, PROJECTED = "transformers:CLIPTextModel", "transformers:CLIPTextModelWithP
 CLIP_TOKENIZER, T5_TOKENIZER = "transformers:CLIPTokenizer", "transformers:T5TokenizerFast"
 T5 = "transformers:T5EncoderModel"
 QWEN3, QWEN_TOKENIZER = "transformers:Qwen3Model", "transformers:Qwen2TokenizerFast"
+QWEN3_LM, QWEN_VL = "transformers:Qwen3ForCausalLM", "transformers:Qwen2_5_VLForConditionalGeneration"
+MISTRAL, MISTRAL_TOKENIZER = "transformers:Mistral3ForConditionalGeneration", "transformers:AutoTokenizer"
+GEMMA, GEMMA_TOKENIZER = "transformers:Gemma2Model", "transformers:GemmaTokenizerFast"
 TEXT_KINDS: Mapping[str, tuple[str, str]] = {
     CLIP: ("clip", "a CLIP"), PROJECTED: ("clip", "a CLIP"), T5: ("t5", "a T5"), QWEN3: ("qwen3", "a Qwen3"),
+    QWEN3_LM: ("qwen3", "a Qwen3"), QWEN_VL: ("qwen2_5_vl", "a Qwen2.5-VL"), MISTRAL: ("mistral3", "a Mistral 3"),
+    GEMMA: ("gemma2", "a Gemma 2"),
 }  # fmt: skip
 """How the `model_type` of a text encoder begins, and what it is called."""
 UNET = "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel"
 VAE = "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL"
+FLUX2_VAE = "diffusers.models.autoencoders.autoencoder_kl_flux2:AutoencoderKLFlux2"
+QWEN_VAE = "diffusers.models.autoencoders.autoencoder_kl_qwenimage:AutoencoderKLQwenImage"
+DC_AE = "diffusers.models.autoencoders.autoencoder_dc:AutoencoderDC"
+FLUX2 = "diffusers.models.transformers.transformer_flux2:Flux2Transformer2DModel"
 
 
 @dataclass(frozen=True)
 class Family:
     """`parts` and `tokenizers`: the folders of a checkpoint and what reads them, as "module:Class"; `optional`:
     parts that may be absent. `prior`: what drives it. `half`: the precision that "auto" takes on an accelerator.
+    `patch`: the side of a token of its transformer, in cells of the latent.
     """
 
     title: str
@@ -36,6 +46,7 @@ class Family:
     tokenizers: Mapping[str, str] = field(default_factory=dict[str, str])
     optional: frozenset[str] = frozenset()
     half: Half = "float16"
+    patch: int = 2
 
     @property
     def network(self) -> str:
@@ -107,6 +118,43 @@ FAMILIES: Mapping[str, Family] = {
         {"tokenizer": QWEN_TOKENIZER},
         half="bfloat16",
     ),
+    "qwen": Family(
+        "Qwen-Image",
+        "scumble.priors.qwen:QwenImagePrior",
+        {
+            "transformer": "diffusers.models.transformers.transformer_qwenimage:QwenImageTransformer2DModel",
+            "vae": QWEN_VAE,
+            "text_encoder": QWEN_VL,
+        },
+        {"tokenizer": QWEN_TOKENIZER},
+        half="bfloat16",
+    ),
+    "flux2": Family(
+        "FLUX.2 dev",
+        "scumble.priors.flux2:Flux2Prior",
+        {"transformer": FLUX2, "vae": FLUX2_VAE, "text_encoder": MISTRAL},
+        {"tokenizer": MISTRAL_TOKENIZER},
+        half="bfloat16",
+    ),
+    "klein": Family(
+        "FLUX.2 klein",
+        "scumble.priors.flux2:KleinPrior",
+        {"transformer": FLUX2, "vae": FLUX2_VAE, "text_encoder": QWEN3_LM},
+        {"tokenizer": QWEN_TOKENIZER},
+        half="bfloat16",
+    ),
+    "sana": Family(
+        "Sana",
+        "scumble.priors.sana:SanaPrior",
+        {
+            "transformer": "diffusers.models.transformers.sana_transformer:SanaTransformer2DModel",
+            "vae": DC_AE,
+            "text_encoder": GEMMA,
+        },
+        {"tokenizer": GEMMA_TOKENIZER},
+        half="bfloat16",
+        patch=1,
+    ),
 }
 """By the name that `Folder.family` gives; "latent" is the first that was supported."""
 
@@ -115,6 +163,9 @@ NETWORKS: Mapping[str, str] = {
     "FluxTransformer2DModel": "flux",
     "PixArtTransformer2DModel": "pixart",
     "ZImageTransformer2DModel": "zimage",
+    "QwenImageTransformer2DModel": "qwen",
+    "Flux2Transformer2DModel": "flux2",  # or klein: its text encoder tells
+    "SanaTransformer2DModel": "sana",
 }
 """The family of a transformer, by its class."""
 
@@ -129,10 +180,9 @@ RELATIVES: Mapping[str, str] = {
     "QwenImageEditPipeline": "Qwen-Image-Edit, whose text encoder is shown the picture",
     "QwenImageEditPlusPipeline": "Qwen-Image-Edit, whose text encoder is shown the picture",
     "QwenImageLayeredPipeline": "Qwen-Image-Layered, which paints layers",
-    "QwenImagePipeline": "Qwen-Image",
-    "Flux2Pipeline": "FLUX.2",
-    "Flux2KleinPipeline": "FLUX.2 klein",
-    "SanaPipeline": "Sana",
+    "Flux2KleinKVPipeline": "FLUX.2 klein KV, which is shown pictures beside the noise",
+    "SanaSprintPipeline": "Sana-Sprint, which was distilled along another path than a straight one",
+    "SanaVideoPipeline": "Sana-Video",
     "IFPipeline": "DeepFloyd IF, a cascade of pixel models",
     "Kandinsky3Pipeline": "Kandinsky 3",
     "HunyuanDiTPipeline": "HunyuanDiT",

@@ -19,6 +19,8 @@ from scumble.priors._conditions import Config, refuse_network
 from scumble.priors._families import (
     CLIP_TOKENIZER,
     FAMILIES,
+    GEMMA_TOKENIZER,
+    MISTRAL_TOKENIZER,
     NETWORKS,
     QWEN_TOKENIZER,
     RELATIVES,
@@ -31,6 +33,8 @@ TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either set o
 VOCABULARIES: Mapping[str, Sequence[Sequence[str]]] = {
     CLIP_TOKENIZER: TOKENIZERS,
     QWEN_TOKENIZER: TOKENIZERS,
+    MISTRAL_TOKENIZER: (("tokenizer.json",),),
+    GEMMA_TOKENIZER: (("tokenizer.json",), ("tokenizer.model",)),
     T5_TOKENIZER: (("tokenizer.json",), ("spiece.model",)),  # with neither it loads, and knows four tokens
 }
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
@@ -39,8 +43,8 @@ CONVERT = (
     "use_safetensors=False).save_pretrained(FOLDER); then name that folder"
 )
 SCOPE = (
-    "that is not supported yet: scumble reads Stable Diffusion 1.x / 2.x, SDXL, SD3, FLUX.1, PixArt and Z-Image "
-    "text-to-image checkpoints and unconditional pixel ones"
+    "that is not supported yet: scumble reads Stable Diffusion 1.x / 2.x, SDXL, SD3, FLUX.1, FLUX.2, PixArt, Sana, "
+    "Qwen-Image and Z-Image text-to-image checkpoints and unconditional pixel ones"
 )
 
 
@@ -114,6 +118,8 @@ class Folder:
             family = NETWORKS.get(str(network))
             if family is None:
                 raise self._refusal(f"its network is a {network}")
+            if family == "flux2" and str(self.config("text_encoder").get("model_type")).startswith("qwen3"):
+                family = "klein"
         else:
             network = self.config("unet").get("_class_name")
             if network == "UNet2DModel":
@@ -133,8 +139,9 @@ class Folder:
     def _refuse_parts(self, family: str) -> None:
         """Raises InputError for configs of another kind than the family's."""
         configs = {part: self.config(part) for part in self._present(family)}
-        if configs["vae"].get("_class_name") != "AutoencoderKL":
-            raise self._refusal(f"its codec is a {configs['vae'].get('_class_name')}, not an AutoencoderKL")
+        codec = FAMILIES[family].parts["vae"].partition(":")[2]
+        if configs["vae"].get("_class_name") != codec:
+            raise self._refusal(f"its codec is a {configs['vae'].get('_class_name')}, not an {codec}")
         for part, place in FAMILIES[family].parts.items():
             if place not in TEXT_KINDS or part not in configs:
                 continue

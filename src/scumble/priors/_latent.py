@@ -75,7 +75,11 @@ class LatentPrior(LatentCodec):
             name: part for name, part in parts.items() if name.startswith("text_encoder") and part is not None
         }
         self.tokenizers: Mapping[str, Any] = {
-            name: part for name, part in parts.items() if name.startswith("tokenizer") and part is not None
+            name: getattr(
+                part, "tokenizer", part
+            )  # a processor's, where the text encoder can be shown pictures
+            for name, part in parts.items()
+            if name.startswith("tokenizer") and part is not None
         }
         self._vectors = vectors or {}
         self._card = cache(card)
@@ -160,7 +164,8 @@ class LatentPrior(LatentCodec):
         def card() -> Card:
             id = str(getattr(pipe, "name_or_path", "") or name).replace("\\", "/").rstrip("/")
             id = id if re.fullmatch(r"[\w.-]+/[\w.-]+", id) else id.rpartition("/")[2]
-            return Card(id=id, hash=digest(iter(modules.values())), **describe(cls.family, configs))
+            known = {**configs, "model_index": dict(getattr(pipe, "config", {}))}
+            return Card(id=id, hash=digest(iter(modules.values())), **describe(cls.family, known))
 
         _refuse_half_t5(name, modules.values())
         usable(*modules.values())

@@ -83,41 +83,64 @@ def read_t5(
     tokens = torch.tensor(ids, device=prior.device)
     if not masked:
         return Text(prior.encode_ids(part, tokens)[0].float(), prompts, ids=tokens, offsets=tuple(offsets))
-    mask = _mask(lengths, limit, prior.device)
+    mask = before_padding(lengths, limit, prior.device)
     states = prior.encode_ids(part, tokens, attention_mask=mask.long())[0]
     return Text(states.float(), prompts, ids=tokens, offsets=tuple(offsets), mask=mask)
 
 
-def read_chat(
-    prior: Reader, part: str, prompts: tuple[str, ...], limit: int, *, layer: int, **template: Any
-) -> Text:
-    """A language model's states after `layer` of each prompt in the tokenizer's chat template, with a mask.
-
-    At most `limit` rows, those of the template included; as many as the longest has.
-    """
-    tokenizer = prior.tokenizers[part.replace("text_encoder", "tokenizer")]
+def spoken(tokenizer: Any, **template: Any) -> Callable[[str], str]:
+    """A prompt as what a user says, in the tokenizer's chat template, which the answer would follow."""
 
     def chat(prompt: str) -> str:
         said = [{"role": "user", "content": prompt}]
         return tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True, **template)
 
+    return chat
+
+
+def read_chat(
+    prior: Reader,
+    part: str,
+    prompts: tuple[str, ...],
+    limit: int,
+    *,
+    chat: Callable[[str], str],
+    layers: Sequence[int],
+    padded: bool = False,
+    **settings: Any,
+) -> Text:
+    """A language model's states after `layers`, side by side, of each prompt as `chat` puts it.
+
+    At most `limit` rows, those of the chat included: as many as the longest prompt has, with a mask; or all of them,
+    without one (`padded`), on the side that the tokenizer pads. `settings`: what the model is told besides.
+    """
+    tokenizer = prior.tokenizers[part.replace("text_encoder", "tokenizer")]
     before = len(chat(PLACE).partition(PLACE)[0])
     ids, offsets, lengths = rows(
         tokenizer, [chat(prompt) for prompt in prompts], limit, {}, before=before, among=prompts
     )
-    longest = max(lengths)
-    tokens, mask = torch.tensor(ids, device=prior.device)[:, :longest], _mask(lengths, longest, prior.device)
+    longest = limit if padded else max(lengths)
+    tokens, mask = (
+        torch.tensor(ids, device=prior.device)[:, :longest],
+        before_padding(lengths, longest, prior.device),
+    )
+    shown = [spans[:longest] for spans in offsets]
+    if padded and tokenizer.padding_side == "left":
+        tokens, mask = (
+            torch.stack([row.roll(-n) for row, n in zip(x, lengths, strict=True)]) for x in (tokens, mask)
+        )
+        shown = [spans[n:] + spans[:n] for spans, n in zip(shown, lengths, strict=True)]
     states = prior.encode_ids(
-        part, tokens, attention_mask=mask.long(), output_hidden_states=True
-    ).hidden_states[layer]
-    shown = tuple(spans[:longest] for spans in offsets)
-    return Text(states.float(), prompts, ids=tokens, offsets=shown, mask=mask)
+        part, tokens, attention_mask=mask.long(), output_hidden_states=True, **settings
+    ).hidden_states
+    read = torch.cat([states[layer] for layer in layers], -1).float()
+    return Text(read, prompts, ids=tokens, offsets=tuple(shown), mask=None if padded else mask)
 
 
 PLACE = "\0"  # stands for a prompt in a template
 
 
-def _mask(lengths: Sequence[int], limit: int, device: torch.device) -> Tensor:
+def before_padding(lengths: Sequence[int], limit: int, device: torch.device) -> Tensor:
     """(b, limit): True before the padding."""
     return torch.arange(limit, device=device) < torch.tensor(lengths, device=device)[:, None]
 
@@ -137,7 +160,10 @@ def rows(
     Warns of what is cut off, `reader` being who stops there, and of words that other programs take as commands; not
     without a reader. `among`: the prompts themselves, where `prompts` are templates with `before` letters in front.
     """
-    read = tokenizer(list(prompts), return_offsets_mapping=True, verbose=False)
+    # A chat that begins with the token of the beginning gets no other.
+    bos = getattr(tokenizer, "bos_token", None)
+    special = not (among and bos and all(prompt.startswith(bos) for prompt in prompts))
+    read = tokenizer(list(prompts), return_offsets_mapping=True, verbose=False, add_special_tokens=special)
     ids, offsets, lengths = list[list[int]](), list[Offsets](), list[int]()
     for prompt, row, spans in zip(among or prompts, read["input_ids"], read["offset_mapping"], strict=True):
         if reader:

@@ -35,6 +35,29 @@ PUBLISHED: Mapping[str, Values] = {
     "pixart": {"recommended": {"sampling": {"steps": 20, "guidance": 4.5}}},  # diffusers' pipelines
     # diffusers' pipeline, whose guidance 5 is 6 here; FlowEdit published no values for it.
     "zimage": {"method": "flowedit", "recommended": {"sampling": {"steps": 50, "guidance": 6.0}}},
+    # diffusers' pipelines; FlowEdit published no values for these.
+    "flux2": {
+        "guidance": "embedded",
+        "method": "flowedit",
+        "recommended": {"sampling": {"steps": 50, "guidance": 4.0}},
+    },
+    "klein": {"method": "flowedit", "recommended": {"sampling": {"steps": 50, "guidance": 4.0}}},
+    "qwen": {
+        "method": "flowedit",
+        "norm": 2,
+        "recommended": {"sampling": {"steps": 50, "guidance": 4.0}},
+    },
+    "sana": {"method": "flowedit", "recommended": {"sampling": {"steps": 20, "guidance": 4.5}}},
+    "klein, distilled": {
+        "guidance": "none",
+        "method": "flowedit",
+        "steps": 4,
+        "recommended": {
+            # On its own grid, as schnell's.
+            "flowedit": {"steps": 4, "strength": 0.75, "source_guidance": 1.0, "guidance": 1.0},
+            "sampling": {"steps": 4, "guidance": 1.0},  # the model's page: 4 steps, no guidance
+        },
+    },
     "schnell": {
         "guidance": "none",
         "method": "flowedit",
@@ -49,7 +72,8 @@ PUBLISHED: Mapping[str, Values] = {
 # The pages of SDXL Turbo, SDXL Lightning, Hyper-SD, LCM and SD 3.5 Turbo: 1 to 8 steps without guidance.
 FEW: Values = {"steps": 4, "recommended": {"sampling": {"steps": 4, "guidance": 1.0}}}
 FEW_OF: Mapping[str, Values] = {  # Z-Image Turbo's page
-    "zimage": {"steps": 8, "recommended": {"sampling": {"steps": 8, "guidance": 1.0}}}
+    "zimage": {"steps": 8, "recommended": {"sampling": {"steps": 8, "guidance": 1.0}}},
+    "klein": PUBLISHED["klein, distilled"],
 }
 
 
@@ -58,6 +82,8 @@ def published(family: str, configs: Mapping[str, Config]) -> dict[str, Any]:
     kind = family
     if family == "flux":
         kind = "flux" if configs["transformer"].get("guidance_embeds") else "schnell"
+    if family == "klein" and configs["model_index"].get("is_distilled"):
+        kind = "klein, distilled"
     fields: dict[str, Any] = {"dtype": FAMILIES[family].half, **PUBLISHED.get(kind, {})}
     if family == "sd3" and configs["transformer"].get("qk_norm"):
         # Stability's sd3_infer.py: 4.5 for 3.5 large, 5 for 3.5 medium.
@@ -71,6 +97,8 @@ def distilled(folder: Folder, added: Sequence[str] = ()) -> str | None:
     """What shows that a checkpoint was distilled for few steps: a name, `added` those of LoRAs, or its scheduler."""
     if folder.family() == "pixel":
         return None
+    if folder.index.get("is_distilled"):
+        return "is_distilled in its model_index.json"
     names = [folder.name.rstrip("/\\").replace("\\", "/").rpartition("/")[2], folder.id, *added]
     named = next((found[0] for name in names if (found := DISTILLED.search(name))), None)
     scheduler = str(folder.config("scheduler").get("_class_name"))

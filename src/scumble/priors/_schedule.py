@@ -10,15 +10,18 @@ from scumble.core.errors import InputError
 from scumble.core.schedule import Schedule
 from scumble.core.warp import Warp
 
+Ends = Literal["steps", "table", "fitted"]
 
-def from_scheduler(config: Mapping[str, Any], *, ends: Literal["steps", "table"] | None = None) -> Schedule:
+
+def from_scheduler(config: Mapping[str, Any], *, ends: Ends | None = None) -> Schedule:
     """The noise schedule and grid that a checkpoint's scheduler config stands for, whatever its solver.
 
     Values the config leaves unsaid are the defaults of its own scheduler class, which differ among classes
     (a class whose own dependencies are absent, a dummy in diffusers, has none: the common ones serve). Keys that
     the class does not take are ignored, as diffusers ignores them: SDXL's config has `set_alpha_to_one` beside an
     Euler scheduler, whose last step ends clean. `ends`: where a flow's family begins and ends its grids
-    (`core.warp.Warp`), which no config says; without it a flow must have an even grid. Raises InputError for a
+    (`core.warp.Warp`), which no config says ("fitted": as "steps", its shift fitted to canvas and steps); without it a
+    flow must have an even grid. Raises InputError for a
     scheduler that is neither a chain of betas nor a rectified flow, and for a grid that is not known here.
     """
     import diffusers.schedulers
@@ -51,7 +54,7 @@ def from_scheduler(config: Mapping[str, Any], *, ends: Literal["steps", "table"]
 RESPACED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas")
 
 
-def _warp(config: Mapping[str, Any], ends: Literal["steps", "table"]) -> Warp:
+def _warp(config: Mapping[str, Any], ends: Ends) -> Warp:
     """The time shift that a flow's config says. Raises InputError for a grid that is respaced otherwise."""
     for key in RESPACED:
         if config.get(key):
@@ -60,13 +63,15 @@ def _warp(config: Mapping[str, Any], ends: Literal["steps", "table"]) -> Warp:
                 "checkpoint's original scheduler config"
             )
     dynamic = config.get("use_dynamic_shifting")
+    solver = config.get("use_flow_sigmas")  # of DPM-Solver and its kin, whose table no family has
     return Warp(
         shift=config.get("flow_shift") or config.get("shift") or 1.0,
         across=(config["base_shift"], config["max_shift"]) if dynamic else None,
         between=(config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)),
         linear=config.get("time_shift_type") == "linear",
-        ends=ends,
+        ends="solver" if solver else "steps" if ends == "fitted" else ends,
         terminal=config.get("shift_terminal"),
+        fitted=ends == "fitted",
     )
 
 

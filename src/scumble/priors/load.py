@@ -132,7 +132,7 @@ def cached() -> list[str]:
 
 def usual_method(model: str) -> str | None:
     """The default method of a model on this disk, from its card or family. Loads nothing."""
-    from scumble.priors._card import describe
+    from scumble.priors._card import describe, told
 
     folder = builtin(model) if model in BUILTIN else home(model)
     try:
@@ -142,7 +142,7 @@ def usual_method(model: str) -> str | None:
     if named is None and (folder.is_dir() or folder.is_file()):
         try:
             read = Folder.open(folder) if folder.is_dir() else SingleFile.read(folder)
-            named = describe(read.family(), {part: read.config(part) for part in read.parts}).get("method")
+            named = describe(read.family(), told(read)).get("method")
         except (InputError, KeyError, TypeError):
             return None
     return named if isinstance(named, str) else None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scumble.core.prior import Text
 from scumble.priors._latent import LatentPrior
-from scumble.priors._prompts import asked, read_chat
+from scumble.priors._prompts import asked, read_chat, spoken
 from scumble.priors._sharing import alone
 
 ROWS = 512  # of the language model, its template included
@@ -29,7 +29,8 @@ class ZImagePrior(LatentPrior):
         """One row per prompt, in the template of a chat, as long as the longest; `size` says nothing to this network.
         Raises InputError for any further condition.
         """
-        return read_chat(self, "text_encoder", asked(prompts, extra), ROWS, layer=-2, enable_thinking=True)
+        chat = spoken(self.tokenizers["tokenizer"], enable_thinking=True)
+        return read_chat(self, "text_encoder", asked(prompts, extra), ROWS, chat=chat, layers=[-2])
 
     def _ask(self, x: Tensor, told: Tensor, text: Text, dtype: torch.dtype) -> Tensor:
         assert text.mask is not None
