@@ -316,7 +316,7 @@ def flux2(**changes: Any) -> Flux2Pipeline:
 def gemma_tokenizer() -> GemmaTokenizer:
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
     pieces = [*special, "\u2581", *(chr(code) for code in range(10, 127) if chr(code).isprintable()), "\n"]
-    return GemmaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[])
+    return GemmaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], add_bos_token=True)
 
 
 def sana(**changes: Any) -> SanaPipeline:
