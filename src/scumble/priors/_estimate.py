@@ -1,4 +1,6 @@
-"""How much memory a checkpoint's weights take, read off the files' headers before anything is loaded."""
+"""How much memory a checkpoint takes, before anything is loaded: its weights by the files' headers, its activations by
+its configs.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ import torch
 
 from scumble.core import machine
 from scumble.core.errors import MachineError
+from scumble.priors._activations import activations
+from scumble.priors._card import describe, told
 from scumble.priors._folder import Folder
 from scumble.priors._quantised import BITS, BYTES
 from scumble.priors._recognise import beginning, read_header
@@ -26,7 +30,7 @@ SETTINGS: Sequence[tuple[str, ...]] = (
 
 
 def estimate(folder: Folder, dtype: torch.dtype, memory: Sequence[str] = ()) -> dict[str, int]:
-    """Bytes of the weights by part, in `dtype` and with the settings `memory`. Activations are not in it."""
+    """Bytes of the weights by part, in `dtype` and with the settings `memory`. Activations are `pictures`."""
     bits = next((BITS[name] for name in memory if name in BITS), None)
     sizes: dict[str, int] = {}
     for part in folder.parts:
@@ -63,6 +67,22 @@ def _matrices(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
     return inner, sum(math.prod(shape) for shape in shapes.values()) - inner
 
 
+def pictures(folder: Folder, dtype: torch.dtype) -> tuple[int, dict[str, int]]:
+    """The side of the model's own square canvas in pixels, and the bytes that one picture of it takes beside the
+    weights, without gradients: in the network, with the row of the null prompt if it is asked one, and in the codec.
+    """
+    known = told(folder)
+    fields = describe(folder.family(), known)
+    side = int(fields["size"])
+    numbers = activations(folder.family(), known, (side, side))
+    rows = 1 if fields.get("guidance", "free") != "free" else 2
+    wide = known["vae"].get("force_upcast") and dtype == torch.float16
+    return side, {
+        "network": numbers["network"] * rows * dtype.itemsize,
+        "codec": numbers["codec"] * (4 if wide else dtype.itemsize),
+    }
+
+
 def at_once(sizes: Mapping[str, int], memory: Sequence[str]) -> int:
     """Bytes of weights that are on the device at the same time."""
     if "sequential" in memory:
@@ -75,7 +95,13 @@ def lines(folder: Folder, dtype: torch.dtype) -> Iterable[tuple[str, str]]:
     sizes = estimate(folder, dtype)
     parts = ", ".join(f"{part} {size / GIB:.1f}" for part, size in sizes.items())
     name = str(dtype).removeprefix("torch.")
-    yield "weights", f"{sum(sizes.values()) / GIB:.1f} GiB in {name} ({parts}), and room for the pictures"
+    yield "weights", f"{sum(sizes.values()) / GIB:.1f} GiB in {name} ({parts})"
+    side, taken = pictures(folder, dtype)
+    shares = ", ".join(f"{part} {size / GIB:.1f}" for part, size in taken.items())
+    yield (
+        "pictures",
+        f"about {max(taken.values()) / GIB:.1f} GiB more at {side} x {side} px ({shares}), where no gradient is taken",
+    )
     less = (
         f"{_flags(each)} {at_once(estimate(folder, dtype, each), each) / GIB:.1f} GiB" for each in SETTINGS
     )
