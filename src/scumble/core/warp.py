@@ -16,7 +16,7 @@ class Warp:
     tokens, across[0]) and (4096 tokens, across[1]) at the canvas's `tokens`, in the units of `between`. `linear`: m
     is the line's value itself. `ends` says what the even u are: "steps" 1, ..., 2/n, 1/n (FLUX); "table" n values
     from s(1) to s(1/T), the ends of a table that is shifted itself, so that such grids shift twice (SD3, as
-    published by its authors), "solver" those of "steps" times 1 - 1/T (diffusers' DPM-Solver on flows). `fitted`: log m
+    published by its authors), "solver" those of "steps" times 1 - 1/T (DPM-Solver's of a flow). `fitted`: log m
     is FLUX.2's own function of the canvas and of the number of steps. `terminal`: the grid is stretched so that its
     last level is this one.
     """
