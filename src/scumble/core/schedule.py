@@ -141,8 +141,7 @@ class Schedule:
 
     def told(self, t: Time) -> Time:
         """The number that the network is told as the time t; a whole one where a solver's grid is one of a table."""
-        if self.warp is not None and self.warp.ends == "solver":
-            t = t.floor()
+        t = t.floor() if self.warp and self.warp.ends == "solver" else t
         return t * (1000 / self.T) if self.rescale else t
 
     def at(self, t: Time | float) -> tuple[Coef, Coef]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cache
@@ -36,7 +36,7 @@ from scumble.priors._find import find
 from scumble.priors._folder import SCOPE, Folder
 from scumble.priors._memory import Desk, explained
 from scumble.priors._parts import DTYPES, Precision, assemble, resolve_device, resolve_dtype
-from scumble.priors._pipeline import config, plain
+from scumble.priors._pipeline import config, plain, refuse_half_t5
 from scumble.priors._prompts import Vectors
 from scumble.priors._schedule import from_scheduler
 from scumble.priors._sharing import alone, lock_of, usable
@@ -167,7 +167,7 @@ class LatentPrior(LatentCodec):
             known = {**configs, "model_index": dict(getattr(pipe, "config", {}))}
             return Card(id=id, hash=digest(iter(modules.values())), **describe(cls.family, known))
 
-        _refuse_half_t5(name, modules.values())
+        refuse_half_t5(name, modules.values())
         usable(*modules.values())
         # With offloading hooks the weights are elsewhere between calls; the pipeline knows where they run.
         device = getattr(pipe, "_execution_device", modules[family.network].device)
@@ -293,13 +293,3 @@ class LatentPrior(LatentCodec):
             if part in ("all", name.partition("_")[0])
             for key, w in module.named_parameters()
         }
-
-
-def _refuse_half_t5(name: str, modules: Iterable[nn.Module]) -> None:
-    """Raises InputError for a T5 whose feed-forward outputs are in float16, where they overflow."""
-    for module in modules:
-        wo = [w for key, w in module.named_parameters() if key.endswith("DenseReluDense.wo.weight")]
-        if any(weight.dtype == torch.float16 for weight in wo):
-            raise InputError(
-                f"pipeline {name}: its T5 cannot run in float16, in which it overflows; load it in bfloat16"
-            )
