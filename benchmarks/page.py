@@ -1,8 +1,10 @@
 """The page under load: many clients at once, each with edits of its own. Prints what a client waits, and what is left.
 
     python benchmarks/page.py --model tests/models/tiny-sd --clients 50 --minutes 5
+    python benchmarks/page.py --model tests/models/tiny-sd --edits 200
 
-Every answer is checked: its seed, its picture and its passport must be what this client asked for.
+Every answer is checked: its seed, its picture and its passport must be what this client asked for. With `--edits`, one
+client makes so many edits, each of another picture, and the page's memory is measured after every twenty.
 """
 
 from __future__ import annotations
@@ -20,12 +22,16 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from PIL import Image, ImageDraw
 
-from scumble.core.errors import MachineError
+from scumble.core.errors import InputError, MachineError
 from scumble.page.client import PageClient
 
 
@@ -45,41 +51,146 @@ class Clients:
         self.url, self.steps, self.until = url, steps, until
         self.waits: list[float] = []
         self.places: list[int] = []
-        self.refused, self.wrong = 0, list[str]()
+        self.refused, self.cancelled = 0, 0
+        self.wrong, self.failed = list[str](), list[str]()
 
     def run(self, number: int) -> None:
-        """One client: edits until the time is over, some of them cancelled on the way."""
-        client, data, own = PageClient(self.url), picture(number), random.Random(number)
-        sha256 = hashlib.sha256(data).hexdigest()
+        """One client: edits until the time is over."""
+        client, own = PageClient(self.url), random.Random(number)
         while time.monotonic() < self.until:
-            seed, started = number * 1_000_000 + own.randrange(1000), time.monotonic()
-            asked = {
-                "source": "a",
-                "target": "b",
-                "method": "dds",
-                "settings": {"steps": self.steps},
-                "seed": seed,
-            }
             try:
-                job = client.start(data, **asked)
-            except MachineError:
-                self.refused += 1
-                time.sleep(1)
-                continue
-            self.places.append(client.state(job)["place"])
-            if own.random() < 0.05:
-                client.cancel(job)
-                client.wait(job)
-                continue
-            for told in client.wait(job)["results"]:
-                passport = told["passport"]
-                if (passport["seed"], passport["input"]["sha256"]) != (seed, sha256):
-                    self.wrong.append(f"client {number} got {passport['seed']}")
-                file = client.raw("GET", f"/api/results/{told['id']}/result.png")
-                if Image.open(io.BytesIO(file)).size != (64, 64):
-                    self.wrong.append(f"client {number} got another picture")
-            self.waits.append(time.monotonic() - started)
+                self._edit(client, number, own)
+            except (InputError, MachineError) as error:
+                self.failed.append(str(error))
         client.close()
+
+    def _edit(self, client: PageClient, number: int, own: random.Random) -> None:
+        """One edit, cancelled on its way now and then."""
+        data, seed, started = picture(number), number * 1_000_000 + own.randrange(1000), time.monotonic()
+        try:
+            job = client.start(data, **asked(self.steps, seed))
+        except MachineError:
+            self.refused += 1
+            time.sleep(1)
+            return
+        self.places.append(client.state(job)["place"])
+        if own.random() < 0.05:
+            client.cancel(job)
+            self.cancelled += client.wait(job)["state"] == "cancelled"
+            return
+        for told in client.wait(job)["results"]:
+            passport, mine = told["passport"], (seed, hashlib.sha256(data).hexdigest())
+            if (passport["seed"], passport["input"]["sha256"]) != mine:
+                self.wrong.append(f"client {number} got {passport['seed']}")
+            file = client.raw("GET", f"/api/results/{told['id']}/result.png")
+            if Image.open(io.BytesIO(file)).size != (64, 64):
+                self.wrong.append(f"client {number} got another picture")
+        self.waits.append(time.monotonic() - started)
+
+
+EVERY = 20  # edits between two looks at the memory
+WARM = 5  # edits before anything is measured
+
+
+@dataclass
+class Served:
+    """A page of its own process: `url`, and after it has closed its exit code and the files that it has left."""
+
+    url: str
+    process: psutil.Process
+    folder: Path
+    code: int = 0
+
+    @property
+    def memory(self) -> float:
+        """Resident, in MB."""
+        return round(self.process.memory_info().rss / 1e6, 1)
+
+    @property
+    def files(self) -> list[str]:
+        """What lies on the disk."""
+        return [path.name for path in self.folder.rglob("*") if path.is_file()]
+
+
+@contextmanager
+def served(model: str) -> Generator[Served]:
+    with tempfile.TemporaryDirectory() as folder:
+        line = [sys.executable, "-m", "scumble", "page", "--port", "0", "--model", model]
+        page = subprocess.Popen(line, env={**os.environ, "TMPDIR": folder}, stdout=subprocess.PIPE, text=True)
+        assert page.stdout
+        found = Served(page.stdout.readline().strip(), psutil.Process(page.pid), Path(folder))
+        yield found
+        page.send_signal(signal.SIGINT)
+        found.code = page.wait(60)
+        left = found.files
+    if left:
+        raise SystemExit(f"left on the disk: {left}")
+
+
+def asked(steps: int, seed: int = 0) -> dict[str, Any]:
+    return {"source": "a", "target": "b", "method": "dds", "settings": {"steps": steps}, "seed": seed}
+
+
+def warm(page: Served, steps: int) -> None:
+    """The first edits, which load what later ones use again."""
+    first = PageClient(page.url)
+    for _ in range(WARM):
+        first.edit(picture(0), **asked(steps))
+    first.close()
+
+
+def under_load(model: str, count: int, minutes: float, steps: int) -> dict[str, Any]:
+    """Many clients at once."""
+    with served(model) as page:
+        warm(page, steps)
+        before = page.memory
+        clients = Clients(page.url, steps, time.monotonic() + 60 * minutes)
+        threads = [threading.Thread(target=clients.run, args=(k,)) for k in range(1, count + 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after, left = page.memory, page.files
+    waits = sorted(clients.waits)
+    return {
+        "clients": count,
+        "minutes": minutes,
+        "edits": len(waits),
+        "cancelled": clients.cancelled,
+        "wrong": clients.wrong,
+        "failed": clients.failed,
+        "refused": clients.refused,
+        "longest queue": max(clients.places, default=0),
+        "seconds": {
+            "median": round(statistics.median(waits), 2),
+            "95 %": round(waits[int(0.95 * len(waits))], 2),
+            "longest": round(waits[-1], 2),
+        },
+        "memory in MB": {"before": before, "after": after},
+        "files left when all clients have gone": len(left),
+        "exit code": page.code,
+    }
+
+
+def over_edits(model: str, count: int, steps: int) -> dict[str, Any]:
+    """One client, edit after edit."""
+    with served(model) as page:
+        warm(page, steps)
+        client, memory = PageClient(page.url), [page.memory]
+        for k in range(1, count + 1):
+            client.edit(picture(k), **asked(steps, seed=k))
+            if k % EVERY == 0:
+                memory.append(page.memory)
+        files = len(page.files)
+        client.close()
+        left = page.files
+    return {
+        "edits": count,
+        f"memory in MB after every {EVERY}": memory,
+        "files of the client": files,
+        "files left when it has gone": len(left),
+        "exit code": page.code,
+    }
 
 
 def main() -> None:
@@ -88,51 +199,13 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--steps", type=int, default=4)
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        line = [sys.executable, "-m", "scumble", "page", "--port", "0", "--model", asked.model]
-        page = subprocess.Popen(line, env={**os.environ, "TMPDIR": folder}, stdout=subprocess.PIPE, text=True)
-        assert page.stdout
-        url, process = page.stdout.readline().strip(), psutil.Process(page.pid)
-        first = PageClient(url)
-        for _ in range(5):
-            first.edit(picture(0), source="a", target="b", method="dds", settings={"steps": asked.steps})
-        first.close()
-        before = process.memory_info().rss
-        clients = Clients(url, asked.steps, time.monotonic() + 60 * asked.minutes)
-        threads = [threading.Thread(target=clients.run, args=(k,)) for k in range(1, asked.clients + 1)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        after = process.memory_info().rss
-        left = [path for path in Path(folder).rglob("*") if path.is_file()]
-        page.send_signal(signal.SIGINT)
-        code = page.wait(60)
-        gone = [path.name for path in Path(folder).rglob("*") if path.is_file()]
-    waits = sorted(clients.waits)
-    print(
-        json.dumps(
-            {
-                "clients": asked.clients,
-                "minutes": asked.minutes,
-                "edits": len(waits),
-                "wrong": clients.wrong,
-                "refused": clients.refused,
-                "longest queue": max(clients.places, default=0),
-                "seconds": {
-                    "median": round(statistics.median(waits), 2),
-                    "95 %": round(waits[int(0.95 * len(waits))], 2),
-                    "longest": round(waits[-1], 2),
-                },
-                "memory in MB": {"before": before // 10**6, "after": after // 10**6},
-                "files left while it runs": len(left),
-                "left after it has closed": gone,
-                "exit code": code,
-            },
-            indent=1,
-        )
-    )
+    parser.add_argument("--edits", type=int, help="one client with so many edits, instead of many at once")
+    said = parser.parse_args()
+    if said.edits:
+        told = over_edits(said.model, said.edits, said.steps)
+    else:
+        told = under_load(said.model, said.clients, said.minutes, said.steps)
+    print(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ def paint(tab: Any) -> None:
 
 
 def results(tab: Any, count: int) -> None:
+    """Wait until the last of so many results is there, and is shown."""
     until(tab, f"document.querySelectorAll('#history li').length == {count}")
+    tab.wait_for_selector("#edit:not([disabled])")
 
 
 def main(url: str, folder: Path) -> None:
