@@ -255,8 +255,58 @@ def test_a_codec_that_says_it_overflows_runs_in_float32(
     assert fixed.parameters("codec")["codec.encoder.conv_in.weight"].dtype == torch.float16
 
 
-def test_addons_that_are_not_read_yet(folders: dict[str, Path]) -> None:
-    refused(folders["sdxl"], "clip_skip is not read for Stable Diffusion XL yet", clip_skip=1)
+def test_addons_that_a_family_cannot_take(folders: dict[str, Path], tmp_path: Path) -> None:
+    save_file({"encoder.conv_in.weight": torch.zeros(1)}, tmp_path / "vae.safetensors")
+    refused(folders["flux"], "FLUX.1 takes no clip_skip: its CLIP gives one pooled vector", clip_skip=1)
+    refused(folders["zimage"], "Z-Image takes no clip_skip: its text encoder is no CLIP", clip_skip=1)
+    refused(
+        folders["sana"], "takes no other codec than its AutoencoderDC", vae=str(tmp_path / "vae.safetensors")
+    )
+    refused(folders["sdxl"], "clip_skip 2 of 3 layers of its text encoders leaves none", clip_skip=2)
+    single, pair = tmp_path / "single.safetensors", tmp_path / "pair.safetensors"
+    save_file({"emb_params": torch.zeros(2, 32)}, single)
+    save_file({"clip_l": torch.zeros(2, 32), "clip_g": torch.zeros(1, 32)}, pair)
+    refused(folders["sd3"], "reads no embedding: T5 reads its prompts, too", embedding=[str(single)])
+    refused(folders["qwen"], "reads no embedding: its text encoder is no CLIP", embedding=[str(single)])
+    refused(folders["sdxl"], "made for one text encoder, and the model has two", embedding=[str(single)])
+    refused(folders["sdxl"], "other numbers of vectors", embedding=[str(pair)])
+
+
+@torch.no_grad()
+def test_clip_skip_is_the_pipelines(folders: dict[str, Path]) -> None:
+    text = load_prior(str(folders["sdxl"]), device="cpu", clip_skip=1).embed(["a cat"])
+    tokens, _, pooled, _ = sdxl().encode_prompt("a cat", clip_skip=1)
+    torch.testing.assert_close(text.tokens, tokens)
+    torch.testing.assert_close(text.pooled, pooled)
+    text = load_prior(str(folders["sd3"]), device="cpu", clip_skip=1).embed(["a cat"])
+    tokens, _, pooled, _ = sd3().encode_prompt("a cat", None, None, clip_skip=1)
+    torch.testing.assert_close(text.tokens, tokens)
+    torch.testing.assert_close(text.pooled, pooled)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("names", [("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1")])
+def test_an_embedding_of_sdxl_is_read_by_both_clips(
+    folders: dict[str, Path], tmp_path: Path, names: tuple[str, str]
+) -> None:
+    noise = torch.Generator().manual_seed(0)
+    vectors = {name: torch.randn(2, 32, generator=noise) for name in names}
+    save_file(vectors, tmp_path / "inkstyle.safetensors")
+    text = load_prior(
+        str(folders["sdxl"]), device="cpu", embedding=[str(tmp_path / "inkstyle.safetensors")]
+    ).embed(["a inkstyle cat"])
+    pipe = sdxl()
+    for i, name in enumerate(names):
+        encoder, tokenizer = (
+            getattr(pipe, part + ("_2" if i else "")) for part in ("text_encoder", "tokenizer")
+        )
+        pipe.load_textual_inversion(
+            {"emb_params": vectors[name]}, token="inkstyle", text_encoder=encoder, tokenizer=tokenizer
+        )
+    tokens, _, pooled, _ = pipe.encode_prompt("a inkstyle cat")
+    torch.testing.assert_close(text.tokens, tokens)
+    torch.testing.assert_close(text.pooled, pooled)
+    assert len(text.spans("inkstyle")[0]) == 2
 
 
 def test_what_an_encoder_cuts_off_is_quoted(folders: dict[str, Path]) -> None:

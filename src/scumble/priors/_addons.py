@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,11 +10,19 @@ import torch
 
 from scumble.core.errors import InputError
 from scumble.priors._added import AddedFile
+from scumble.priors._families import VAE
 from scumble.priors._folder import Folder
 from scumble.priors._foreign import foreign
 from scumble.priors._lora import LoRA
 
 ANONYMOUS = ("emb_params", "clip_l")  # tensors that are called after their file
+# The tensors of an embedding for SDXL's two text encoders, as A1111 and ComfyUI, and as diffusers' trainer name them.
+PAIRS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))
+ENCODERS = ("text_encoder", "text_encoder_2")
+EMBEDDED, SKIPPED = (
+    ("latent", "sdxl"),
+    ("latent", "sdxl", "sd3"),
+)  # the families that read embeddings, and clip_skip
 
 
 @dataclass(frozen=True)
@@ -65,15 +73,25 @@ class Addons:
         return said | ({"clip_skip": self.clip_skip} if self.clip_skip else {})
 
     def check(self, folder: Folder) -> None:
-        """Raises InputError for an add-on that is read for Stable Diffusion 1.x / 2.x alone."""
-        if folder.family() == "latent":
-            return
-        for name, given in {"embedding": self.embeddings, "clip_skip": self.clip_skip}.items():
-            if given:
-                raise folder.error(
-                    f"{name} is not read for {folder.kin.title} yet (its text is read by several encoders)",
-                    f"leave --{name.replace('_', '-')} out",
-                )
+        """Raises InputError for an add-on that the family cannot take."""
+        family, several = folder.family(), "text_encoder_2" in folder.parts
+        if self.vae and folder.kin.parts["vae"] != VAE:
+            kind = folder.kin.parts["vae"].partition(":")[2]
+            raise folder.error(f"{folder.kin.title} takes no other codec than its {kind}", "leave --vae out")
+        why = "its text encoder is no CLIP"
+        if self.embeddings and family not in EMBEDDED:
+            if several:
+                why = "T5 reads its prompts, too, and embeddings are trained for CLIPs"
+            raise folder.error(f"{folder.kin.title} reads no embedding: {why}", "leave --embedding out")
+        if self.clip_skip and family not in SKIPPED:
+            if several:
+                why = "its CLIP gives one pooled vector, of the last layer"
+            raise folder.error(f"{folder.kin.title} takes no clip_skip: {why}", "leave --clip-skip out")
+        if self.clip_skip and family != "latent":
+            layers = min(int(folder.config(part)["num_hidden_layers"]) for part in ENCODERS)
+            if self.clip_skip > layers - 2:
+                wrong = f"clip_skip {self.clip_skip} of {layers} layers of its text encoders leaves none"
+                raise folder.error(wrong, f"take at most {layers - 2}")
 
     def apply(self, parts: dict[str, Any], folder: Folder) -> dict[int, list[int]]:
         """Change the components in place; the ids of each embedding's word and of all its vectors come back.
@@ -86,9 +104,11 @@ class Addons:
             parts["vae"] = load_codec(self.vae, parts["vae"])
         vectors: dict[int, list[int]] = {}
         for each in self.embeddings:
-            ids = add_embedding(each, parts["tokenizer"], parts["text_encoder"])
+            ids = add_embedding(each, parts)
             vectors[ids[0]] = ids
-        if not self.clip_skip:
+        if (
+            not self.clip_skip or folder.family() != "latent"
+        ):  # others read an earlier layer and keep the last
             return vectors
         layers = parts["text_encoder"].encoder.layers
         if self.clip_skip >= len(layers):
@@ -128,11 +148,46 @@ def load_codec(file: AddedFile, like: Any) -> Any:
 
 
 @torch.no_grad()
-def add_embedding(file: AddedFile, tokenizer: Any, encoder: Any) -> list[int]:
-    """Adds the word of a textual inversion (Gal et al. 2022) to tokenizer and encoder. Its name is that of the tensor
-    or of the file. Returns the ids of its vectors. Raises InputError for a word that exists already.
+def add_embedding(file: AddedFile, parts: Mapping[str, Any]) -> list[int]:
+    """Adds the word of a textual inversion (Gal et al. 2022) to the tokenizers and CLIPs. Its name is that of the
+    tensor or of the file. Returns the ids of its vectors, which both tokenizers share. Raises InputError for a word
+    that exists already, and for vectors of another number of CLIPs or another width.
     """
     stored, _ = file.read()
+    encoders = [part for part in ENCODERS if part in parts]
+    word, tables = _embedding(file, stored, len(encoders))
+    found: list[list[int]] = []
+    for part, vectors in zip(encoders, tables, strict=True):
+        tokenizer, encoder = parts[part.replace("text_encoder", "tokenizer")], parts[part]
+        table = encoder.get_input_embeddings().weight
+        if vectors.shape[1] != table.shape[1]:
+            wrong = f"its vectors have {vectors.shape[1]} numbers, and the model's have {table.shape[1]}"
+            raise file.error(wrong, "it was made for another kind of model")
+        words = [word, *(f"{word}_{i}" for i in range(1, len(vectors)))]
+        if not word.strip() or any(each in tokenizer.get_vocab() for each in words):
+            raise file.error(f"the model knows the word {word!r} already", "rename the file")
+        tokenizer.add_tokens(words)
+        ids: list[int] = tokenizer.convert_tokens_to_ids(words)
+        encoder.resize_token_embeddings(max(len(tokenizer), len(table)), mean_resizing=False)
+        table = encoder.get_input_embeddings().weight
+        table[ids] = vectors.to(table)
+        table.requires_grad_(False)
+        found.append(ids)
+    if any(ids != found[0] for ids in found):
+        raise file.error("the model's two tokenizers number words differently", "leave the embedding out")
+    return found[0]
+
+
+def _embedding(file: AddedFile, stored: Mapping[str, Any], encoders: int) -> tuple[str, list[Any]]:
+    """The word of a textual inversion, and its vectors (n, width) for each text encoder."""
+    pair = next((names for names in PAIRS if set(names) <= set(stored)), None)
+    if pair and encoders == 1:
+        raise file.error("it was made for SDXL's two text encoders, and the model has one", "leave it out")
+    if pair:
+        tables = [stored[name].reshape(-1, stored[name].shape[-1]) for name in pair]
+        if len(tables[0]) != len(tables[1]):
+            raise file.error("it has other numbers of vectors for its two text encoders", "download it again")
+        return file.file.stem, tables
     name = next((each for each in ANONYMOUS if each in stored), next(iter(stored), ""))
     vectors = stored.get(name)
     if vectors is None or vectors.ndim > 2 or (len(stored) > 1 and name not in ANONYMOUS):
@@ -140,18 +195,7 @@ def add_embedding(file: AddedFile, tokenizer: Any, encoder: Any) -> list[int]:
         raise file.error(
             f"a textual inversion was expected, but {what.partition(';')[0]}", "name its .safetensors file"
         )
-    vectors, table = vectors.reshape(-1, vectors.shape[-1]), encoder.get_input_embeddings().weight
-    if vectors.shape[1] != table.shape[1]:
-        wrong = f"its vectors have {vectors.shape[1]} numbers, and the model's have {table.shape[1]}"
-        raise file.error(wrong, "it was made for another kind of model")
-    word = file.file.stem if name in ANONYMOUS else name
-    words = [word, *(f"{word}_{i}" for i in range(1, len(vectors)))]
-    if not word.strip() or any(each in tokenizer.get_vocab() for each in words):
-        raise file.error(f"the model knows the word {word!r} already", "rename the file")
-    tokenizer.add_tokens(words)
-    ids: list[int] = tokenizer.convert_tokens_to_ids(words)
-    encoder.resize_token_embeddings(max(len(tokenizer), len(table)), mean_resizing=False)
-    table = encoder.get_input_embeddings().weight
-    table[ids] = vectors.to(table)
-    table.requires_grad_(False)
-    return ids
+    if encoders > 1:
+        wrong = "it was made for one text encoder, and the model has two (clip_l and clip_g)"
+        raise file.error(wrong, "take an embedding for SDXL")
+    return file.file.stem if name in ANONYMOUS else name, [vectors.reshape(-1, vectors.shape[-1])]

@@ -61,9 +61,11 @@ class LatentPrior(LatentCodec):
         desk: Desk,
         index: Mapping[str, Any] | None = None,
         vectors: Vectors | None = None,
+        skip: int = 0,
     ):
         """`parts`: the modules and tokenizers by the names of their folders, sharing `desk`. `card` is called when
-        first needed: hashing takes time. `index`: what model_index.json says.
+        first needed: hashing takes time. `index`: what model_index.json says. `vectors`: of
+        added words; `skip`: how many more of their last layers the CLIPs leave out, where the network is shown a layer.
         """
         network = FAMILIES[self.family].network
         self.schedule: Schedule = from_scheduler(scheduler, ends=self.ends)
@@ -81,7 +83,7 @@ class LatentPrior(LatentCodec):
             for name, part in parts.items()
             if name.startswith("tokenizer") and part is not None
         }
-        self._vectors = vectors or {}
+        self._vectors, self._skip = vectors or {}, skip
         self._card = cache(card)
         self.lock, self._bridge = lock_of(self._network), cast(Bridge | None, None)
         self._precision = Precision(self._network)
@@ -141,6 +143,7 @@ class LatentPrior(LatentCodec):
             desk=desk,
             index=known.index,
             vectors=vectors,
+            skip=addons.clip_skip,
         )
 
     @classmethod

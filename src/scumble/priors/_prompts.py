@@ -51,11 +51,16 @@ def read_clip(
     layer: int,
     warn: bool = True,
     goes_on: bool = False,
+    vectors: Vectors | None = None,
 ) -> Text:
-    """A CLIP's states after `layer` (no final norm) and its pooled row; `goes_on`: another encoder reads further."""
+    """A CLIP's states after `layer` (no final norm) and its pooled row; `goes_on`: another encoder reads further;
+    `vectors`: of added words.
+    """
     tokenizer = prior.tokenizers[part.replace("text_encoder", "tokenizer")]
     reader = "its CLIP's" if goes_on else "this model's"
-    ids, offsets, _ = rows(tokenizer, prompts, tokenizer.model_max_length, {}, reader if warn else "")
+    ids, offsets, _ = rows(
+        tokenizer, prompts, tokenizer.model_max_length, vectors or {}, reader if warn else ""
+    )
     tokens = torch.tensor(ids, device=prior.device)
     out = prior.encode_ids(part, tokens, output_hidden_states=True)
     pooled = out.text_embeds if hasattr(out, "text_embeds") else out.pooler_output

@@ -32,7 +32,7 @@ class SD3Prior(LatentPrior):
         prompts = asked(prompts, extra)
         there = "text_encoder_3" in self._texts
         texts = [
-            read_clip(self, part, prompts, layer=-2, warn=part == "text_encoder", goes_on=there)
+            read_clip(self, part, prompts, layer=-2 - self._skip, warn=part == "text_encoder", goes_on=there)
             for part in ("text_encoder", "text_encoder_2")
         ]
         clip, width = torch.cat([text.tokens for text in texts], -1), self._network.config.joint_attention_dim

@@ -32,7 +32,14 @@ class SDXLPrior(LatentPrior):
         """
         prompts = asked(prompts, extra)
         texts = [
-            read_clip(self, part, prompts, layer=-2, warn=part == "text_encoder")
+            read_clip(
+                self,
+                part,
+                prompts,
+                layer=-2 - self._skip,
+                warn=part == "text_encoder",
+                vectors=self._vectors,
+            )
             for part in ("text_encoder", "text_encoder_2")
         ]
         tokens = torch.cat([text.tokens for text in texts], -1)
