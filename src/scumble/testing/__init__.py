@@ -23,6 +23,7 @@ from scumble.core.job import Counted
 from scumble.core.noise import Noise
 from scumble.core.prior import Prior, ask
 from scumble.core.request import Cancelled, Edit, EditRequest, Step
+from scumble.core.rescaling import normed
 from scumble.testing._requests import Given, left_half, picture, picture_alone, requests
 
 __all__ = ["check_fields", "check_method", "check_prior", "no_trace", "picture"]
@@ -91,7 +92,9 @@ def check_prior(
             _near(answers["a", "text"].eps, together.eps, atol, "ask() gives every row its own answer")
             ends = [(1.0, together)]
             if prior.card.guidance == "free":  # the others ask no null row
-                ends.append((0.0, prior.predict(x_t, t, null)))
+                unsaid = prior.predict(x_t, t, null)
+                norm = prior.card.norm  # the text's norms stay, whatever is guided
+                ends.append((0.0, normed(schedule, t, unsaid, together, norm) if norm else unsaid))
             for w, expected in ends:
                 _near(
                     guide(prior, text, null, w)(x_t, t, None).eps,
