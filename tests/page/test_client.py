@@ -68,6 +68,16 @@ def test_a_mask_and_a_crop_are_those_of_the_command_line(
     same_but_for_seconds(made.data, out.read_bytes(), tmp_path)
 
 
+def test_an_upload_is_deleted_by_its_own_client_alone(client: PageClient, page: Page, png: Path) -> None:
+    upload, other = client.upload(png), PageClient(page.url)
+    other.ask("DELETE", f"/api/pictures/{upload}")
+    assert [picture["id"] for picture in client.ask("GET", "/api/pictures")] == [upload]
+    client.ask("DELETE", f"/api/pictures/{upload}")
+    with pytest.raises(InputError, match="not on the server any more"):
+        client.ask("POST", "/api/edits", {**QUICK, "image": upload})
+    other.close()
+
+
 def test_targets_and_seeds_make_a_grid_with_the_command_lines_names(client: PageClient, png: Path) -> None:
     asked = QUICK | {"target": ["a blue circle", "a red star"], "seed": [1, 2]}
     made = client.edit(png, **asked)

@@ -175,6 +175,8 @@ def test_a_stroke_that_is_drawn_while_the_mask_is_uploaded_counts(tab: Any, png:
     used = tab.context.request.get(f"{page.url}api/pictures/{sent[0].post_data_json['mask']}").body()
     mask = Image.open(io.BytesIO(used)).convert("L")
     assert (mask.getpixel((19, 32)), mask.getpixel((48, 32)), mask.getpixel((77, 32))) == (255, 0, 255)
+    masks = "fetch('api/pictures').then((a) => a.json()).then((all) => all.filter((p) => p.name == 'mask.png').length)"
+    until(tab, f"{masks}.then((count) => count == 1)")  # the one that nothing was made with is deleted
 
 
 def test_an_edit_is_sent_once_and_can_be_cancelled_on_its_way(tab: Any) -> None:

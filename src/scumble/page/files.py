@@ -56,6 +56,11 @@ class Files(Answers):
         async with self.decoding:
             return Response(await run_in_threadpool(shown, upload), media_type="image/png")
 
+    async def discard(self, request: Request) -> Response:
+        client = self.client(request)
+        await run_in_threadpool(client.discard, request.path_params["id"])
+        return self.answer(client, {})
+
     async def results(self, request: Request) -> Response:
         client = self.client(request)
         return self.answer(client, [result.about for result in client.results.values()])

@@ -75,6 +75,13 @@ class Client:
                 self.pictures.pop(next(iter(self.pictures))).file.unlink(missing_ok=True)
         return upload
 
+    def discard(self, id: str) -> None:
+        """Delete an upload, where it is there."""
+        with self._lock:
+            upload = self.pictures.pop(id, None)
+        if upload:
+            upload.file.unlink(missing_ok=True)
+
     def add(self, result: Result) -> None:
         """Store a result; the oldest goes when there are too many."""
         self.results[result.id] = result

@@ -18,6 +18,7 @@ const state = {
 const parameters = new Parameters($("first-parameters"), $("parameters"));
 const stage = new Stage();
 const brush = new Brush($("brushed"), $("brush"), () => masked());
+const edited = new WeakSet(); // masks that edits were made with
 const [opening, checking, looking, choosing] = [turns(), turns(), turns(), turns()];
 
 // What goes wrong is said in one place.
@@ -33,8 +34,9 @@ const trying = (work) => async (...args) => {
 // The request ---------------------------------------------------------------------------------------------
 
 // All that is asked for now, its mask uploaded. What changes while it is on its way changes the next request.
-async function request() {
+async function request(edit = false) {
   const [made, mask, reference] = [written(method(), parameters.values), sentMask(), state.reference];
+  if (mask && edit) edited.add(mask);
   made.image = state.picture?.id;
   made.reference = (await reference)?.id ?? null;
   if (mask) made.mask = (await mask).id;
@@ -85,7 +87,7 @@ const run = trying(async (path) => {
   try {
     await state.coming;
     mine.watched = true;
-    const made = await request();
+    const made = await request(true);
     if (!mine.stopped) mine.job = await post(path, made);
     if (mine.stopped) await cancel();
     const end = mine.job ? await follow(mine.job.id, following(mine)) : { state: "cancelled" };
@@ -123,8 +125,11 @@ function looksAway() {
 
 function working(now) {
   $("working").hidden = !now;
+  const [from, to] = now ? ["edit", "cancel"] : ["cancel", "edit"];
+  const held = document.activeElement === $(from); // a button that is disabled loses the focus
   $("cancel").disabled = !now;
   $("edit").disabled = $("heat").disabled = Boolean(now);
+  if (held) $(to).focus({ preventScroll: true });
   if (!now) return;
   const bar = $("progress");
   if (now.progress) {
@@ -200,7 +205,10 @@ const reopen = trying(async () => {
   take(picture);
   state.reference = asked.reference ? Promise.resolve({ id: asked.reference }) : null;
   $("reference").value = "";
-  if (asked.mask && (await useMask(`api/pictures/${asked.mask}`))) state.mask = Promise.resolve({ id: asked.mask });
+  if (asked.mask && (await useMask(`api/pictures/${asked.mask}`))) {
+    state.mask = Promise.resolve({ id: asked.mask });
+    edited.add(state.mask);
+  }
   changed();
 });
 
@@ -250,7 +258,9 @@ async function firstExample() {
 }
 
 function masked() {
-  state.mask = null; // the server has an older one
+  const older = state.mask;
+  state.mask = null;
+  if (older && !edited.has(older)) older.then(({ id }) => remove(`api/pictures/${id}`)).catch(() => {});
   $("brushed").dataset.empty = brush.empty ? "yes" : "no";
   $("mask-now").textContent = brush.empty ? "none: anything may change" : "only the magenta part may change";
   changed();

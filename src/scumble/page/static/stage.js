@@ -16,6 +16,11 @@ export class Stage {
     for (const button of document.querySelectorAll("[data-view]")) {
       button.addEventListener("click", () => this.look(button.dataset.view));
     }
+    $("before").addEventListener("error", () => {
+      if (!this.result || $("before").src.endsWith("/result.png")) return;
+      $("before").src = `api/results/${this.result.id}/result.png`;
+      $("before").alt = "The picture before is not on the server any more; this is the result";
+    });
     this.#draw();
   }
 
