@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from scumble.networks.classifier import ClassifierNetwork, LatentClassifier
 from scumble.networks.clip import ClipNetwork, LatentClip
 from scumble.networks.tower import TowerConfig
 from scumble.pictures import reading
-from scumble.train.denoiser import new_text_encoder
+from scumble.train.denoiser import new_text_encoder, new_unet
 from scumble.train.denoiser_recipe import DenoiserRecipe
 from scumble.train.tokenizer import new_tokenizer
 
@@ -26,7 +27,7 @@ def scumble(*arguments: object) -> int:
     return cli.run([str(a) for a in arguments])
 
 
-def about(kind: str, model: library.Prior, **more: object) -> dict[str, object]:
+def about(kind: str, model: library.Prior, **more: object) -> dict[str, Any]:
     """What a network says that fits the tiny model."""
     scheduler = {
         "num_train_timesteps": 1000,
@@ -42,8 +43,14 @@ def about(kind: str, model: library.Prior, **more: object) -> dict[str, object]:
 def classifier(model: library.Prior, tmp_path: Path) -> Path:
     torch.manual_seed(1)
     groups = {"shape": ["circle", "star"], "colour": ["red", "blue"]}
-    told = about("scumble-classifier", model, groups=groups)
-    LatentClassifier("mine", ClassifierNetwork(TOWER, 4), told).save(tmp_path / "classifier")
+    unet = new_unet(
+        DenoiserRecipe(
+            latent_channels=4, channels=(32, 32), heads=(2, 2), attention=(True, False), text_width=16
+        )
+    )
+    told = about("scumble-classifier", model, groups=groups, unet=dict(unet.config), null=[4, 16])
+    network = ClassifierNetwork(told["unet"], torch.zeros(4, 16), 4)
+    LatentClassifier("mine", network, told).save(tmp_path / "classifier")
     return tmp_path / "classifier"
 
 

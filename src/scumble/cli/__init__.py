@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from scumble.core.errors import InputError, MachineError
@@ -105,8 +106,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _completed(words: Sequence[str]) -> list[str]:
     """A bare `--upscale` means `--upscale 2`: typer knows no flags whose value may be left out."""
-    following = [*words[1:], ""]
-    pairs = zip(words, following, strict=True)
+    pairs = zip_longest(words, words[1:], fillvalue="")
     return [f"{word}=2" if word == "--upscale" and not after.isdigit() else word for word, after in pairs]
 
 

@@ -19,6 +19,7 @@ from scumble.priors._recognise import beginning, read_header
 from scumble.priors._single_file import SingleFile
 
 GIB = 2**30
+COUNTER = ".num_batches_tracked"  # of batch norms: one whole number of eight bytes in every precision
 # What to try, the cheapest in time first.
 SETTINGS: Sequence[tuple[str, ...]] = (
     ("offload",),
@@ -37,10 +38,12 @@ def estimate(folder: Folder, dtype: torch.dtype, memory: Sequence[str] = ()) -> 
         if isinstance(folder, SingleFile) and folder.quantised and part == folder.kin.network:
             sizes[part] = folder.file.stat().st_size
             continue
-        numbers = _matrices(_shapes(folder, part))
+        shapes = _shapes(folder, part)
+        counters = sum(name.endswith(COUNTER) for name in shapes)
+        numbers = _matrices({name: shape for name, shape in shapes.items() if not name.endswith(COUNTER)})
         small = BYTES[bits] if bits and part != "vae" else dtype.itemsize
         wide = folder.config("vae").get("force_upcast") and dtype == torch.float16 and part == "vae"
-        sizes[part] = int(numbers[0] * small + numbers[1] * (4 if wide else dtype.itemsize))
+        sizes[part] = int(numbers[0] * small + numbers[1] * (4 if wide else dtype.itemsize)) + 8 * counters
     return sizes
 
 
