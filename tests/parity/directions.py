@@ -110,7 +110,7 @@ def _finetune(case: Case) -> None:
     _, gradients, _ = training.look()
     for name, gradient in zip(training.values, gradients, strict=True):
         if f"grad.{name}" in case:
-            case.close(f"grad.{name}", gradient)
+            case.close(f"grad.{name}", gradient, case.gradient(f"grad.{name}"))
     for k in range(training.steps):
         shown = training.advance()
         rows.append([shown["clip"] / recipe.clip, shown["l1"] / recipe.l1, shown["loss"]])
