@@ -62,18 +62,19 @@ def read_recipe(path: Path) -> DenoiserRecipe:
         ) from error
     told.pop("minutes", None)
     names = [f.name for f in fields(DenoiserRecipe)]
-    for name, value in told.items():
+    for name in told:
         if name not in names:
             raise InputError(f"{path}: a denoiser's recipe has no {name!r}{nearest(name, names)}")
-        if isinstance(value, list):
-            told[name] = tuple(value)
-    return DenoiserRecipe(**told)
+    return _recipe(told)
 
 
 def recipe_of(checkpoint: Path) -> DenoiserRecipe:
     """The recipe of a run, from its checkpoint; its budget is not part of it."""
     stored = json.loads(torch.load(checkpoint, map_location="cpu", weights_only=True)["recipe"])
-    known: dict[str, Any] = {}
-    for name in (f.name for f in fields(DenoiserRecipe) if f.name in stored):
-        known[name] = tuple(stored[name]) if isinstance(stored[name], list) else stored[name]
-    return DenoiserRecipe(**known)
+    return _recipe({f.name: stored[f.name] for f in fields(DenoiserRecipe) if f.name in stored})
+
+
+def _recipe(told: dict[str, Any]) -> DenoiserRecipe:
+    """From JSON, which has lists for tuples."""
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+    return DenoiserRecipe(**values)
