@@ -235,6 +235,23 @@ def said(values: Iterable[float]) -> str:
     return f"{found.mean:.3g} ({found.low:.3g} to {found.high:.3g})"
 
 
+def keep(
+    asked: argparse.Namespace, rows: Sequence[Row], shown: Sequence[Sequence[Pixels]], heads: Sequence[str]
+) -> None:
+    """Write what a study made: its rows into `asked.out`, its pictures under their heads into `asked.sheet`."""
+    if asked.out:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(asked.out) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if asked.sheet:
+        cells = [
+            sheets.Cell(Image.fromarray(picture), [head])
+            for line in shown
+            for picture, head in zip(line, heads, strict=True)
+        ]
+        writing.save(sheets.sheet(cells, columns=len(heads)), asked.sheet)
+
+
 def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -248,18 +265,7 @@ def main(words: Sequence[str]) -> None:
     started = time.perf_counter()
     prior = scumble.load("scenes", device="cpu")
     rows, shown = run(prior, asked.n)
-    if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(asked.out) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    if asked.sheet:
-        heads = HEADS[asked.study]
-        cells = [
-            sheets.Cell(Image.fromarray(picture), [head])
-            for line in shown[:3]
-            for picture, head in zip(line, heads, strict=True)
-        ]
-        writing.save(sheets.sheet(cells, columns=len(heads)), asked.sheet)
+    keep(asked, rows, shown[:3], HEADS[asked.study])
     print(table(rows, figures))
     seconds = time.perf_counter() - started
     print(f"\n{asked.n} validation scenes, built-in model {prior.card.hash[:12]}, {seconds:.0f} s")

@@ -17,7 +17,6 @@ Night: the share that reads so; same: the share whose objects read as before; ch
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, islice
@@ -25,18 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 import scumble
-from scumble.bench.studies.constrained import SIDE, Row, Settings, table
-from scumble.core.atomic import atomic
+from scumble.bench.studies.constrained import SIDE, Row, Settings, keep, table
 from scumble.core.pixels import Pixels, to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
 from scumble.editing import given
 from scumble.editing.plan import choose
 from scumble.methods import get
-from scumble.pictures import sheets, writing
 from scumble.scenes import Scene, read_picture, render, scenes, short_caption
 
 Given = Mapping[str, object]
@@ -227,19 +223,9 @@ def main(words_: Sequence[str]) -> None:
     known = given.read(dict(given.check_name(text) for text in asked.given))
     prior = scumble.load(asked.model, device="cpu", dtype="float32")
     rows, shown = run(prior, asked.n, known)
-    if asked.out:
-        with atomic(asked.out) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    if asked.sheet:
-        cases = list(dict.fromkeys(row["case"] for row in rows))
-        heads = ["picture", *cases][-len(shown[0]) :]
-        cells = [
-            sheets.Cell(Image.fromarray(picture), [head])
-            for line in shown[:4]
-            for picture, head in zip(line, heads, strict=True)
-        ]
-        writing.save(sheets.sheet(cells, columns=len(heads)), asked.sheet)
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    keep(asked, rows, shown[:4], ["picture", *cases][-len(shown[0]) :] if shown else [])
     print(table(rows, figures))
-    for case in dict.fromkeys(row["case"] for row in rows):
+    for case in cases:
         print(f"{case}: {next(row['seconds'] for row in rows if row['case'] == case):.2f} s a picture")
     print(f"\nn = {len(shown)}, validation scenes, model {prior.card.id} {prior.card.hash[:12]}")
