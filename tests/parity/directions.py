@@ -110,13 +110,13 @@ def _finetune(case: Case) -> None:
     _, gradients, _ = training.look()
     for name, gradient in zip(training.values, gradients, strict=True):
         if f"grad.{name}" in case:
-            case.close(f"grad.{name}", gradient, case.gradient(f"grad.{name}"))
+            case.close(f"grad.{name}", gradient, case.rounded(f"grad.{name}"))
     for k in range(training.steps):
         shown = training.advance()
         rows.append([shown["clip"] / recipe.clip, shown["l1"] / recipe.l1, shown["loss"]])
         if k == (len(training.pairs) - 1 if recipe.saving else 0):
             case.close("first_pass_output", training.x[0])
-    case.close("losses", torch.tensor(rows))
+    case.close("losses", torch.tensor(rows), case.rounded("losses"))
 
 
 # The chains of DiffusionCLIP

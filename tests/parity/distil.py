@@ -68,7 +68,7 @@ def check_pds(case: Case) -> None:
         theirs = torch.tensor(stated, dtype=torch.float64).reshape(2, -1).expand_as(ours)
         torch.testing.assert_close(ours, theirs, atol=0, rtol=1e-4)
     score = PDSScore(prior, reference=z, **rows, guidance=guidance, stride=stride, released=True)
-    error = case.gradient("grad")
+    error = case.rounded("grad")
     case.close("grad", torch.stack([score(x[k], t[k], Tape([noise[k]])) for k in range(n)]), error)
     both = [score.branches(*score.branches.noised(x[k], t[k], Tape([noise[k]])), t[k]) for k in range(n)]
     off = 10 * case.json["verified"]["max_abs_diff_eps_pred_float32"]
@@ -126,9 +126,9 @@ def check_gradients(case: Case, Score: Any, looks: dict[str, Any], gain: float, 
         return gain * torch.stack([score(z[k], t, Tape(rest)) for k, (t, *rest) in enumerate(draws)])
 
     plain = gradients(**{**looks, "contrast": 0.0})
-    case.close("grad_dds", plain, case.gradient("grad_dds"))
+    case.close("grad_dds", plain, case.rounded("grad_dds"))
     if not looks:
-        case.close("grad_total", plain, case.gradient("grad_total"))
+        case.close("grad_total", plain, case.rounded("grad_total"))
         return
     losses: list[Tensor] = []
 
@@ -139,8 +139,8 @@ def check_gradients(case: Case, Score: Any, looks: dict[str, Any], gain: float, 
     patch_nce = cds.patch_nce
     with patch.object(cds, "patch_nce", watched):
         total = gradients(**looks)
-    case.close("grad_cut", total - plain, case.gradient("grad_cut"))
-    case.close("grad_total", total, case.gradient("grad_total"))
+    case.close("grad_cut", total - plain, case.rounded("grad_cut"))
+    case.close("grad_total", total, case.rounded("grad_total"))
     layers = torch.stack(losses).reshape(len(draws), -1, len(looks["sizes"]), z.shape[1]).sum((2, 3))
     case.close("cut_loss_layer", layers)
     case.close("cut_loss", layers.sum(1), case.tolerance("cut_loss_layer") * layers.shape[1])
@@ -197,7 +197,7 @@ def check_ids(case: Case) -> None:
             "eps_pred_target": target,
         }.items():
             found.setdefault(name, []).append(value)
-    error = case.gradient("grad_dds") / gain
+    error = case.rounded("grad_dds") / gain
     for name, values in found.items():
         case.close(name, torch.stack(values), error if name.startswith("eps_pred") else None)
     check_path(case, IDS(inner_steps=N, inner_rate=inner, **named(looks), **shared), prior)
@@ -216,5 +216,5 @@ def check_cds(case: Case) -> None:
     both = [branches(*branches.noised(z[k], t, Tape([eps])), t) for k, (t, eps, *_) in enumerate(drawn(case))]
     for i, name in enumerate(("source", "target")):
         predicted = torch.stack([pair[i].eps for pair in both])
-        case.close(f"eps_pred_{name}", predicted, case.gradient("grad_dds") / gain)
+        case.close(f"eps_pred_{name}", predicted, case.rounded("grad_dds") / gain)
     check_path(case, CDS(**named(looks), **shared), prior)

@@ -90,7 +90,7 @@ def _distil(case: Case, Method: Any, Score: Any) -> None:
     score = Score(prior, **texts, **settings)
     grads = torch.stack([score(z[k], t[k], Tape([eps[k]])) for k in range(n)])
     grads = grads if mask is None else mask * grads
-    error = case.gradient("param_grad")
+    error = case.rounded("param_grad")
     case.close("param_grad", gain * grads, error)
     steps = z[:-1] - hyper["lr"] * gain * grads
     allowed = max(10 * case.json["tolerance"]["single_step_max_abs"], hyper["lr"] * error)
@@ -112,7 +112,7 @@ def _pds_repo(case: Case) -> None:
     case.unused("noise_prev", "x_source", "emb_source")
     t, noise = case["t"], case["noise"]
     grads = torch.stack([score(x[k], t[k], Tape([noise[k]])) for k in range(n)])
-    error = case.gradient("grad")
+    error = case.rounded("grad")
     case.close("grad", grads, error)
     count = x[0].numel() if hyper["reduction"] == "mean" else 1
     losses = 0.5 * (grads**2).sum((1, 2, 3, 4)) / count / b

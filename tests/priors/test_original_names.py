@@ -146,18 +146,30 @@ def load(path: Path, **options: Any) -> Any:
 
 @torch.no_grad()
 def same(ours: Prior, expected: Prior) -> None:
-    """Codec, text and prediction, bit for bit."""
+    """The networks' weights bit for bit; codec, text and prediction up to rounding.
+
+    Without AVX-512 a matrix product adds in another order where its operands lie elsewhere in memory: equal weights
+    then give results that differ in the last digits.
+    """
+    weights = expected.parameters()
+    assert ours.parameters().keys() == weights.keys()
+    assert all(torch.equal(p, weights[name]) for name, p in ours.parameters().items())
     image = Noise(0).like(torch.empty(1, 3, 32, 48)).clamp(-1, 1)
     z = expected.encode(image)
-    assert torch.equal(ours.encode(image), z)
-    assert torch.equal(ours.decode(z), expected.decode(z))
+    close(ours.encode(image), z)
+    close(ours.decode(z), expected.decode(z))
     text, theirs = ours.embed(["a Red, cat"]), expected.embed(["a Red, cat"])
-    assert torch.equal(text.tokens, theirs.tokens)
+    close(text.tokens, theirs.tokens)
     assert text.pooled is not None
     assert theirs.pooled is not None
-    assert torch.equal(text.pooled, theirs.pooled)
+    close(text.pooled, theirs.pooled)
     t = expected.schedule.time(500, 1)
-    assert torch.equal(ours.predict(z, t, text).x0, expected.predict(z, t, theirs).x0)
+    close(ours.predict(z, t, text).x0, expected.predict(z, t, theirs).x0)
+
+
+def close(ours: torch.Tensor, expected: torch.Tensor) -> None:
+    off, size = float((ours - expected).abs().max()), float(expected.abs().max())
+    assert off <= 1e-5 * size, f"off by {off:.1e} of {size:.1e}"
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -17,14 +17,14 @@ PIXELS = 60 * 48
 
 # (largest difference in 8-bit steps, pixels that may differ). On the processor that made them all are equal. Another
 # one adds floating-point numbers in another order, and a value near the middle between two 8-bit levels may round to
-# the other one. Measured without AVX-512 and without AVX: PNG and WebP stay equal; in the JPEG, whose compression
-# spreads a rounded value over its block of 8 x 8 pixels, 54 pixels differ by at most 2.
+# the other one. Measured without AVX-512 and without AVX: of PNG and WebP at most 4 pixels differ, by 1; in the JPEG,
+# whose compression spreads a rounded value over its block of 8 x 8 pixels, 79 pixels (of two blocks) by at most 3.
 ROUNDED = {
     "cell.png": (1, 5),
     "dds.png": (1, 5),
     "lut.webp": (1, 5),
     "sdedit-mask.png": (1, 5),
-    "paper.jpg": (2, 64),
+    "paper.jpg": (3, 128),
 }
 
 
