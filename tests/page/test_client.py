@@ -205,6 +205,21 @@ def test_a_request_is_cancelled_while_it_runs_and_while_it_waits(client: PageCli
     assert client.edit(png, **QUICK)  # the page goes on
 
 
+def test_a_request_that_waits_keeps_its_picture(client: PageClient, page: Page, png: Path) -> None:
+    """Also when many other pictures are uploaded meanwhile, and when it is deleted."""
+    long = client.start(png, **QUICK | {"settings": {"steps": 900}})
+    waiting = [client.ask("POST", "/api/edits", {"image": client.upload(png), **QUICK})["id"] for _ in "ab"]
+    first, second = (each["id"] for each in client.ask("GET", "/api/pictures")[1:])
+    for _ in range(31):
+        client.upload(png)
+    kept = [picture["id"] for picture in client.ask("GET", "/api/pictures")]
+    assert len(kept) == 30
+    assert {first, second} <= {*kept}
+    client.ask("DELETE", f"/api/pictures/{second}")
+    client.cancel(long)
+    assert [client.wait(job)["state"] for job in (long, *waiting)] == ["cancelled", "done", "done"]
+
+
 def test_one_client_has_few_requests_at_a_time(client: PageClient, png: Path) -> None:
     long = QUICK | {"settings": {"steps": 900}}
     jobs = [client.start(png, **long) for _ in range(3)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scumble.core.errors import InputError
-from scumble.page.desk import Desk
+from scumble.page.desk import Desk, Full
 from scumble.page.job import Job
 from scumble.page.options import Options
 from scumble.page.room import Room
@@ -43,8 +43,14 @@ class House:
         return self.desks[name]
 
     def submit(self, job: Job) -> None:
-        """Raises `desk.Full` where there is no room."""
-        self.desk(job.asked.model).submit(job)
+        """Raises `desk.Full` where there is no room, and InputError where a picture of the request is gone."""
+        desk, uploads = self.desk(job.asked.model), job.asked.uploads.values()
+        job.client.hold(uploads)
+        try:
+            desk.submit(job)
+        except Full:
+            job.client.let_go(uploads)
+            raise
         jobs = self._jobs.setdefault(job.client.key, {})
         ended = [id for id, each in jobs.items() if each.ended]
         for id in ended[: max(0, len(jobs) - REMEMBERED)]:

@@ -6,7 +6,8 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,13 @@ class Upload:
     size: tuple[int, int]
     file: Path
 
+    def read(self) -> bytes:
+        """The file's bytes. Raises InputError where it has been deleted."""
+        try:
+            return self.file.read_bytes()
+        except FileNotFoundError:
+            raise _gone() from None
+
 
 @dataclass(frozen=True)
 class Result:
@@ -48,18 +56,19 @@ class Client:
     pictures: dict[str, Upload] = field(default_factory=dict[str, Upload])
     results: dict[str, Result] = field(default_factory=dict[str, Result])
     seen: float = field(default_factory=time.monotonic)
+    _held: Counter[str] = field(default_factory=Counter[str])  # uploads that requests wait with, by how many
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def upload(self, id: object) -> Upload:
         """Raises InputError for an unknown picture."""
         with self._lock:
             if not isinstance(id, str) or id not in self.pictures:
-                raise InputError("picture: it is not on the server any more; upload it again")
+                raise _gone()
             self.pictures[id] = self.pictures.pop(id)  # the last that was used goes last
             return self.pictures[id]
 
     def keep(self, data: bytes, name: str, size: tuple[int, int]) -> Upload:
-        """Store an upload; where there are too many, the one goes that was not used for longest.
+        """Store an upload; where there are too many, the one goes that was not used for longest, but none that is held.
 
         Raises MachineError where the disk is full.
         """
@@ -70,17 +79,36 @@ class Client:
         except OSError as error:
             raise MachineError(f"upload: it could not be stored ({error.strerror})") from error
         with self._lock:
+            free = [id for id in self.pictures if id not in self._held]
             self.pictures[upload.id] = upload
-            while len(self.pictures) > self.limits.pictures:
-                self.pictures.pop(next(iter(self.pictures))).file.unlink(missing_ok=True)
+            for id in free[: max(0, len(self.pictures) - self.limits.pictures)]:
+                self.pictures.pop(id).file.unlink(missing_ok=True)
         return upload
 
     def discard(self, id: str) -> None:
-        """Delete an upload, where it is there."""
+        """Delete an upload, where it is there; the file of one that is held goes when it is let go."""
         with self._lock:
             upload = self.pictures.pop(id, None)
-        if upload:
-            upload.file.unlink(missing_ok=True)
+            if upload and id not in self._held:
+                upload.file.unlink(missing_ok=True)
+
+    def hold(self, uploads: Iterable[Upload]) -> None:
+        """Keep the files of uploads until `let_go`, for a request. Raises InputError for one that is gone."""
+        wanted = list(uploads)
+        with self._lock:
+            if not all(each.id in self.pictures or each.id in self._held for each in wanted):
+                raise _gone()
+            self._held.update(each.id for each in wanted)
+
+    def let_go(self, uploads: Iterable[Upload]) -> None:
+        """A request with these uploads has ended."""
+        with self._lock:
+            for each in uploads:
+                self._held[each.id] -= 1
+                if self._held[each.id] < 1:
+                    del self._held[each.id]
+                    if each.id not in self.pictures:
+                        each.file.unlink(missing_ok=True)
 
     def add(self, result: Result) -> None:
         """Store a result; the oldest goes when there are too many."""
@@ -143,6 +171,10 @@ class Store:
         with self._lock:
             self._clients.clear()
         self._root.cleanup()
+
+
+def _gone() -> InputError:
+    return InputError("picture: it is not on the server any more; upload it again")
 
 
 def token() -> str:
