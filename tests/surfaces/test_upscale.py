@@ -90,6 +90,12 @@ def test_steps_are_reported(stage: SuperResolution) -> None:
     told: list[tuple[int, int]] = []
     upscale.upscale(stage, gradient(16, 16), Upscaling(steps=2, factor=4), lambda *at: told.append(at))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    told.clear()
+    asked = Upscaling(steps=2, factor=4)
+    upscale.upscale(stage, gradient(17, 35), asked, lambda *at: told.append(at), tile=32)
+    n = 2 * (2 * 3 + 3 * 5)  # tiles of 36x72 and of 68x140 pixels
+    assert told == [(k, n) for k in range(1, n + 1)]
+    assert upscale.calls((35, 17), asked, tile=32) == n
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])

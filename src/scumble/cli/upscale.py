@@ -13,28 +13,55 @@ import typer
 from scumble.cli import options
 from scumble.cli.voice import Voice
 from scumble.core.atomic import claimed
+from scumble.editing.enlarging import Enlarging
 from scumble.editing.results import Delivery
 from scumble.editing.upscale import STAGE, UPSCALING, Upscaling
 
 EXAMPLES = (
     "scumble upscale in.png -o large.png",
     "scumble upscale in.png --factor 4 --steps 2 -o larger.png",
+    'scumble upscale in.png --stage ./IF-II-L-v1.0 --prompt "a red panda" -o large.png',
 )
 
 
 def command(
     image: Annotated[Path, typer.Argument(metavar="IN", help="A PNG, JPEG or WebP picture of any size.")],
-    factor: Annotated[int, typer.Option(help="2, or 4 by two passes.")] = Upscaling.factor,
+    factor: Annotated[
+        int | None,
+        typer.Option(help="2, or 4 by two passes; of a stage that takes text 4.  \\[default: 2, or its 4]"),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="What the picture shows, for a stage that takes text; the built-in one takes none."
+        ),
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(help="What it does not show, for a stage that takes text.")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Of a stage that takes text: how strongly it follows it.  \\[default: 4]"),
+    ] = None,
     steps: Annotated[
-        int, typer.Option(help="Moves of the sampler in each pass; one call of the network each.")
-    ] = Upscaling.steps,
+        int | None,
+        typer.Option(
+            help="Moves of the sampler in each pass; one call of the network each.  \\[default: 4; with text 50]"
+        ),
+    ] = None,
     level: Annotated[
-        float,
-        typer.Option(help="Noise added to the picture first, so that flaws are drawn anew; 0: none."),
-    ] = Upscaling.level,
+        float | None,
+        typer.Option(
+            help="Noise added to the picture first, so that flaws are drawn anew; 0: none.  \\[default: 0; with "
+            "text what was published]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = Upscaling.seed,
     stage: Annotated[
-        str, typer.Option(help="The built-in stage, or a folder of `scumble train sr3`.")
+        str,
+        typer.Option(
+            help="The built-in stage, a folder of `scumble train sr3`, or one of IF's second stage."
+        ),
     ] = STAGE,
     device: Annotated[
         str, typer.Option(help="The device: cpu, an accelerator, or auto for the best available.")
@@ -47,8 +74,17 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Upscale a picture by a super-resolution stage, in tiles that leave no seams."""
-    asked = Upscaling(factor=factor, steps=steps, level=level, seed=seed, stage=stage)
+    """Upscale a picture by a super-resolution stage; the built-in kind works in tiles that leave no seams."""
+    asked = Enlarging(
+        stage=stage,
+        factor=factor,
+        steps=steps,
+        level=level,
+        seed=seed,
+        prompt=prompt,
+        negative=negative,
+        guidance=guidance,
+    )
     with ExitStack() as claims:
         run(
             image, asked, device, Delivery(out, (), overwrite, not no_metadata), Voice(quiet), as_json, claims
@@ -57,7 +93,7 @@ def command(
 
 def run(
     image: Path,
-    asked: Upscaling,
+    asked: Enlarging,
     device: str,
     delivery: Delivery,
     voice: Voice,
@@ -67,20 +103,24 @@ def run(
     """Check everything, load, upscale, save. Raises InputError before any work is done where that can be."""
     from scumble.core import machine
     from scumble.editing import upscale
+    from scumble.editing.enlarging import enlarged
     from scumble.pictures.reading import read
 
     picture = read(image)
-    upscale.check_picture(picture.size, picture.name, asked.factor)
+    asked.check(picture)
     (path,), _ = delivery.paths(image, UPSCALING, [""], [asked.seed], claims)
     delivery.check([path], picture, [image])
     if delivery.out:
         claims.enter_context(claimed(delivery.out))
-    where, stage = upscale.chosen(device), upscale.load(asked)
-    delivery.check_passport(upscale.passport(picture, asked, stage), path)
+    where = upscale.chosen(device)
+    with voice.waiting(f"loading {asked.stage}"):
+        drawer = asked.load(where)
+    drawer.check(picture)
+    delivery.check_passport(upscale.passport(picture, drawer.stated()), path)
     began = time.perf_counter()
-    with voice.waiting(f"upscaling {image}"):
-        made = upscale.upscaled(picture, asked, stage, device=where)
-    told = upscale.passport(picture, asked, stage, time.perf_counter() - began)
+    with voice.calls("upscale") as tell:
+        made = enlarged(picture, drawer, tell)
+    told = upscale.passport(picture, drawer.stated(), time.perf_counter() - began)
     done = delivery.write(made, path, told if delivery.metadata else None)
     about = {
         "file": str(done),
@@ -92,4 +132,4 @@ def run(
         "passport": told,
     }
     typer.echo(json.dumps(about) if as_json else str(done))
-    voice.say(f"{done}: {made.width}x{made.height}, {told['seconds']:.1f} s, stage {stage.id}")
+    voice.say(f"{done}: {made.width}x{made.height}, {told['seconds']:.1f} s, stage {drawer.name}")

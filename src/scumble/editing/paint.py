@@ -183,15 +183,19 @@ class Painting:
         from scumble.core.pixels import to_pixels
         from scumble.pictures.reading import read
 
-        started = time.perf_counter()
+        started, stage = time.perf_counter(), self.upscaled
+        told = None
+        if on_step and stage:
+            height, width = cast("tuple[int, int]", self.request.size)
+            told = upscaled.Continued(on_step, stage.calls((width, height)))
         device = self.prior.loaded.get("device", "cpu")
         with isolated(), limits(device), given.tuned(self.prior, self.request.given, self.method.needs):
-            made = self.method(self.prior, self.request, on_step)
+            made = self.method(self.prior, self.request, told or on_step)
             if not made.raw.isfinite().all():
                 raise InputError("paint: the values diverged to infinity; try more steps or less guidance")
             picture = Image.fromarray(to_pixels(made.raw)[0])
-            if stage := self.upscaled:
-                picture = stage.picture(read(picture)).rgb
+            if stage:
+                picture = stage.picture(read(picture), told and told.of(made)).rgb
         passport = {
             **self.promise(),
             "evaluations": made.evaluations,

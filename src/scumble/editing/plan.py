@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from scumble.core.prior import Card, Prior
     from scumble.core.request import Edit, EditRequest, Method, OnStep
-    from scumble.editing.upscaled import Upscaled
+    from scumble.editing.upscaled import Tell, Upscaled
     from scumble.forms.lut import LUT
     from scumble.pictures.layer import Layer
     from scumble.pictures.placed import Placed
@@ -167,8 +167,12 @@ class Plan:
         return self.prior.loaded
 
     def __call__(self, on_step: OnStep | None = None, shared: Shared | None = None) -> Edit:
-        """Make the edit. `shared`: results that edits of the same picture can reuse; it is read and extended."""
-        started, lut = time.perf_counter(), self._lut()
+        """Make the edit. `shared`: results that edits of the same picture can reuse; it is read and extended.
+
+        on_step: called after every step of the method, and after every call of the stage that draws the result larger.
+        """
+        started, lut, stage = time.perf_counter(), self._lut(), self.upscaled
+        told = upscaled.Continued(on_step, self.calls) if on_step and stage else None
         keys = {} if shared is None else self._shares()
         lent = {name: shared[key] for name, key in keys.items() if key in shared} if shared else {}
         lent, keep = {**lent, **self.request.given}, (*self.request.keep, *keys)
@@ -180,13 +184,22 @@ class Plan:
 
         device = self.loaded.get("device", "cpu")
         with isolated(), limits(device), tuned(self.prior, self.request.given, self.method.needs):
-            result = self.method(self.prior, request, on_step)
+            result = self.method(self.prior, request, told or on_step)
             if shared is not None:
                 shared |= {key: result.kept[name] for name, key in keys.items()}
-            return self.finish(result, started, lut)
+            return self.finish(result, started, lut, told and told.of(result), shared)
 
-    def finish(self, result: Edit, started: float, lut: LUT | None = None) -> Edit:
+    def finish(
+        self,
+        result: Edit,
+        started: float,
+        lut: LUT | None = None,
+        tell: Tell | None = None,
+        shared: Shared | None = None,
+    ) -> Edit:
         """A method's result with its picture, layer and passport. `started`: a reading of `time.perf_counter`.
+
+        tell: called after every call of the stage that draws the result larger. shared: as in a call of the plan.
 
         Raises InputError if the values have diverged.
         """
@@ -202,7 +215,7 @@ class Plan:
             else:
                 layer = self.layer(result.raw)
             if stage := self.upscaled:
-                picture, layer = stage.edit(layer, self.placed.picture)
+                picture, layer = stage.edit(layer, self.placed.picture, tell, shared)
             else:
                 picture = self.placed.finished(layer)
         passport = {
@@ -246,10 +259,16 @@ class Plan:
         recipe, where = self.recipe, self.loaded.get("device", "cpu")
         return upscaled.of(recipe.upscale, recipe.seed, self.prior.card, where)
 
-    def below(self) -> Picture:
+    @property
+    def calls(self) -> int:
+        """How often the stage's network is called to draw the picture before and after the edit."""
+        stage = self.upscaled
+        return 2 * stage.calls(self.placed.picture.size) if stage else 0
+
+    def below(self, shared: Shared | None = None) -> Picture:
         """What the result's layer lies on: the picture, drawn larger where the result is."""
         picture, stage = self.placed.picture, self.upscaled
-        return stage.picture(picture) if stage else picture
+        return stage.below(picture, shared) if stage else picture
 
     def layer(self, raw: Tensor) -> Layer:
         """The layer of a canvas image (1, 3, H, W) over the picture, at the picture's size, inside the mask."""

@@ -100,6 +100,23 @@ def check_picture(size: tuple[int, int], name: str, factor: int) -> None:
         )
 
 
+def calls(size: tuple[int, int], upscaling: Upscaling, tile: int | None = None) -> int:
+    """How often the stage's network is called for a picture of this size, (width, height): once per tile and step."""
+    from scumble.networks.sr3 import FACTOR, TILE
+
+    total, sides = 0, size
+    for _ in range(passes(upscaling)):
+        across, down = (-(-FACTOR * (side + side % 2) // (tile or TILE)) for side in sides)
+        total += upscaling.steps * across * down
+        sides = (FACTOR * sides[0], FACTOR * sides[1])
+    return total
+
+
+def passes(upscaling: Upscaling) -> int:
+    """How often the stage runs."""
+    return upscaling.factor.bit_length() - 1
+
+
 def upscale(
     stage: SuperResolution,
     image: Tensor,
@@ -110,21 +127,23 @@ def upscale(
 ) -> Tensor:
     """(b, 3, h, w) in [-1, 1] -> (b, 3, factor h, factor w), clamped. Picture i draws from seed + i.
 
-    on_step: (k, n) after every step of every pass. tile: its side, in pixels of the result.
+    on_step: (k, n) after every call of the network, see `calls`. tile: its side, in pixels of the result.
     """
     from scumble.core.host import isolated
     from scumble.core.noise import Noise
 
-    passes = upscaling.factor.bit_length() - 1
+    n, done = calls((image.shape[-1], image.shape[-2]), upscaling, tile), 0
+
+    def each() -> None:
+        nonlocal done
+        done += 1
+        if on_step:
+            on_step(done, n)
+
     noise = Noise(upscaling.seed, len(image))
     with isolated(), limits(str(image.device)):
-        for k in range(passes):
-
-            def tell(done: int, k: int = k) -> None:
-                if on_step:
-                    on_step(k * upscaling.steps + done, passes * upscaling.steps)
-
-            image = _doubled(stage, image, upscaling, noise, tell, tile)
+        for _ in range(passes(upscaling)):
+            image = _doubled(stage, image, upscaling, noise, each, tile)
     return image
 
 
@@ -133,7 +152,7 @@ def _doubled(
     image: Tensor,
     upscaling: Upscaling,
     noise: Any,
-    tell: Callable[[int], None],
+    each: Callable[[], None],
     tile: int | None,
 ) -> Tensor:
     """One pass: DDPM's posterior over a few levels of the stage's own schedule, x0 clamped."""
@@ -152,18 +171,11 @@ def _doubled(
 
     def denoise(x_t: Tensor, t: Tensor, at: Tensor | None = None) -> Prediction:
         level = levels.at(t)[0].flatten().float().to(x_t.device)
-        x0 = stage.restore(x_t, up, level, upscaling.level, tile=tile or TILE)
+        x0 = stage.restore(x_t, up, level, upscaling.level, tile=tile or TILE, each=each)
         return levels.predict(x_t, t, x0=x0)
 
     moves = levels.grid(upscaling.steps, spacing="trailing")
-    made = ddpm(
-        clamped(denoise, levels),
-        noise.like(up),
-        moves,
-        levels,
-        noise=noise,
-        on_step=lambda k, n, t, x, x0: tell(k),
-    )
+    made = ddpm(clamped(denoise, levels), noise.like(up), moves, levels, noise=noise)
     return made[..., : 2 * height, : 2 * width].clamp(-1, 1)
 
 
@@ -195,12 +207,20 @@ def larger(
     on_step: Callable[[int, int], None] | None = None,
 ) -> Picture:
     """A picture at `factor` times its size with its other properties, such as its colour profile."""
+    return redrawn(picture, lambda image: upscale(stage, image, upscaling, on_step), device)
+
+
+def redrawn(picture: Picture, draw: Callable[[Tensor], Tensor], device: str) -> Picture:
+    """A picture whose RGB is drawn anew at another size: (1, 3, h, w) in [-1, 1] -> (1, 3, H, W).
+
+    Transparency is resized by bicubic interpolation.
+    """
     from PIL import Image
 
     from scumble.core.pixels import to_images, to_pixels
 
     image = to_images(_pixels(picture.rgb)).to(device)
-    rgb = Image.fromarray(to_pixels(upscale(stage, image, upscaling, on_step))[0])
+    rgb = Image.fromarray(to_pixels(draw(image))[0])
 
     def wider(part: Image.Image | None) -> Image.Image | None:
         return None if part is None else part.resize(rgb.size, Image.Resampling.BICUBIC)
@@ -228,9 +248,9 @@ def stated(upscaling: Upscaling, stage: SuperResolution) -> dict[str, Any]:
 
 
 def passport(
-    picture: Picture, upscaling: Upscaling, stage: SuperResolution, seconds: float | None = None
+    picture: Picture, upscaling: Mapping[str, Any], seconds: float | None = None
 ) -> Mapping[str, Any]:
-    """The passport of a picture that was upscaled only."""
+    """The passport of a picture that was upscaled only. upscaling: what is stated of how."""
     import scumble
     from scumble.editing.passport import versions
 
@@ -238,7 +258,7 @@ def passport(
         "scumble": scumble.__version__,
         "method": UPSCALING,
         "input": {"name": Path(picture.name).name, "sha256": picture.sha256, "size": list(picture.size)},
-        UPSCALING: stated(upscaling, stage),
+        UPSCALING: dict(upscaling),
         "versions": dict(versions()),
         **({} if seconds is None else {"seconds": round(seconds, 3)}),
     }

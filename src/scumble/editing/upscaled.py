@@ -8,8 +8,9 @@ give back what they were drawn from, the whole gives back the edit, to the same 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from scumble.core.errors import InputError
 from scumble.core.machine import limits
@@ -20,9 +21,17 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from scumble.core.prior import Card
+    from scumble.core.request import Edit, OnStep, Step
     from scumble.networks.sr3 import SuperResolution
     from scumble.pictures.layer import Layer
     from scumble.pictures.reading import Picture
+
+
+BELOW = "below"
+"""The key of the upscaled input in what edits of a picture share."""
+
+Tell = Callable[[int, int], None]
+"""Called after every call of the stage's network: (k, n), for one picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +42,57 @@ class Upscaled:
     stage: SuperResolution
     device: str
 
-    def picture(self, picture: Picture) -> Picture:
+    @property
+    def name(self) -> str:
+        return self.stage.id
+
+    def check(self, picture: Picture) -> None:
+        """Raises InputError for a picture that is too small or too large."""
+        upscale.check_picture(picture.size, picture.name, self.upscaling.factor)
+
+    def calls(self, size: tuple[int, int]) -> int:
+        """How often the stage's network is called for one picture of this size, (width, height)."""
+        return upscale.calls(size, self.upscaling)
+
+    def picture(self, picture: Picture, tell: Tell | None = None) -> Picture:
         """A picture at the larger size, as `scumble upscale` makes it."""
         with limits(self.device):
-            return upscale.larger(picture, self.upscaling, self.stage, device=self.device)
+            return upscale.larger(picture, self.upscaling, self.stage, device=self.device, on_step=tell)
 
-    def edit(self, layer: Layer, picture: Picture) -> tuple[Image.Image, Layer]:
+    def below(
+        self, picture: Picture, shared: dict[Hashable, object] | None, tell: Tell | None = None
+    ) -> Picture:
+        """The input of an edit at the larger size. `shared` keeps the last one: the targets of one seed have it in
+        common.
+        """
+        key = (self.stage.hash, self.upscaling, picture.sha256)
+        known = shared.get(BELOW) if shared is not None else None
+        if isinstance(known, tuple) and known[0] == key:
+            return cast("Picture", known[1])
+        drawn = self.picture(picture, tell)
+        if shared is not None:
+            shared[BELOW] = (key, drawn)
+        return drawn
+
+    def edit(
+        self,
+        layer: Layer,
+        picture: Picture,
+        tell: Tell | None = None,
+        shared: dict[Hashable, object] | None = None,
+    ) -> tuple[Image.Image, Layer]:
         """The edited picture and its layer at the larger size, from the layer over the input."""
         from PIL import Image
 
         from scumble.pictures.canvas import VISIBLE, finish
 
-        below = self.picture(picture)
+        def after(k: int, n: int) -> None:
+            if tell:
+                tell(n + k, n)
+
+        below = self.below(picture, shared, tell)
         shown = Image.composite(layer.colour, picture.rgb, layer.opacity.point(VISIBLE))
-        colour = self.picture(replace(picture, rgb=shown, alpha=None, hidden=None)).rgb
+        colour = self.picture(replace(picture, rgb=shown, alpha=None, hidden=None), after).rgb
         # Nearest: any wider kernel would open the layer outside the mask, and change the averages.
         opacity = layer.opacity.resize(colour.size, Image.Resampling.NEAREST)
         above = replace(layer, colour=colour, opacity=opacity)
@@ -82,3 +128,32 @@ def of(factor: int, seed: int, card: Card, device: str) -> Upscaled | None:
 
 def _values(factor: int, seed: int, stage: str) -> Upscaling:
     return Upscaling(factor=factor, seed=seed, stage=stage)
+
+
+class Continued:
+    """An `on_step` that goes on: the steps of a method first, then as many `calls` of the stage's network."""
+
+    def __init__(self, on_step: OnStep, calls: int):
+        self._on_step, self._calls, self._n = on_step, calls, 0
+
+    def __call__(self, step: Step) -> None:
+        self._n = step.n
+        self._on_step(replace(step, n=step.n + self._calls))
+
+    def of(self, result: Edit) -> Tell:
+        """Reports the calls after the method's result, which is what they show."""
+        from scumble.core.request import Step
+
+        def tell(k: int, n: int) -> None:
+            self._on_step(
+                Step(
+                    self._n + k,
+                    self._n + self._calls,
+                    0.0,
+                    result.latent,
+                    lambda: result.raw,
+                    result.evaluations,
+                )
+            )
+
+        return tell

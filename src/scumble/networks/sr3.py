@@ -10,7 +10,7 @@ correction of the up-sampled one: in a drawing that is nearly all there is to sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -143,12 +143,20 @@ class SuperResolution:
         return cls(folder.resolve().name, cast(SR3Network, network), about)
 
     def restore(
-        self, x_t: Image, up: Image, level: Float[Tensor, " b"], noised: float, *, tile: int = TILE
+        self,
+        x_t: Image,
+        up: Image,
+        level: Float[Tensor, " b"],
+        noised: float,
+        *,
+        tile: int = TILE,
+        each: Callable[[], None] = lambda: None,
     ) -> Image:
         """The clean picture that the network sees in x_t, tile by tile where it is larger than `tile` pixels.
 
         Each tile is seen with `reach` pixels around it, and only its middle is kept: to rounding, that is what one
-        call on the whole picture gives. Memory depends on the tile, not on the picture.
+        call on the whole picture gives. Memory depends on the tile, not on the picture. `each` is called after every
+        tile.
         """
         network, reach = self.network.to(x_t.device), self.network.config.reach
         height, width = x_t.shape[-2:]
@@ -161,6 +169,7 @@ class SuperResolution:
                 part = (..., slice(y, bottom + reach), slice(x, right + reach))
                 seen = network(x_t[part], up[part], level, told)
                 out[..., top:bottom, left:right] = seen[..., top - y : bottom - y, left - x : right - x]
+                each()
         return out
 
 
