@@ -17,13 +17,18 @@ MOST = 5  # kinds of edits
 
 
 def estimate(batch: Batch, rows: Sequence[Row]) -> dict[str, Any]:
-    """Seconds, evaluations and memory (bytes) of the rows, in this process. The first kinds stand for the others."""
+    """Seconds, evaluations and memory (bytes) of the rows, in this process. The first kinds stand for the others.
+
+    `upscale`, where results are drawn larger: the calls of the stage's network and their seconds, which `seconds`
+    contains.
+    """
     from scumble.core import machine
 
     kinds: dict[str, list[list[Row]]] = {}
     for group in groups(rows, batch.checked, batch.size):
         kinds.setdefault(kind_of(group[0].recipe, batch.checked), []).append(group)
     maker, seconds, evaluations, counted = Maker(batch.out, batch.manifest), 0.0, 0.0, 0
+    calls, drawing = 0.0, 0.0
     for some in list(kinds.values())[:MOST]:
         edits = sum(map(len, some))
         longest = max(some, key=len)
@@ -31,12 +36,16 @@ def estimate(batch: Batch, rows: Sequence[Row]) -> dict[str, Any]:
         seconds += edits * trial.seconds / len(longest)
         evaluations += edits * trial.evaluations
         counted += edits
+        if stage := maker.larger(longest):
+            calls += edits * stage.evaluations
+            drawing += edits * stage.seconds
     scale = len(rows) / counted if counted else 0
     return {
         "rows": len(rows),
         "kinds": len(kinds),
         "tried": min(len(kinds), MOST),
-        "seconds": seconds * scale,
+        "seconds": (seconds + drawing) * scale,
         "evaluations": round(evaluations * scale),
+        **({"upscale": {"calls": round(calls * scale), "seconds": drawing * scale}} if calls else {}),
         "memory": machine.peak(),
     }

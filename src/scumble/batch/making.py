@@ -15,6 +15,7 @@ from scumble.batch.ledger import Record, failed, made
 from scumble.batch.planning import Planner, Task, heard, shape
 from scumble.batch.rows import Row
 from scumble.core.errors import InputError, MachineError
+from scumble.editing.estimate import Trial, larger, small
 from scumble.editing.passport import passport_of
 
 if TYPE_CHECKING:
@@ -69,16 +70,25 @@ class Maker:
         return made(row, self._manifest, path.read_bytes(), passport)
 
     def try_out(self, rows: Sequence[Row], on_step: OnStep) -> int:
-        """Make a group, to see what it takes; nothing is saved. The evaluations of a row.
+        """Make a group at its pictures' own sizes, to see what it takes; nothing is saved. The evaluations of a row.
 
         Raises what the method or `on_step` raises.
         """
+        tasks = self._tried(rows)
+        with heard():
+            plans = [small(task.plan) for task in tasks if shape(task) == shape(tasks[0])]
+            return together(plans, on_step)[0].evaluations
+
+    def larger(self, rows: Sequence[Row]) -> Trial | None:
+        """What drawing a result of a group larger takes, for the first that is; None where none is."""
+        plans = [task.plan for task in self._tried(rows)]
+        return next((larger(each) for each in plans if each.upscaled), None)
+
+    def _tried(self, rows: Sequence[Row]) -> list[Task]:
         tasks, faults = self.planner(rows)
         if faults:
             raise InputError(faults[0][1])
-        with heard():
-            made = together([task.plan for task in tasks if shape(task) == shape(tasks[0])], on_step)
-        return made[0].evaluations
+        return tasks
 
     def _make(self, tasks: Sequence[Task], on_step: OnStep | None) -> list[Record | Future[Record]]:
         """What comes of tasks that one call can make; where it fails, of each alone or of either half."""

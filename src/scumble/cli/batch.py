@@ -258,3 +258,7 @@ def _estimate(batch: Batch, voice: Voice, as_json: bool) -> None:
             f"{about['memory'] / 1e9:.1f} GB of memory: an estimate from the first steps of {about['tried']} of "
             f"{about['kinds']} kinds of edits"
         )
+    if drawn := about.get("upscale"):
+        voice.say(
+            f"of these, {drawn['seconds']:.0f} s draw results larger, in {drawn['calls']} calls of the stage's network"
+        )

@@ -178,6 +178,12 @@ def estimate(plan: Plan, edits: int, showing: Showing) -> None:
         f"dry run: {plan.name} on model {about['model']} ({about['hash'][:12]}), canvas {width}x{height}; "
         f"{'one edit' if edits == 1 else f'{edits} edits'}, {about['evaluations']} evaluations of the network"
     )
+    if drawn := about.get("upscale"):
+        wide, high = drawn["size"]
+        showing.voice.say(
+            f"then drawn at {wide}x{high}: {drawn['calls']} calls of the stage's network, about "
+            f"{drawn['seconds']:.0f} s of the time below"
+        )
     showing.voice.say(
         f"about {about['seconds']:.0f} s and {about['memory'] / 1e9:.1f} GB of memory on {about['device']}: "
         f"an estimate from {about['tried']} of {about['steps']} steps; nothing is left to download"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,14 +55,49 @@ def try_out(make: Callable[[OnStep], int]) -> Trial:
     )
 
 
+def larger(plan: Plan) -> Trial | None:
+    """What drawing the result of an edit larger would take, from the first calls of the stage; None: nothing."""
+    import torch
+
+    from scumble.core.request import Step
+
+    stage, picture, n = plan.upscaled, plan.placed.picture, plan.calls
+    if stage is None:
+        return None
+
+    def make(on_step: OnStep) -> int:
+        nothing = torch.zeros(1, 3, 1, 1)
+        stage.picture(picture, lambda k, _: on_step(Step(k, n, 0.0, nothing, lambda: nothing, k)))
+        return n
+
+    return try_out(make)
+
+
+def small(plan: Plan) -> Plan:
+    """The same edit, at the picture's own size."""
+    return replace(plan, recipe=replace(plan.recipe, upscale=1))
+
+
 def estimate(plan: Plan, edits: int = 1) -> dict[str, Any]:
-    """What `edits` edits like this one would take, from its first steps."""
+    """What `edits` edits like this one would take, from its first steps.
+
+    `upscale`, where the result is drawn larger: its size, and the calls of the stage's network and their seconds, which
+    `seconds` contains.
+    """
     from scumble.core import machine
 
     trial, device = (
-        try_out(lambda on_step: plan(on_step).evaluations),
+        try_out(lambda on_step: small(plan)(on_step).evaluations),
         str(plan.loaded.get("device") or "cpu"),
     )
+    stage, factor = larger(plan), plan.recipe.upscale
+    width, height = plan.placed.picture.size
+    drawn = stage and {
+        "factor": factor,
+        "size": [factor * width, factor * height],
+        "calls": edits * stage.evaluations,
+        "seconds": edits * stage.seconds,
+    }
     return {
         "model": plan.prior.card.id,
         "hash": plan.prior.card.hash,
@@ -72,7 +107,8 @@ def estimate(plan: Plan, edits: int = 1) -> dict[str, Any]:
         "steps": trial.steps,
         "tried": trial.tried,
         "evaluations": edits * trial.evaluations,
-        "seconds": edits * trial.seconds,
+        "seconds": edits * (trial.seconds + (stage.seconds if stage else 0)),
+        **({"upscale": drawn} if drawn else {}),
         "memory": machine.peak(device),
         "download": 0,
     }
