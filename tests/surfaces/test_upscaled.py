@@ -15,6 +15,7 @@ import scumble
 from scumble import InputError, cli
 from scumble.editing import upscale, upscaled
 from scumble.editing.upscale import Upscaling
+from scumble.measuring.measures import distance
 from scumble.networks.sr3 import SR3Config, SR3Network, save
 from scumble.pictures.reading import read, read_passport
 
@@ -133,6 +134,65 @@ def test_the_command_paints_and_replays(here: Path, capsys: pytest.CaptureFixtur
     assert cli.run(["replay", "it.png", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["largest"], told["not_as_it_was"]) == (0, [])
+
+
+def test_a_sweep_draws_and_measures_at_the_larger_size(
+    here: Path, stage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The distance is that from the input drawn larger, so that what an edit keeps adds nothing."""
+    words = ["--source", "a red circle", "--target", "a blue circle", "--method", "dds", "--steps", "1"]
+    over = ["--over", "guidance=2,9", "-o", "cells", "--upscale", "2"]
+    assert cli.run(["sweep", "circle.png", *words, *over, "--json"]) == 0
+    *told, sheet = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    below = larger("circle.png", stage)
+    for cell in told:
+        with Image.open(cell["file"]) as made:
+            assert made.size == below.size
+            assert cell["distance"] == distance(below, made)
+        assert cell["passport"]["upscale"]["factor"] == 2
+        assert cell["direction"] is not None
+    assert Path(sheet["file"]).exists()
+    assert cli.run(["sweep", "circle.png", *words, *over]) == 0
+    assert "made before" in capsys.readouterr().err
+    assert cli.run(["sweep", "circle.png", *words, *over[:-1], "4"]) == 2
+    assert "upscale factor: 2 then, 4 now" in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_the_stage_apart(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["edit", "circle.png", "--source", "a red circle", "--target", "a blue circle", "--steps", "5"]
+    assert cli.run([*words, "--upscale", "4", "--seed", "0-1", "--dry-run", "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    with Image.open("circle.png") as picture:
+        width, height = picture.size
+    drawn = about["upscale"]
+    assert drawn["size"] == [4 * width, 4 * height]
+    assert drawn["calls"] == 2 * 2 * 2 * 4  # two edits, before and after, two passes, four steps
+    assert 0 < drawn["seconds"] < about["seconds"]
+    assert cli.run([*words, "--dry-run", "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert "upscale" not in plain
+    assert about["evaluations"] == 2 * plain["evaluations"]
+    assert cli.run([*words, "--upscale", "--dry-run"]) == 0
+    assert (
+        f"then drawn at {2 * width}x{2 * height}: 8 calls of the stage's network" in capsys.readouterr().err
+    )
+    assert [path.name for path in here.iterdir()] == ["circle.png"]
+
+
+@pytest.mark.parametrize("painting", [False, True])
+def test_every_call_of_the_stage_is_a_step(model: scumble.Prior, photo: Image.Image, painting: bool) -> None:
+    steps = list[scumble.Step]()
+    asked: dict[str, Any] = {"model": model, "settings": {"steps": 3}, "upscale": 2, "on_step": steps.append}
+    if painting:
+        scumble.paint("a red circle", **asked)
+    else:
+        scumble.edit(photo, **WORDS, **asked)
+    calls = 4 if painting else 8
+    assert steps[0].n > calls
+    assert [(step.k, step.n) for step in steps] == [(k, steps[0].n) for k in range(1, steps[0].n + 1)]
+    last = steps[-1 - calls]
+    assert last.k == steps[0].n - calls
+    assert torch.isfinite(steps[-1].preview()).all()
 
 
 @pytest.mark.parametrize(

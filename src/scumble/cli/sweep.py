@@ -36,7 +36,7 @@ MARKED = (
 )
 
 
-@flags.takes(Recipe, without=("upscale",), short=flags.SHORT)
+@flags.takes(Recipe, short=flags.SHORT)
 def command(
     recipe: Recipe,
     over: Annotated[
@@ -65,10 +65,10 @@ def command(
     new cells. scumble replay makes a single cell again.
 
     The sheet frames the Pareto set of two measures. Distance: how far the result is from the input (root mean square
-    over all pixels, in 8-bit steps; kept pixels add nothing). Direction: how much better the model explains the result
-    with the target than with the source (the error of its noise prediction, averaged over 8 fixed times and noises),
-    minus the same for the input. Measuring takes 16 network evaluations per cell, not counted
-    with the edit's.
+    over all pixels, in 8-bit steps; kept pixels add nothing), with --upscale from the input that is drawn larger.
+    Direction: how much better the model explains the result with the target than with the source (the error of its
+    noise prediction, averaged over 8 fixed times and noises), minus the same for the input. Measuring takes 16 network
+    evaluations per cell, not counted with the edit's.
     """
     from scumble.editing.plan import opened
 
@@ -135,7 +135,7 @@ def make(
     for cell, passport in zip(cells, passports, strict=True):
         made_before = ", made before" if passport else ""
         voice.say(f"cell {len(made) + 1} of {len(cells)}: {cell.variant.label}{made_before}")
-        made.append(cell.make(passport, lambda plan: perform(plan, voice, shared=shared), ruler))
+        made.append(cell.make(passport, lambda plan: perform(plan, voice, shared=shared), ruler, shared))
         if "error" in made[-1].record:
             typer.echo(f"this cell failed: {made[-1].record['error']}", err=True)
         elif not as_json:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from scumble.core.request import Edit
-    from scumble.editing.plan import Plan
+    from scumble.editing.plan import Plan, Shared
 
 MOST = 1000  # cells
 EDITS = "method", "target", "seed", "keep"  # what of an edit can be swept besides its method's parameters
@@ -101,22 +101,29 @@ class Ruler:
     def __init__(self) -> None:
         self._start: dict[tuple[str, str], float] = {}
 
-    def measure(self, plan: Plan, picture: Image.Image) -> dict[str, float | None]:
+    def measure(
+        self, plan: Plan, picture: Image.Image, shared: Shared | None = None
+    ) -> dict[str, float | None]:
         """Distance in 8-bit steps over the whole picture, and direction over the part that the prompts describe (None
         if the model takes no text).
+
+        The distance of a result that was drawn larger is that from the input drawn larger; its direction is that of
+        its averages, at the input's size.
         """
         from scumble.core.machine import limits
         from scumble.measuring.measures import distance, margin
 
-        rgb, placed = picture.convert("RGB"), plan.placed
-        measured: dict[str, float | None] = {"distance": distance(placed.picture.rgb, rgb), "direction": None}
+        rgb, placed, factor = picture.convert("RGB"), plan.placed, plan.recipe.upscale
+        below = plan.below(shared).rgb
+        measured: dict[str, float | None] = {"distance": distance(below, rgb), "direction": None}
         if "text" not in plan.prior.card.capabilities:
             return measured
         prompts = plan.recipe.source or "", plan.recipe.target or ""
         with limits(plan.loaded.get("device", "cpu")):
             if prompts not in self._start:
                 self._start[prompts] = margin(plan.prior, placed.image, *prompts, latent=placed.latent)
-            end = margin(plan.prior, placed.put(replace(placed.picture, rgb=rgb)), *prompts)
+            seen = placed.put(replace(placed.picture, rgb=rgb.reduce(factor)))
+            end = margin(plan.prior, seen, *prompts)
         direction = end - self._start[prompts]
         return measured | {"direction": direction if math.isfinite(direction) else None}
 
@@ -176,9 +183,16 @@ class Cell:
         )
 
     def make(
-        self, passport: Mapping[str, Any] | None, perform: Callable[[Plan], Edit], ruler: Ruler
+        self,
+        passport: Mapping[str, Any] | None,
+        perform: Callable[[Plan], Edit],
+        ruler: Ruler,
+        shared: Shared | None = None,
     ) -> CellResult:
-        """Make and save the cell unless `passport` shows that it exists, and measure it unless it is measured."""
+        """Make and save the cell unless `passport` shows that it exists, and measure it unless it is measured.
+
+        shared: what cells have in common, see `Plan`.
+        """
         from PIL import Image
 
         from scumble.pictures import writing
@@ -194,7 +208,7 @@ class Cell:
         else:
             picture = Image.open(self.path)
         if set(passport.get("measures") or ()) != {"distance", "direction"}:
-            passport = {**passport, "measures": ruler.measure(self.plan, picture)}
+            passport = {**passport, "measures": ruler.measure(self.plan, picture, shared)}
             writing.save(picture, self.path, passport)
         measured = {
             "file": str(self.path),
