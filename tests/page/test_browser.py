@@ -1,5 +1,6 @@
 """The page in a real browser: Debian's chromium, driven by Playwright. Skipped where there is none."""
 
+import io
 import json
 import re
 import shlex
@@ -232,6 +233,26 @@ def test_it_fits_a_narrow_screen(tab: Any, width: int) -> None:
     choose(tab, "dds", steps=2)
     edit(tab)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_photo_of_a_phone_stands_upright_and_is_seen_whole(tab: Any, tmp_path: Path) -> None:
+    """It is stored on its side, and higher than the stage."""
+    picture, exif = Image.new("RGB", (900, 500), "white"), Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "phone.jpg", exif=exif)
+    upload(tab, tmp_path / "phone.jpg")
+    assert "500x900 pixels" in tab.inner_text("#picture-name")
+    until(tab, "document.querySelector('#before').naturalHeight == 900")
+    whole = (
+        "(() => { const s = document.querySelector('#stage'); return s.scrollHeight <= s.clientHeight })()"
+    )
+    assert tab.evaluate(whole)
+    choose(tab, "dds", steps=2)
+    edit(tab)
+    assert tab.evaluate(whole)
+    assert Image.open(io.BytesIO(download(tab)[1])).size == (500, 900)
+    tab.click("#zoom")
+    assert tab.evaluate("document.querySelector('#after').clientHeight") == 900
 
 
 def test_a_picture_is_pasted_and_dropped(tab: Any, png: Path) -> None:

@@ -130,6 +130,23 @@ def test_a_bug_is_a_number_without_a_trace(
     assert any(number in record.getMessage() for record in caplog.records)
 
 
+def test_a_model_is_not_told_as_loaded_before_its_card_is_known(
+    house: House, prior: scumble.Prior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, seen, card = house.desks["tiny"], list[dict[str, Any]](), prior.card
+
+    def slow(self: Stoppable) -> Any:
+        seen.append(model_told(desk))
+        return card
+
+    monkeypatch.setattr(Stoppable, "card", property(slow))
+    house.start()
+    while desk.loading:
+        time.sleep(0.01)
+    assert [told["loaded"] for told in seen] == [False]
+    assert model_told(desk)["domain"] == card.domain
+
+
 def test_a_model_that_cannot_be_loaded_is_a_message(
     house: House, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,7 @@ def test_clients_set_what_decides_an_edit_and_nothing_of_the_machine() -> None:
         "clip_skip",
         "memory",
     }
-    assert {f.name for f in fields(Recipe)} == {*FIELDS, *PICTURES, *owners, "given", "upscale"}
+    assert {f.name for f in fields(Recipe)} == {*FIELDS, *PICTURES, *owners, "given"}
     assert [one["name"] for one in fields_told()] == [*PICTURES, *FIELDS]
 
 

@@ -17,7 +17,7 @@ from scumble.page.store import Client, Upload
 PICTURES = "image", "mask", "reference"
 FIELDS = (
     *("source", "target", "method", "negative", "also", "seed", "settings", "paper", "keep", "crop"),
-    *("form", "size", "force"),
+    *("form", "size", "upscale", "force"),
 )
 """The recipe's fields that a client sets. The others name files, code or the machine: they are the owner's."""
 ALSO = "model", "editor", "over", "invert"
@@ -94,6 +94,7 @@ def understood(body: object, client: Client, options: Options) -> Asked:
     _check_plain(values)
     recipe = Recipe.from_json({"image": uploads["image"].name, **values})
     _check(recipe, options)
+    _check_upscaled(uploads["image"], recipe.upscale, options)
     invert = switch(said.get("invert"))
     if invert is None:
         raise InputError(f"invert: {said['invert']!r} is not true or false")
@@ -155,6 +156,16 @@ def _check(recipe: Recipe, options: Options) -> None:
         raise InputError(f"method: {method!r} edits no pictures")
     if recipe.size is not None and recipe.size > options.limits.canvas:
         raise InputError(f"size: {recipe.size} is more than this page allows, {options.limits.canvas}")
+
+
+def _check_upscaled(image: Upload, factor: int, options: Options) -> None:
+    """Raises InputError for a result that would be larger than a picture may be here."""
+    width, height = (factor * side for side in image.size)
+    if factor > 1 and width * height > options.limits.pixels:
+        raise InputError(
+            f"upscale: {width}x{height} is {width * height / 1e6:.0f} megapixels; this page makes at most "
+            f"{options.limits.pixels / 1e6:.0f}: make the picture smaller, or leave it out"
+        )
 
 
 def prepared(method: str) -> str:

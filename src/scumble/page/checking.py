@@ -35,7 +35,7 @@ def measured(data: bytes, name: str, most: Limits) -> tuple[int, int]:
 
 def shown(upload: Upload) -> bytes:
     """An upload as a result of it would be, as a PNG file: upright, without what else its file held."""
-    picture = reading.read(upload.file.read_bytes(), upload.name)
+    picture = reading.read(upload.read(), upload.name)
     file = io.BytesIO()
     finish(picture.rgb, picture).save(file, "PNG", compress_level=1)
     return file.getvalue()
@@ -63,13 +63,18 @@ def _check(asked: Asked, card: Card) -> None:
     """The checks of a plan that need neither the picture nor the network. Raises InputError."""
     from dataclasses import replace
 
-    from scumble.editing import checks
+    from scumble.editing import checks, upscaled
     from scumble.editing.recipe import weighted
     from scumble.editing.sweep import variants
+    from scumble.editing.upscale import check_picture
 
     named: dict[str, Any] = {name: upload.name for name, upload in asked.uploads.items()}
     given = {"editor": asked.editor} if asked.editor else {}
     recipe = replace(asked.recipe, **named, given=given, method=asked.recipe.method or card.method)
+    image = asked.uploads["image"]
+    upscaled.check(recipe.upscale, card)
+    if recipe.upscale > 1:
+        check_picture(image.size, image.name, recipe.upscale)
     each = [one.recipe for one in variants(asked.axes, recipe)] if asked.axes else [recipe]
     for one in each:
         name = str(one.method)

@@ -121,8 +121,11 @@ class Desk:
 
         self.loading = True
         try:
-            self.maker, self.failed = Maker.load(self.model, self.options, self._check), ""
-            self.card = self.maker.prior.card
+            maker = Maker.load(self.model, self.options, self._check)
+            self.card = (
+                maker.prior.card
+            )  # it takes a while: nobody must see a model that is loaded without its card
+            self.maker, self.failed = maker, ""
         except (InputError, MachineError) as error:
             self.failed = str(error)
         except Exception as error:
@@ -167,6 +170,7 @@ class Desk:
         finally:
             _here.job = None
             job.preview = b""
+            job.client.let_go(job.asked.uploads.values())
             if job.state == "failed" and (maker := self.maker):
                 maker.forget()
 

@@ -29,6 +29,7 @@ def model_told(desk: Desk) -> dict[str, Any]:
         "canvas": card.size,
         "method": card.method,
         "heat": card.can("control", joint=True),
+        "upscales": card.upscaler is not None,
         "device": maker and maker.prior.loaded.get("device"),
     }
 

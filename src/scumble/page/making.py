@@ -24,6 +24,7 @@ from scumble.editing.recipe import Recipe
 from scumble.editing.results import names
 from scumble.editing.sweep import variants
 from scumble.editing.telling import advice, record
+from scumble.editing.upscaled import BELOW
 from scumble.page.asking import prepared
 from scumble.page.job import Job, Progress
 from scumble.page.options import Options
@@ -76,14 +77,16 @@ class Maker:
         plans = [first, *(plan(cell.recipe, first.placed) for cell in cells[1:])]
         for k, (cell, each) in enumerate(zip(cells, plans, strict=True)):
             if job.asked.invert:
-                each = _inverted(each, _Watch(job, each, k, len(cells), previews=False), shared)
+                each = _inverted(each, _Watch(self, job, each, k, len(cells), previews=False), shared)
             writing.check_passport(each.promise(), Path("result.png"))
-            edit = each(_Watch(job, each, k, len(cells)), shared)
+            edit = each(_Watch(self, job, each, k, len(cells)), shared)
             _store(job, edit, each, cell)
-        size = first.placed.picture.size
+        width, height = first.placed.picture.size
+        if width * height * first.recipe.upscale**2 > LARGEST_KEPT:
+            shared.pop(BELOW, None)
         for old in list(shared)[: max(0, len(shared) - SHARED)]:
             del shared[old]
-        if size[0] * size[1] <= LARGEST_KEPT:
+        if width * height <= LARGEST_KEPT:
             self._kept[key] = first.placed, shared
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -124,13 +127,13 @@ def _read(job: Job, placed: Placed | None) -> dict[str, Any]:
     if placed:
         found: dict[str, Any] = {"image": placed.picture, "mask": placed.mask}
     else:
-        image = reading.read(uploads["image"].file.read_bytes(), uploads["image"].name)
+        image = reading.read(uploads["image"].read(), uploads["image"].name)
         found = {"image": image, "mask": None}
         if mask := uploads.get("mask"):
-            read = reading.read_mask(mask.file.read_bytes(), image.size)
+            read = reading.read_mask(mask.read(), image.size)
             found["mask"] = replace(read, name=mask.name)
     if reference := uploads.get("reference"):
-        found["reference"] = reading.read(reference.file.read_bytes(), reference.name)
+        found["reference"] = reading.read(reference.read(), reference.name)
     return found
 
 
@@ -151,13 +154,14 @@ def _inverted(of: Plan, on_step: OnStep, shared: Shared) -> Plan:
 
 
 class _Watch:
-    """Progress and previews of one edit: an `on_step`."""
+    """Progress and previews of one edit: an `on_step`. It stops the stage that draws the result larger, too."""
 
-    def __init__(self, job: Job, plan: Plan, cell: int, cells: int, previews: bool = True):
-        self._job, self._plan, self._cell, self._cells = job, plan, cell, cells
+    def __init__(self, maker: Maker, job: Job, plan: Plan, cell: int, cells: int, previews: bool = True):
+        self._stop, self._job, self._plan, self._cell, self._cells = maker.prior.stop, job, plan, cell, cells
         self._started, self._next, self._previews = time.monotonic(), 0.0 if previews else inf, 0
 
     def __call__(self, step: Step) -> None:
+        self._stop()
         now = time.monotonic()
         if now >= self._next and step.k < step.n:
             self._job.preview = _preview(self._plan, step)

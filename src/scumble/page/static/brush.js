@@ -3,8 +3,8 @@
 const MARK = [217, 0, 217];
 
 export class Brush {
-  constructor(canvas, size, changed) {
-    Object.assign(this, { canvas, size, changed, steps: [], erasing: false, drawing: null, fitted: 0 });
+  constructor(canvas, size) {
+    Object.assign(this, { canvas, size, changed: () => {}, steps: [], erasing: false, drawing: null, fitted: 0 });
     canvas.addEventListener("pointerdown", (e) => this.#down(e));
     canvas.addEventListener("pointermove", (e) => this.#move(e));
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.#up());

@@ -41,6 +41,7 @@ export function written(method, settings) {
     target: single(lines($("target").value)), negative: $("negative").value, also: lines($("also").value).map(weighted),
     method: $("method").value || null, settings: { ...settings }, seed: single(seeds($("seed").value)),
     keep: keep ?? "none", crop: $("crop").value, form: $("form-kind").value, size: $("size").value ? Number($("size").value) : null,
+    upscale: $("upscale-part").hidden ? 1 : Number($("upscale").value),
     paper: $("paper").checked, force: $("force").checked, over,
   };
   if (method?.editor) made.editor = $("editor").value;
@@ -61,6 +62,7 @@ export function write(asked) {
   $("crop").value = asked.crop ?? "auto";
   $("form-kind").value = asked.form ?? "latent";
   $("size").value = asked.size ?? "";
+  $("upscale").value = String(asked.upscale ?? 1);
   $("paper").checked = Boolean(asked.paper);
   $("force").checked = Boolean(asked.force);
   $("method").value = asked.method ?? "";

@@ -38,6 +38,8 @@ export class Stage {
     const small = !result?.heat && Math.max(width, height) <= SMALL;
     $("frame").classList.toggle("small", small);
     $("frame").style.setProperty("--wide", result?.heat ? "100%" : `${Math.max(width, Math.min(1, width / height) * 512)}px`);
+    $("frame").style.setProperty("--ratio", result?.heat ? 100 : width / height);
+    $("frame").style.setProperty("--full", result?.heat ? "auto" : `${width}px`);
     const below = result?.heat ? file : result ? `api/pictures/${result.image}` : this.input?.url;
     if (below && $("before").getAttribute("src") !== below) $("before").src = below;
     $("before").alt = result?.heat ? "Heat maps of the words over the picture" : "The picture before";
