@@ -1,5 +1,6 @@
 """What the server keeps for its clients, and for how long: uploads stay while a request waits with them."""
 
+import zipfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 from scumble.core.errors import InputError
 from scumble.page.asking import understood
 from scumble.page.desk import Full
+from scumble.page.files import zipped
 from scumble.page.house import House
 from scumble.page.job import Job
 from scumble.page.options import Limits, Options
-from scumble.page.store import Client, Store
+from scumble.page.store import Client, Result, Store
 
 GONE = "picture: it is not on the server any more; upload it again"
 
@@ -78,6 +80,17 @@ def test_a_deleted_picture_lasts_until_the_last_request_with_it_has_ended(client
         held.read()
     with pytest.raises(InputError, match=GONE):
         client.hold([held])
+
+
+def test_a_result_that_is_pushed_out_is_missing_from_the_zip_file(client: Client) -> None:
+    client.folder.mkdir()
+    for name in ("a", "b"):
+        file = client.folder / name
+        file.write_bytes(name.encode())
+        client.add(Result(name, {"result.png": file}, {"file": f"{name}.png"}))
+    (client.folder / "a").unlink()
+    with zipfile.ZipFile(zipped(client)) as packed:
+        assert {name: packed.read(name) for name in packed.namelist()} == {"b.png": b"b"}
 
 
 BODY = {"source": "a", "target": "b", "method": "dds", "settings": {"steps": 1}}

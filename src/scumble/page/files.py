@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zipfile
 from pathlib import Path
 from typing import Any, cast
@@ -80,9 +81,12 @@ class Files(Answers):
         """The result as a picture to edit further."""
         client = self.client(request)
         result = client.results.get(request.path_params["id"])
-        if result is None:
+        try:
+            data = result and await run_in_threadpool(result.files["result.png"].read_bytes)
+        except FileNotFoundError:  # a newer one has pushed it out meanwhile
+            data = None
+        if result is None or data is None:
             raise HTTPException(404, "result: there is none of this name")
-        data = await run_in_threadpool(result.files["result.png"].read_bytes)
         return self.answer(client, await self.keep(client, data, str(result.about["file"])), 201)
 
     async def drop(self, request: Request) -> Response:
@@ -95,7 +99,7 @@ class Files(Answers):
         client = self.client(request)
         if not client.results:
             raise HTTPException(404, "results: there are none yet")
-        file = await run_in_threadpool(_zipped, client)
+        file = await run_in_threadpool(zipped, client)
         gone = BackgroundTask(file.unlink, missing_ok=True)
         return FileResponse(file, media_type="application/zip", filename="scumble.zip", background=gone)
 
@@ -107,7 +111,7 @@ class Files(Answers):
         return response
 
 
-def _zipped(client: Client) -> Path:
+def zipped(client: Client) -> Path:
     """All results of a client in one file, under their names; several of one name are numbered."""
     file = client.folder / f"{token()}.zip"
     taken: set[str] = set()
@@ -118,7 +122,8 @@ def _zipped(client: Client) -> Path:
             while name in taken:
                 name, k = f"{stem}-{k}.png", k + 1
             taken.add(name)
-            pack.write(result.files["result.png"], name)
+            with contextlib.suppress(FileNotFoundError):  # a newer one has pushed it out meanwhile
+                pack.write(result.files["result.png"], name)
     return file
 
 

@@ -34,6 +34,7 @@ function listen() {
     const [chosen] = event.target.files;
     const mine = chosen ? upload(chosen, chosen.name) : null;
     state.reference = mine;
+    $("reference-now").textContent = "";
     try {
       await mine;
     } catch (error) {
