@@ -71,7 +71,7 @@ class Enlarging:
 
     @property
     def worded(self) -> bool:
-        """Whether the stage takes text: a folder as diffusers saves pipelines."""
+        """Whether the stage takes text: the folder of a whole pipeline."""
         return self.stage != STAGE and (home(self.stage) / "model_index.json").is_file()
 
     @property
