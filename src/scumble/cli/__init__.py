@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from scumble.cli import ending
+from scumble.cli.ending import INTERRUPTED
 from scumble.core.errors import InputError, MachineError
 
-BAD_INPUT, MACHINE, BUG, INTERRUPTED, TERMINATED = 2, 3, 1, 130, 143
+BAD_INPUT, MACHINE, BUG = 2, 3, 1
 FULL = {errno.ENOSPC, errno.EIO}
 
 
@@ -27,7 +29,7 @@ def main() -> None:
     """The entry point of the `scumble` command."""
     sys.unraisablehook = _unraisable
     try:
-        signal.signal(signal.SIGTERM, _terminate)
+        ending.heed()
         _streams()
         code = run()
         if not _flushed():
@@ -42,16 +44,13 @@ def main() -> None:
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """Raise a Ctrl-C again that arrived where Python cannot raise it: in a destructor, at the end of an import."""
+    """Raise again what a signal raised where Python cannot: in a destructor, at the end of an import."""
     if issubclass(lost.exc_type, KeyboardInterrupt):
         threading.Timer(0.01, _thread.interrupt_main).start()
+    elif issubclass(lost.exc_type, SystemExit) and ending.asked(None):
+        threading.Timer(2 * ending.ECHO, _thread.interrupt_main, [signal.SIGTERM]).start()
     else:
         sys.__unraisablehook__(lost)
-
-
-def _terminate(*_: object) -> None:
-    """Handle SIGTERM like an error, so that unfinished files are removed."""
-    raise SystemExit(TERMINATED)
 
 
 def _streams() -> None:
@@ -90,6 +89,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     from scumble.cli.app import app
 
+    ending.forget()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
@@ -101,7 +101,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
-        return _interrupted() if _from_interrupt(error) else _failed(error)
+        code = ending.asked(error)
+        if code not in (None, INTERRUPTED):
+            raise SystemExit(code) from None
+        return _interrupted() if code else _failed(error)
 
 
 def _completed(words: Sequence[str]) -> list[str]:
@@ -132,13 +135,6 @@ def _failed(error: Exception) -> int:
             return _complain(f"output: it could not be written ({error.strerror})", MACHINE)
         case _:
             return _unexpected(error)
-
-
-def _from_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: compiled libraries turn it into an ImportError."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _unexpected(error: Exception) -> int:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from scumble.cli import ending
 from scumble.cli.voice import Voice
 
 
@@ -17,7 +18,7 @@ def stopping(voice: Voice, after: str = "this step") -> Iterator[Callable[[], bo
 
     def ask(number: int, frame: object) -> None:
         if asked:
-            raise KeyboardInterrupt
+            ending.interrupt()
         asked.append(True)
         voice.say(f"stopping after {after} (Ctrl-C again: at once)")
 
