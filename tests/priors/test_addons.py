@@ -169,6 +169,11 @@ def test_nothing_added_changes_nothing():
         ("a <lora:x:0.8>", "<lora:x:0.8>", "--lora"),
         ("a embedding:y", "embedding:y", "--embedding"),
         ("a BREAK b", "BREAK", "leave it out"),
+        ("a ((cat))", "((cat))", "reweight"),
+        ("a [[cat]]", "[[cat]]", "reweight"),
+        ("a [cat:dog:0.5] b", "[cat:dog:0.5]", "at all steps"),
+        ("a [cat|dog] b", "[cat|dog]", "at all steps"),
+        ("a {cat|dog} b", "{cat|dog}", "several --target"),
     ],
 )
 def test_foreign_syntax_is_said_to_be_read_literally(
@@ -182,7 +187,7 @@ def test_foreign_syntax_is_said_to_be_read_literally(
 
 
 def test_plain_words_draw_no_warning(prior: StableDiffusionPrior, recwarn: pytest.WarningsRecorder):
-    prior.embed(["a (cat)", "<x> 1:2", "break"])
+    prior.embed(["a (cat)", "<x> 1:2", "break", "a [cat]", "{a} b | c", "[a: b]"])
     assert not recwarn.list
 
 

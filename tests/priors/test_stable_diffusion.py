@@ -210,6 +210,8 @@ def test_a_warning_quotes_the_words_cut_off(prior: StableDiffusionPrior):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prior.embed(["fourteen chars"])
+    with pytest.warns(UserWarning, match=r"cut off: 'b{300}' and 69700 letters more$"):
+        prior.embed(["a " + "b" * 70_000])
 
 
 def test_a_word_is_found_among_the_tokens(prior: StableDiffusionPrior):

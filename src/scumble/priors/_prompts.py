@@ -16,9 +16,15 @@ from scumble.core.text import Text
 Offsets = tuple[tuple[int, int], ...]
 Vectors = Mapping[int, Sequence[int]]  # the id of an embedding's word -> the ids of all its vectors
 
+QUOTED = 300  # letters of a prompt that a warning quotes at most
+
 # What other programs read as commands, and what does it here.
 SYNTAX = {
-    r"\([^()]+:\s*\d*\.?\d+\s*\)": "--method p2p --set edit=reweight --set reweight=WORD=1.3 weighs words",
+    r"\([^()]+:\s*\d*\.?\d+\s*\)|\(\([^()]+\)\)|\[\[[^\[\]]+\]\]": (
+        "--method p2p --set edit=reweight --set reweight=WORD=1.3 weighs words"
+    ),
+    r"\[[^\[\]]*(?::\s*\d*\.?\d+\s*|\|[^\[\]]*)\]": "a prompt is the same at all steps; leave it out",
+    r"\{[^{}]*\|[^{}]*\}": "several --target make several pictures",
     r"<\s*(?:lora|lyco|lycoris|hypernet)\s*:[^<>]+>": "LoRAs are added by --lora FILE:WEIGHT",
     r"\bembedding:\S+": "embeddings are added by --embedding FILE, and used by their word alone",
     r"\bBREAK\b": "there are no chunks; leave it out",
@@ -207,8 +213,10 @@ def _warn_of_syntax(prompt: str) -> None:
 
 def _warn_of_cut(prompt: str, start: int, limit: int, reader: str) -> None:
     start = prompt.rfind(" ", 0, start + 1) + 1  # the whole word, if the limit falls inside it
+    lost = prompt[start:].strip()
+    more = f" and {len(lost) - QUOTED} letters more" if len(lost) > QUOTED else ""
     warnings.warn(
-        f"prompt: it is longer than {reader} {limit} tokens; cut off: {prompt[start:].strip()!r}",
+        f"prompt: it is longer than {reader} {limit} tokens; cut off: {lost[:QUOTED]!r}{more}",
         UserWarning,
         stacklevel=4,
     )
