@@ -22,23 +22,23 @@ from PIL import Image
 from .conftest import COLOURS, write
 
 KILLS = int(os.environ.get("SCUMBLE_KILLS", "3"))  # 30 for the proof
+FEW = KILLS if KILLS > 3 else 1  # of what takes a minute each
 ROWS = 24
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+MANY = 96  # rows of a run in which several nodes are killed
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400 + 300 * KILLS)]
 Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
 def start(tmp_path: Path, pictures: Path, pristine: Path) -> Iterator[Start]:
-    """start(flags..., folder=...): a process that makes 24 rows into a folder, at least a moment each."""
-    rows = [
-        {"id": f"r{i:02}", "image": f"in/p{i % 4}.png", "source": f"a {COLOURS[i % 4]}", "target": "b", "seed": i}
-        for i in range(ROWS)
-    ]  # fmt: skip
-    manifest = write(tmp_path / "edits.jsonl", rows)
+    """start(flags..., folder=..., rows=...): a process that makes 24 rows into a folder, at least a moment each."""
     usual = ["--model", pristine, "--method", "sdedit", "--batch", 2, "--set", "steps=60"]
     started: list[subprocess.Popen[str]] = []
 
-    def run(*flags: object, folder: Path = tmp_path / "out", **env: str) -> subprocess.Popen[str]:
+    def run(
+        *flags: object, folder: Path = tmp_path / "out", rows: int = ROWS, **env: str
+    ) -> subprocess.Popen[str]:
+        manifest = write(tmp_path / f"edits-{rows}.jsonl", [edit(i) for i in range(rows)])
         words = map(str, ["batch", manifest, "-o", folder, *usual, *flags])
         process = subprocess.Popen(
             [sys.executable, "-m", "scumble", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -52,12 +52,26 @@ def start(tmp_path: Path, pictures: Path, pristine: Path) -> Iterator[Start]:
         kill(process.pid)
 
 
+def edit(i: int) -> dict[str, Any]:
+    """A row."""
+    k = i % 4
+    return {"id": f"r{i:02}", "image": f"in/p{k}.png", "source": f"a {COLOURS[k]}", "target": "b", "seed": i}
+
+
 def kill(number: int) -> None:
     """kill -9 for a process and all that it has started."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(number)
         for each in [*process.children(recursive=True), process]:
             with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """kill -9 for all of a session whose first process is gone."""
+    for each in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(each.pid) == process.pid:
                 each.kill()
 
 
@@ -75,10 +89,10 @@ def wait(until: Callable[[], object], process: subprocess.Popen[str], seconds: f
         time.sleep(0.05)
 
 
-def check(out: Path) -> None:
+def check(out: Path, rows: int = ROWS) -> None:
     """All rows are there, each recorded once, each file whole, and as it was recorded."""
     records = lines(out)
-    assert sorted(record["id"] for record in records) == [f"r{i:02}" for i in range(ROWS)]
+    assert sorted(record["id"] for record in records) == [f"r{i:02}" for i in range(rows)]
     for record in records:
         data = (out / record["output"]).read_bytes()
         assert record["error"] is None
@@ -175,7 +189,7 @@ def test_workers_are_killed(start: Start, tmp_path: Path) -> None:
 def test_the_driver_of_workers_is_killed(start: Start, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     chosen, out = random.Random(9), tmp_path / "out"
-    for k in range(max(1, KILLS // 5)):
+    for k in range(FEW):
         folder = tmp_path / f"out-{k}"
         process = start("--workers", 2, folder=folder)
         wait(lambda folder=folder: lines(folder), process)
@@ -209,7 +223,7 @@ def cluster() -> Iterator[Cluster]:
     started: list[subprocess.Popen[str]] = []
 
     def node(*flags: str) -> subprocess.Popen[str]:
-        for _ in range(3):  # a busy machine may take longer than Ray waits
+        for _ in range(10):  # a busy machine may take longer than Ray waits: 30 s
             process = subprocess.Popen(
                 [*ray, *flags], env={**os.environ, **env}, text=True, start_new_session=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -218,6 +232,7 @@ def cluster() -> Iterator[Cluster]:
             assert process.stdout is not None
             if any("Ray runtime started" in line for line in process.stdout):
                 return process
+            end(process)
         raise AssertionError("Ray does not start")
 
     try:
@@ -230,17 +245,24 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_nodes_are_killed(start: Start, cluster: Cluster, tmp_path: Path) -> None:
-    """A second node joins, makes rows and is killed, again and again."""
+    """A second node joins, makes rows and is killed, again and again, up to five times in a run."""
     address, env, node = cluster
-    chosen = random.Random(10)
-    for k in range(max(1, KILLS // 5)):
-        second, folder = node(), tmp_path / f"out-{k}"
-        process = start("--ray", address, "--workers", 2, folder=folder, **env)
-        wait(lambda folder=folder: len(lines(folder)) >= 2, process)
-        time.sleep(chosen.random() * 2)
-        kill(second.pid)
+    chosen, left, k = random.Random(10), FEW, 0
+    while left > 0:
+        k, folder, second = k + 1, tmp_path / f"out-{k}", node()
+        process = start("--ray", address, "--workers", 2, folder=folder, rows=MANY, **env)
+        for _ in range(min(left, 5)):
+            before = len(lines(folder))
+            wait(lambda before=before, folder=folder: len(lines(folder)) >= before + 2, process)
+            time.sleep(chosen.random() * 2)
+            if process.poll() is not None:
+                break
+            kill(second.pid)
+            left -= 1
+            second = node()
         finish(process)
-        check(folder)
+        check(folder, MANY)
+        kill(second.pid)
 
 
 def test_a_wrong_token_is_refused(start: Start, cluster: Cluster, tmp_path: Path) -> None:
