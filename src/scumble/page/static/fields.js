@@ -35,6 +35,7 @@ function swept() {
 // The request, with `settings` of `method`. Throws an error for what cannot be read.
 export function written(method, settings) {
   const over = swept();
+  if ($("size").validity.badInput) throw new Error("size: it is not a number");
   const keep = one($("keep").value.trim() || "auto");
   const made = {
     model: $("model").value, source: $("source").value.trim() || null,
