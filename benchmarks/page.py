@@ -4,7 +4,8 @@
     python benchmarks/page.py --model tests/models/tiny-sd --edits 200
 
 Every answer is checked: its seed, its picture and its passport must be what this client asked for. With `--edits`, one
-client makes so many edits, each of another picture, and the page's memory is measured after every twenty.
+client makes so many edits, each of another picture, and the page's memory is measured after every twenty, or more often
+where there are few.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Clients:
         self.waits.append(time.monotonic() - started)
 
 
-EVERY = 20  # edits between two looks at the memory
+EVERY = 20  # edits between two looks at the memory, at most
 WARM = 5  # edits before anything is measured
 
 
@@ -176,17 +177,17 @@ def over_edits(model: str, count: int, steps: int) -> dict[str, Any]:
     """One client, edit after edit."""
     with served(model) as page:
         warm(page, steps)
-        client, memory = PageClient(page.url), [page.memory]
+        client, memory, every = PageClient(page.url), [page.memory], max(1, min(EVERY, count // 5))
         for k in range(1, count + 1):
             client.edit(picture(k), **asked(steps, seed=k))
-            if k % EVERY == 0:
+            if k % every == 0:
                 memory.append(page.memory)
         files = len(page.files)
         client.close()
         left = page.files
     return {
         "edits": count,
-        f"memory in MB after every {EVERY}": memory,
+        f"memory in MB after every {every}": memory,
         "files of the client": files,
         "files left when it has gone": len(left),
         "exit code": page.code,
