@@ -232,7 +232,6 @@ def test_t5_keeps_in_float32_what_overflows(write: Write) -> None:
     ("name", "more", "about", "why"),
     [
         ("flux", {"distilled_guidance_layer.in_proj.bias": 1}, {}, "it is Chroma"),
-        ("flux", {"single_stream_modulation.lin.weight": 1}, {}, "it is FLUX.2"),
         ("flux", {"double_blocks.0.scale_weight": 1}, {}, "scaled float8"),
         ("flux", {}, {"modelspec.title": "FLUX.1-Kontext-dev"}, "FLUX Kontext"),
         ("flux", {"model.diffusion_model.img_in.weight": (32, 384)}, {}, "it is a Fill .inpainting. FLUX"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -44,6 +44,8 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {  # diffusers', ComfyUI's and kohya's
     "text_encoder_2": ("text_encoder_2.", "lora_te2_"),
     "text_encoder_3": ("text_encoder_3.", "lora_te3_"),
 }
+# Names of some exports, as they are elsewhere.
+ALIASES = {r"(^|\.)sformer_blocks\.": r"\1transformer_blocks.", r"\.default\.weight$": ".weight"}
 # XLabs': attention processors of FLUX.1 with two pairs, of the picture and of the text.
 XLABS = {
     r"(double_blocks\.\d+)\.processor\.(qkv|proj)_lora1\.": r"\1.img_attn.\2.lora.",
@@ -53,8 +55,11 @@ XLABS = {
 }
 # A piece of a layer's name -> the family that has such layers.
 SIGNS = {
-    "double_blocks": "FLUX.1", "single_blocks": "FLUX.1", "single_transformer_blocks": "FLUX.1",
-    "joint_blocks": "Stable Diffusion 3", "text_encoder_2": "SDXL", "lora_te2_": "SDXL",
+    "stream_modulation": "FLUX.2", "to_qkv_mlp_proj": "FLUX.2", "adaLN_modulation_0": "Z-Image",
+    "adaLN_modulation.0": "Z-Image", "feed_forward": "Z-Image", "img_mod": "Qwen-Image", "img_mlp.net": "Qwen-Image",
+    "img_mlp_net": "Qwen-Image", "double_blocks": "FLUX.1", "single_blocks": "FLUX.1",
+    "single_transformer_blocks": "FLUX.1", "joint_blocks": "Stable Diffusion 3", "text_encoder_2": "SDXL",
+    "lora_te2_": "SDXL",
 }  # fmt: skip
 WIDTHS = {
     768: "Stable Diffusion 1.x",
@@ -101,8 +106,8 @@ class LoRA(AddedFile):
                 f"{len(strangers)} of its {len(layers)} layers are not in this model ({strangers[0]}, ...)"
             )
             raise self.error(wrong, self._made_for(layers, title))
-        for name, layer in layers.items():
-            target = targets[_canonical(name)]
+        for name, target in _once({name: targets[_canonical(name)] for name in layers}):
+            layer = layers[name]
             alpha = layer.get("alpha", header.get(f"{target.part}.lora_alpha"))
             self._add(target, name, layer, alpha, title, layers)
 
@@ -117,7 +122,7 @@ class LoRA(AddedFile):
         rank = down.shape[0]
         scale = self.weight * (1.0 if alpha is None else float(alpha) / rank)
         try:  # a convolution's matrices are (r, in, k, k) and (out, r, 1, 1)
-            for place, rows in target.names.deal(target.places, up.reshape(-1, rank)):
+            for place, rows in target.deal(up.reshape(-1, rank)):
                 weight = target.names.modules[place].weight
                 if not weight.is_floating_point():
                     wrong = "the model's weights are quantised, and a LoRA cannot be added to them"
@@ -137,11 +142,13 @@ class LoRA(AddedFile):
         ]
         signs = [kind for piece, kind in SIGNS.items() if any(piece in name for name in layers)]
         made = next((kind for kind in (*signs, *widths) if kind), None)
+        if made and title.startswith(made):
+            made = f"another {made}"
         return f"it was made for {made or 'another model'}, and this model is {title}"
 
     def _read(self) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         tensors, texts = self.read()
-        for pattern, ours in XLABS.items():
+        for pattern, ours in {**ALIASES, **XLABS}.items():
             tensors = {re.sub(pattern, ours, name): tensor for name, tensor in tensors.items()}
         try:
             header = json.loads(texts.get(HEADER, "{}"))
@@ -182,11 +189,19 @@ class LoRA(AddedFile):
 
 @dataclass(frozen=True)
 class Target:
-    """The layers of a part that a LoRA's layer belongs to: several where it is fused in the original code."""
+    """The layers of a part that a LoRA's layer belongs to: several where it is fused in the original code.
+
+    `original`: the LoRA calls it as the original code does, whose halves can be the other way round.
+    """
 
     part: str
     names: Originals
     places: Places
+    original: bool
+
+    def deal(self, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
+        """Each layer with its rows. Raises RuntimeError for another number of rows."""
+        return self.names.deal(self.places, rows) if self.original else [(self.places[0], rows)]
 
 
 def _targets(parts: Mapping[str, Any]) -> dict[tuple[str, str], Target]:
@@ -201,16 +216,27 @@ def _targets(parts: Mapping[str, Any]) -> dict[tuple[str, str], Target]:
             name: (name,) for name, layer in names.modules.items() if isinstance(layer, nn.Linear | nn.Conv2d)
         }
         fused = {theirs: places for theirs, places in names.places.items() if set(places) <= own.keys()}
-        singles = [name.removesuffix(".linear1") for name in fused if name.endswith(".linear1")]
-        fused |= {f"{single}.qkv": fused[f"{single}.linear1"][:3] for single in singles}
+        singles = [name for name, places in fused.items() if name.endswith(".linear1") and len(places) > 3]
+        fused |= {f"{single.removesuffix('.linear1')}.qkv": fused[single][:3] for single in singles}
         for name, places in {**fused, **own}.items():
-            targets[short, _underscored(name)] = Target(part, names, places)
+            targets[short, _underscored(name)] = Target(part, names, places, name not in own)
         if part == "text_encoder_2" and network == "transformer" and "text_encoder_3" not in parts:
             # kohya numbers encoders by their kind: T5, FLUX.1's second, is the third.
             targets |= {
                 ("text_encoder_3", name): target for (of, name), target in targets.items() if of == part
             }
     return targets
+
+
+def _once(targets: Mapping[str, Target]) -> Iterable[tuple[str, Target]]:
+    """Each layer once: some files hold a fused layer beside its own pieces, or one layer under two names."""
+    pieces = {(target.part, target.places) for target in targets.values() if len(target.places) == 1}
+    done = set[tuple[str, Places]]()
+    for name, target in targets.items():
+        repeated = len(target.places) > 1 and all((target.part, (each,)) in pieces for each in target.places)
+        if not repeated and (target.part, target.places) not in done:
+            done.add((target.part, target.places))
+            yield name, target
 
 
 def _canonical(name: str) -> tuple[str, str]:

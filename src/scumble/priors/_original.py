@@ -1,4 +1,4 @@
-"""The names that the original code of SD3, FLUX.1 and the U-Nets gives its layers, and where diffusers keeps them.
+"""The layers of a network under the names of the original code, and where diffusers keeps them.
 
 The original code keeps queries, keys and values in one matrix, diffusers one by one: rows of a weight, of a
 quantised weight and of a LoRA's second matrix are dealt out alike.
@@ -13,106 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-Places = tuple[str, ...]  # layers of diffusers that share the rows of one layer, in order
-
-SD3: Mapping[str, str] = {
-    "": "pos_embed",  # the table of places itself, which is no layer
-    "x_embedder.proj": "pos_embed.proj",
-    "context_embedder": "context_embedder",
-    "t_embedder.mlp.0": "time_text_embed.timestep_embedder.linear_1",
-    "t_embedder.mlp.2": "time_text_embed.timestep_embedder.linear_2",
-    "y_embedder.mlp.0": "time_text_embed.text_embedder.linear_1",
-    "y_embedder.mlp.2": "time_text_embed.text_embedder.linear_2",
-    "final_layer.linear": "proj_out",
-    "final_layer.adaLN_modulation.1": "norm_out.linear",
-}
-SD3_BLOCK: Mapping[str, Places] = {
-    "x_block.attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "x_block.attn.ln_q": ("attn.norm_q",),
-    "x_block.attn.ln_k": ("attn.norm_k",),
-    "x_block.attn.proj": ("attn.to_out.0",),
-    "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
-    "x_block.attn2.ln_q": ("attn2.norm_q",),
-    "x_block.attn2.ln_k": ("attn2.norm_k",),
-    "x_block.attn2.proj": ("attn2.to_out.0",),
-    "x_block.adaLN_modulation.1": ("norm1.linear",),
-    "x_block.mlp.fc1": ("ff.net.0.proj",),
-    "x_block.mlp.fc2": ("ff.net.2",),
-    "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "context_block.attn.ln_q": ("attn.norm_added_q",),
-    "context_block.attn.ln_k": ("attn.norm_added_k",),
-    "context_block.attn.proj": ("attn.to_add_out",),
-    "context_block.adaLN_modulation.1": ("norm1_context.linear",),
-    "context_block.mlp.fc1": ("ff_context.net.0.proj",),
-    "context_block.mlp.fc2": ("ff_context.net.2",),
-}
-FLUX: Mapping[str, str] = {
-    "img_in": "x_embedder",
-    "txt_in": "context_embedder",
-    "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",
-    "time_in.out_layer": "time_text_embed.timestep_embedder.linear_2",
-    "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
-    "vector_in.out_layer": "time_text_embed.text_embedder.linear_2",
-    "guidance_in.in_layer": "time_text_embed.guidance_embedder.linear_1",
-    "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
-    "final_layer.linear": "proj_out",
-    "final_layer.adaLN_modulation.1": "norm_out.linear",
-}
-FLUX_DOUBLE: Mapping[str, Places] = {
-    "img_mod.lin": ("norm1.linear",),
-    "txt_mod.lin": ("norm1_context.linear",),
-    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "img_attn.norm.query_norm": ("attn.norm_q",),
-    "img_attn.norm.key_norm": ("attn.norm_k",),
-    "txt_attn.norm.query_norm": ("attn.norm_added_q",),
-    "txt_attn.norm.key_norm": ("attn.norm_added_k",),
-    "img_attn.proj": ("attn.to_out.0",),
-    "txt_attn.proj": ("attn.to_add_out",),
-    "img_mlp.0": ("ff.net.0.proj",),
-    "img_mlp.2": ("ff.net.2",),
-    "txt_mlp.0": ("ff_context.net.0.proj",),
-    "txt_mlp.2": ("ff_context.net.2",),
-}
-FLUX_SINGLE: Mapping[str, Places] = {
-    "modulation.lin": ("norm.linear",),
-    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
-    "linear2": ("proj_out",),
-    "norm.query_norm": ("attn.norm_q",),
-    "norm.key_norm": ("attn.norm_k",),
-}
-Table = tuple[Mapping[str, str], Mapping[tuple[str, str], Mapping[str, Places]]]
-TABLES: Mapping[str, Table] = {
-    "SD3Transformer2DModel": (SD3, {("joint_blocks", "transformer_blocks"): SD3_BLOCK}),
-    "FluxTransformer2DModel": (
-        FLUX,
-        {
-            ("double_blocks", "transformer_blocks"): FLUX_DOUBLE,
-            ("single_blocks", "single_transformer_blocks"): FLUX_SINGLE,
-        },
-    ),
-}
-"""By the class of the network: single layers, and those of every block of a kind."""
-
-
-RESNET: Mapping[str, str] = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-UNET: Mapping[str, str] = {
-    "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-}
-"""Layers of a U-Net here -> in the original code; layers of transformers inside it have one name."""
+from scumble.priors._original_names import RESNET, TABLES, UNET, Places
 
 
 class Originals:
@@ -131,7 +32,8 @@ class Originals:
         for (theirs, ours), layers in blocks.items():
             for i in range(len(self.modules[ours])):
                 for name, places in layers.items():
-                    table[f"{theirs}.{i}.{name}"] = tuple(f"{ours}.{i}.{place}" for place in places)
+                    here = tuple(f"{ours}.{i}.{place}".removesuffix(".") for place in places)
+                    table[f"{theirs}.{i}.{name}".removesuffix(".")] = here
         self.places = {
             theirs: places
             for theirs, places in table.items()
@@ -154,12 +56,16 @@ class Originals:
         yield from zip(places, torch.split(rows, sizes), strict=True)
 
     def rename(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights under their original names -> under diffusers'; those that belong to no layer are left out."""
+        """Weights under their original names -> under diffusers'; those that belong to no layer are left out. Weights
+        of a class whose layers have one name come back as they are.
+        """
+        if not self.places:
+            return dict(weights)
         ours = dict[str, Tensor]()
         for name, weight in weights.items():
             layer, _, kind = name.rpartition(".")
             for place, rows in self.deal(self.places[layer], weight) if layer in self.places else ():
-                ours[f"{place}.{'weight' if kind == 'scale' else kind}"] = rows
+                ours[f"{place}.{'weight' if kind == 'scale' else kind}".removeprefix(".")] = rows
         return ours
 
 

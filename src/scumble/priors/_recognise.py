@@ -22,10 +22,14 @@ LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file: its family, and how the names of each part's tensors may begin."""
+    """A kind of file: its family, and how the names of each part's tensors may begin.
+
+    `within`: it holds the network alone, and stands in a folder with all the rest, configs included.
+    """
 
     family: str
     parts: Mapping[str, Sequence[str]]
+    within: bool = False
 
 
 _ORIGINAL = {"unet": [NETWORK], "vae": [CODEC]}
@@ -46,11 +50,22 @@ KINDS: Mapping[str, Kind] = {
         "sd3", {**_STREAMS, "text_encoder": CLIP_L, "text_encoder_2": CLIP_G, "text_encoder_3": T5XXL}
     ),
     "flux": Kind("flux", {**_STREAMS, "text_encoder": CLIP_L, "text_encoder_2": T5XXL}),
+    **{
+        name: Kind(name, {"transformer": [NETWORK, ""]}, within=True)
+        for name in ("flux2", "klein", "qwen", "zimage", "sana")
+    },
 }
-SIGNS: Mapping[str, Sequence[str]] = {
-    "unet": ("input_blocks.",),
-    "transformer": ("joint_blocks.", "double_blocks."),
+# The first one decides; FLUX.2 has double blocks as well.
+TELLING: Mapping[str, str] = {
+    "joint_blocks.": "sd3",
+    "single_stream_modulation.lin.": "flux2",
+    "double_blocks.": "flux",
+    "layers.0.adaLN_modulation.0.": "zimage",
+    "transformer_blocks.0.img_mod.": "qwen",
+    "blocks.0.mlp.inverted_conv.": "sana",
 }
+"""How a name in a transformer begins, behind the beginning of the part -> the kind that it tells."""
+SIGNS: Mapping[str, Sequence[str]] = {"unet": ("input_blocks.",), "transformer": tuple(TELLING)}
 """A network's tensors begin so behind the beginning of the part."""
 
 
@@ -113,10 +128,15 @@ def kind_of(shapes: Shapes, error: Any) -> str:
 
 def _network(shapes: Shapes) -> str | None:
     names = bare(shapes)
-    if any(name.startswith("joint_blocks.") for name in names):
-        return "sd3"
-    if any(name.startswith("double_blocks.") for name in names):
-        return "flux"
+    told = next(
+        (kind for sign, kind in TELLING.items() if any(name.startswith(sign) for name in names)), None
+    )
+    if told == "zimage" and any(name.startswith("all_x_embedder.") for name in names):
+        return None  # diffusers' names
+    if told == "flux2" and "guidance_in.in_layer.weight" not in names:
+        return "klein"
+    if told:
+        return told
     if f"{NETWORK}input_blocks.0.0.weight" not in shapes:
         return None
     return "sdxl" if any(name.startswith(("label_emb.", "conditioner.")) for name in names) else "sd1"
@@ -132,7 +152,7 @@ def told(kind: str, part: str, shapes: Shapes) -> Config:
     if (kind, part) == ("sdxl", "unet"):
         pooled = shapes.get(f"{NETWORK}label_emb.0.0.weight")
         return {"projection_class_embeddings_input_dim": pooled[1]} if pooled else {}
-    if part != "transformer":
+    if part != "transformer" or KINDS[kind].within:
         return {}
     names = bare(shapes)
     return _sd3(names) if kind == "sd3" else _flux(names)

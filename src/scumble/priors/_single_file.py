@@ -1,13 +1,14 @@
 """One .safetensors file that holds a whole checkpoint, as A1111 and ComfyUI keep them, or a .gguf of its network.
 
-Its weights bear the names of the original code (Rombach et al. 2022; Esser et al. 2024; FLUX.1). What a file does
-not say comes from the configs in this package; parts that it does not hold, from the folder that it lies in. What it
-says about itself, its header, is judged before a tensor is read. Nothing here imports torch.
+Its weights bear the names of the original code. What a file does not say comes from the configs in this package, or,
+of the newer families, from those in the folder that it lies in; parts that it does not hold, from that folder. What
+it says about itself, its header, is judged before a tensor is read. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -17,8 +18,9 @@ from typing import Any, Self
 from scumble.core.errors import InputError
 from scumble.core.places import home
 from scumble.priors._conditions import Config
-from scumble.priors._families import CLIP_TOKENIZER, FAMILIES
+from scumble.priors._families import CLIP_TOKENIZER, FAMILIES, RELATIVES
 from scumble.priors._folder import Folder, digest
+from scumble.priors._foreign import GGUF
 from scumble.priors._recognise import (
     KINDS,
     Shapes,
@@ -49,7 +51,7 @@ class SingleFile(Folder):
     @classmethod
     def read(cls, path: str | Path, name: str | None = None) -> Self:
         """Raises InputError, which quotes `name`, unless `path` is a .safetensors file with a network, a codec and
-        text encoders, or a .safetensors or .gguf file with a transformer of SD3 or FLUX.1.
+        text encoders, or a .safetensors or .gguf file with a transformer of ours.
         """
         file = home(path)
         blank = cls(CONFIGS, name or str(path), file.stem, file=file)
@@ -65,13 +67,12 @@ class SingleFile(Folder):
             wrong = f"is not a readable {suffix[1:]} file ({error})"
             raise blank.error(wrong, DAMAGE) from error
         if suffix == ".gguf" and any("input_blocks.0.0." in name for name in shapes):
-            raise blank.error(
-                "it is a U-Net in GGUF, and only SD3 and FLUX.1 are read from that", UNQUANTISED
-            )
+            raise blank.error(f"it is a U-Net in GGUF, and {GGUF}", UNQUANTISED)
         try:
             kind = kind_of(shapes, blank.error)
-            known = replace(blank, path=CONFIGS / kind, kind=kind, shapes=shapes, about=about)
-            if kind not in COMPLETE:
+            place = file.parent if KINDS[kind].within else CONFIGS / kind
+            known = replace(blank, path=place, kind=kind, shapes=shapes, about=about)
+            if kind not in COMPLETE and not known.within:
                 known.config(known.kin.network)
         except InputError:
             raise
@@ -80,8 +81,17 @@ class SingleFile(Folder):
         return replace(known, prediction=prediction_of(file, about, shapes))
 
     @property
+    def within(self) -> bool:
+        """Whether the folder that it lies in has the configs, too."""
+        return KINDS[self.kind].within
+
+    @property
     def index(self) -> Config:
-        return {}
+        """That of the folder where that has the configs: a base file is not distilled in a distilled one's either."""
+        if not self.within:
+            return {}
+        said = super().index
+        return {**said, "is_distilled": False} if re.search("(?<![a-z])base(?![a-z])", self._names) else said
 
     @property
     def quantised(self) -> bool:
@@ -118,30 +128,56 @@ class SingleFile(Folder):
         """
         if self.kind in COMPLETE:
             return
+        if said := self._relative():
+            raise self._refusal(f"by its name it is {said}")
         outside = self.outside()
-        absent = [part for part in outside if not (self.file.parent / part / "config.json").is_file()]
+        configs = [*outside, *([self.kin.network] if self.within else [])]
+        absent = [part for part in configs if not (self.file.parent / part / "config.json").is_file()]
+        if self.within and not (self.file.parent / "scheduler/scheduler_config.json").is_file():
+            absent += ["scheduler"]
         # CLIP's vocabulary is packaged, T5's is not.
         readers = [name for name in self.tokenizers if self.kin.tokenizers[name] != CLIP_TOKENIZER]
         absent += [name for name in readers if not (self.file.parent / name).is_dir()]
         if absent:
-            raise self.error(
-                f"it holds no {', '.join(absent)}, and the folder that it lies in has none of that name either",
-                f"put the file into a folder of {self.kin.title} with these parts, and name it there",
-            )
+            wrong = f"it holds no {', '.join(absent)}, and the folder that it lies in has none of that name either"
+            remedy = f"put the file into a folder of {self.kin.title} with these parts, and name it there"
+            if self.within:
+                remedy += "; of transformer/ its config.json alone is read"
+            raise self.error(wrong, remedy)
         for part in outside:
             self.beside.check_part(part)
         for name in readers:
             self.beside.check_tokenizer(name, self.kin.tokenizers[name])
-        said = [
-            self.file.stem,
-            *(self.about.get(f"modelspec.{key}", "") for key in ("title", "architecture")),
-        ]
-        if "kontext" in " ".join(said).lower():
-            raise self._refusal("by its name it is FLUX Kontext, which is shown the picture beside the noise")
+        if self.within and (name := self.config(self.kin.network).get("_class_name")) != self._class:
+            raise self.error(
+                f"it is a {self._class}, and the folder that it lies in has a {name}",
+                f"put it into a folder of {self.kin.title}",
+            )
         self._refuse_parts(self.family())
 
+    @property
+    def _class(self) -> str:
+        """The class of its network."""
+        return self.kin.parts[self.kin.network].partition(":")[2]
+
+    @property
+    def _names(self) -> str:
+        """What it is called, in lower case."""
+        titles = (self.about.get(f"modelspec.{key}", "") for key in ("title", "architecture"))
+        return " ".join([self.file.stem, *titles]).lower()
+
+    def _relative(self) -> str | None:
+        """A relative of its family that its name tells, and its tensors do not."""
+        if self.kind == "flux" and "kontext" in self._names:
+            return "FLUX Kontext, which is shown the picture beside the noise"
+        if self.kind == "qwen" and re.search("(?<![a-z])(edit|layered)(?![a-z])", self._names):
+            return RELATIVES[
+                "QwenImageLayeredPipeline" if "layered" in self._names else "QwenImageEditPipeline"
+            ]
+        return None
+
     def config(self, part: str) -> Config:
-        if self.kind not in COMPLETE and part in self.outside():
+        if self.within or (self.kind not in COMPLETE and part in self.outside()):
             return self.beside.config(part)
         config = {**super().config(part), **told(self.kind, part, self.shapes)}
         if part == "scheduler":
@@ -165,6 +201,8 @@ class SingleFile(Folder):
         with self.file.open("rb") as stream:
             own = hashlib.file_digest(stream, "sha256").hexdigest()
         files = [file for part in self.outside() for file in self.beside.files(part)]
+        if self.within:
+            files += [self.path / "scheduler/scheduler_config.json", self.path / "transformer/config.json"]
         return digest(self.file.parent, files, own) if files else own
 
     def licence(self) -> str | None:
