@@ -1,4 +1,4 @@
-"""LoRAs of SDXL, SD3 and FLUX.1, by the names that trainers give: every layer ends where diffusers puts it."""
+"""LoRAs of all families, by the names that trainers give: every layer ends where diffusers puts it."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.loaders.lora_pipeline import StableDiffusionXLLoraLoaderMixin
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scumble.core.errors import InputError
@@ -38,7 +38,40 @@ FUSED: Mapping[
         "joint_blocks.1.context_block.adaLN_modulation.1": (f"{JOINT}.norm1_context.linear",),
         "x_embedder.proj": ("pos_embed.proj",),
     },
+    "flux2": {
+        "double_blocks.0.img_attn.qkv": tuple(f"{DOUBLE}.{name}" for name in QKV),
+        "double_blocks.0.txt_attn.qkv": tuple(f"{DOUBLE}.{name}" for name in ADDED),
+        "double_blocks.0.txt_mlp.2": (f"{DOUBLE}.ff_context.linear_out",),
+        "single_blocks.1.linear1": (f"{SINGLE}.attn.to_qkv_mlp_proj",),
+        "single_blocks.1.linear2": (f"{SINGLE}.attn.to_out",),
+        "final_layer.adaLN_modulation.1": ("norm_out.linear",),
+        "single_stream_modulation.lin": ("single_stream_modulation.linear",),
+        "time_in.in_layer": ("time_guidance_embed.timestep_embedder.linear_1",),
+    },
+    "zimage": {
+        "layers.1.attention.qkv": tuple(f"layers.1.attention.{name}" for name in ("to_q", "to_k", "to_v")),
+        "layers.1.attention.out": ("layers.1.attention.to_out.0",),
+        "noise_refiner.0.feed_forward.w2": ("noise_refiner.0.feed_forward.w2",),
+        "layers.0.adaLN_modulation.0": ("layers.0.adaLN_modulation.0",),
+        "x_embedder": ("all_x_embedder.2-1",),
+    },
+    "qwen": {
+        "transformer_blocks.1.attn.add_q_proj": (f"{JOINT}.attn.add_q_proj",),
+        "transformer_blocks.1.img_mlp.net.0.proj": (f"{JOINT}.img_mlp.net.0.proj",),
+        "transformer_blocks.0.txt_mod.1": ("transformer_blocks.0.txt_mod.1",),
+    },
+    "sana": {
+        "blocks.1.attn.qkv": tuple(f"{JOINT}.attn1.{name}" for name in ("to_q", "to_k", "to_v")),
+        "blocks.1.cross_attn.kv_linear": (f"{JOINT}.attn2.to_k", f"{JOINT}.attn2.to_v"),
+        "blocks.0.mlp.point_conv.conv": ("transformer_blocks.0.ff.conv_point",),
+    },
+    "pixart": {  # diffusers' own names, as its trainers write them
+        f"{JOINT}.attn2.to_k": (f"{JOINT}.attn2.to_k",),
+        "adaln_single.linear": ("adaln_single.linear",),
+        "pos_embed.proj": ("pos_embed.proj",),
+    },
 }
+TEXTS = {"flux": "text_encoder_2", "sd3": "text_encoder_3"}  # T5, the third by kohya's count
 SWAPPED = ("norm_out.linear", f"{JOINT}.norm1_context.linear")  # shift and scale
 ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0"
 ORIGINAL = {  # kohya's names of an SDXL network here
@@ -64,7 +97,7 @@ CONVOLUTIONS = {  # LoCon's, which diffusers does not read by these names
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     root = tmp_path_factory.mktemp("lora")
-    return {name: save(MAKERS[name](), root / name) for name in ("sdxl", "sd3", "flux")}
+    return {name: save(MAKERS[name](), root / name) for name in ("sdxl", "klein", *FUSED)}
 
 
 def load(folder: Path, **options: Any) -> Any:
@@ -94,8 +127,11 @@ def merged(
     tmp_path: Path,
     ends: tuple[str, str],
     alpha: bool = False,
+    swapped: bool = True,
 ) -> None:
-    """Every weight is what the formula says. `named`: a file's name for a layer -> the layers that share its rows."""
+    """Every weight is what the formula says. `named`: a file's name for a layer -> the layers that share its rows;
+    `swapped`: it is the original code's.
+    """
     before, tensors, expected = weights(load(folder)), dict[str, Tensor](), dict[str, Tensor]()
     for name, places in named.items():
         there = [before[f"{place}.weight"] for place in places]
@@ -106,7 +142,7 @@ def merged(
         delta = up.flatten(1) @ down.flatten(1) * (ALPHA / RANK if alpha else 1.0)
         parts = delta.split([len(weight) for weight in there])
         for place, weight, part in zip(places, there, parts, strict=True):
-            rows = torch.cat(part.chunk(2)[::-1]) if place in SWAPPED and name != place else part
+            rows = torch.cat(part.chunk(2)[::-1]) if place in SWAPPED and swapped else part
             expected[f"{place}.weight"] = weight + rows.reshape(weight.shape)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "a.safetensors")
     after = weights(load(folder, lora=[str(tmp_path / "a.safetensors")]))
@@ -124,10 +160,10 @@ KOHYA, PEFT, OLDER = (
 @pytest.mark.parametrize("name", FUSED)
 def test_kohyas_names_of_transformers(name: str, folders: Mapping[str, Path], tmp_path: Path) -> None:
     named = {"lora_unet_" + theirs.replace(".", "_"): places for theirs, places in FUSED[name].items()}
-    named["lora_te1_text_model_encoder_layers_0_mlp_fc1"] = ("text_encoder.encoder.layers.0.mlp.fc1",)
-    t5 = "text_encoder_2" if name == "flux" else "text_encoder_3"
-    attention = "encoder.block.0.layer.0.SelfAttention.k"
-    named["lora_te3_" + attention.replace(".", "_")] = (f"{t5}.{attention}",)
+    if name in TEXTS:
+        named["lora_te1_text_model_encoder_layers_0_mlp_fc1"] = ("text_encoder.encoder.layers.0.mlp.fc1",)
+        attention = "encoder.block.0.layer.0.SelfAttention.k"
+        named["lora_te3_" + attention.replace(".", "_")] = (f"{TEXTS[name]}.{attention}",)
     merged(folders[name], named, tmp_path, KOHYA, alpha=True)
 
 
@@ -145,14 +181,41 @@ def test_comfyuis_names_of_transformers(
 def test_diffusers_names_of_transformers(
     name: str, prefix: str, folders: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    places = [place for each in FUSED[name].values() for place in each if place != "norm_out.linear"]
-    places = [place for place in places if place not in SWAPPED]
+    places = [place for each in FUSED[name].values() for place in each]
     dotted = prefix.endswith(".")
     named = {prefix + (place if dotted else place.replace(".", "_")): (place,) for place in places}
-    named["text_encoder.text_model.encoder.layers.0.self_attn.q_proj"] = (
-        "text_encoder.encoder.layers.0.self_attn.q_proj",
-    )
-    merged(folders[name], named, tmp_path, PEFT if dotted else KOHYA)
+    if name in TEXTS:
+        named["text_encoder.text_model.encoder.layers.0.self_attn.q_proj"] = (
+            "text_encoder.encoder.layers.0.self_attn.q_proj",
+        )
+    merged(folders[name], named, tmp_path, PEFT if dotted else KOHYA, swapped=False)
+
+
+def test_exports_with_other_names(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    default = (".lora_A.default.weight", ".lora_B.default.weight")
+    merged(folders["qwen"], {f"{JOINT}.attn.to_q": (f"{JOINT}.attn.to_q",)}, tmp_path, default)
+    alias = "diffusion_model.sformer_blocks.0.attn.to_q"
+    merged(folders["flux2"], {alias: (f"{DOUBLE}.attn.to_q",)}, tmp_path, PEFT)
+
+
+def test_layers_that_a_file_holds_twice_count_once(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    attention = "layers.1.attention"
+    named = {f"lora_unet_{attention}.to.{x}": (f"{attention}.to_{x}",) for x in "qkv"}
+    named |= {f"lora_unet_{attention}.to_out.0": (f"{attention}.to_out.0",)}
+    merged(folders["zimage"], named, tmp_path, OLDER)
+    file = tmp_path / "a.safetensors"
+    once = weights(load(folders["zimage"], lora=[str(file)]))
+    tensors = load_file(file)
+    up = torch.cat([tensors[f"lora_unet_{attention}.to.{x}{OLDER[1]}"] for x in "qkv"])
+    tensors |= {
+        f"lora_unet_{attention}.qkv{OLDER[0]}": torch.ones(RANK, 32),
+        f"lora_unet_{attention}.qkv{OLDER[1]}": up,
+    }
+    for end in OLDER:
+        tensors[f"lora_unet_{attention}.out{end}"] = tensors[f"lora_unet_{attention}.to_out.0{end}"].clone()
+    save_file(tensors, file)
+    twice = weights(load(folders["zimage"], lora=[str(file)]))
+    assert all(torch.equal(weight, once[name]) for name, weight in twice.items())
 
 
 def test_xlabs_names_of_flux(folders: Mapping[str, Path], tmp_path: Path) -> None:
@@ -212,6 +275,11 @@ def test_original_blocks_are_those_that_diffusers_takes_them_for() -> None:
         ("sd3", "transformer.single_transformer_blocks.0.attn.to_q", 32, "FLUX.1"),
         ("flux", "lora_unet_joint_blocks_0_x_block_attn_qkv", 32, "Stable Diffusion 3"),
         ("flux", "unet.somewhere", 32, "another model"),
+        ("flux", "lora_unet_single_stream_modulation_lin", 32, "FLUX.2"),
+        ("flux2", "lora_unet_single_blocks_7_linear1", 32, "FLUX.1"),
+        ("flux2", "lora_unet_single_stream_modulation_lin", 48, "another FLUX.2"),
+        ("klein", "transformer.layers.0.feed_forward.w1", 32, "Z-Image"),
+        ("zimage", "transformer.transformer_blocks.0.img_mod.1", 32, "Qwen-Image"),
     ],
 )
 def test_loras_of_other_families_are_named(

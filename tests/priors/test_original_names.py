@@ -391,8 +391,8 @@ def test_other_gguf_files(tmp_path: Path, write: Write) -> None:
         load(made("blk.0.attn_q.weight"))
     with pytest.raises(InputError, match="it is a U-Net in GGUF"):
         load(made("input_blocks.0.0.weight"))
-    with pytest.raises(InputError, match="it is Qwen-Image"):
-        load(made("transformer_blocks.0.img_mod.1.weight"))
+    with pytest.raises(InputError, match="it is Lumina 2"):
+        load(made("layers.0.adaLN_modulation.1.weight"))
     (tmp_path / "other.gguf").write_bytes(b"nothing")
     with pytest.raises(InputError, match="is not a readable gguf file"):
         load(tmp_path / "other.gguf")
