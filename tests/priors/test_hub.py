@@ -294,3 +294,39 @@ def test_no_such_model_and_a_search_that_fails(hub: Hub, monkeypatch: pytest.Mon
     monkeypatch.setattr(huggingface_hub, "HfApi", fail)
     hub.fails = errors.RepositoryNotFoundError("x", response=response(404))
     refused("the hub has no such model; check the spelling")
+
+
+def test_a_repository_in_many_files_says_their_sizes_first(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from scumble import cli
+
+    from .families import MAKERS
+
+    shutil.rmtree(hub.repository)
+    pipe = MAKERS["klein"]()
+    pipe.save_pretrained(hub.repository, max_shard_size="30KB")
+    shards = {
+        part: sorted(file.stat().st_size for file in (hub.repository / part).glob("*.safetensors"))
+        for part in ("transformer", "vae", "text_encoder")
+    }
+    assert len(shards["transformer"]) > 1
+    assert len(shards["text_encoder"]) > 1
+    cli.run(["fetch", "owner/name"])
+    [line] = [record.getMessage() for record in caplog.records if "downloading" in record.getMessage()]
+    whole = sum(sum(sizes) for sizes in shards.values())
+    assert line.startswith(f"downloading {whole / 1e9:.1f} GB of owner/name (licence: not stated) to ")
+    for part, sizes in shards.items():
+        files = f" in {len(sizes)} files" if len(sizes) > 1 else ""
+        assert f"{part} {sum(sizes) / 1e6:.1f} MB{files}" in line
+    assert capsys.readouterr().out.strip() == str(hub.cache)
+    assert load_prior("owner/name", device="cpu", offline=True).card.method == "flowedit"
+    # Half of a part is gone: the rest is not fetched again, and counted as there.
+    lost = sorted((hub.cache / "transformer").glob("*.safetensors"))[0]
+    size = lost.stat().st_size
+    lost.unlink()
+    caplog.clear()
+    cli.run(["fetch", "owner/name"])
+    [line] = [record.getMessage() for record in caplog.records if "downloading" in record.getMessage()]
+    assert line.startswith(f"downloading {size / 1e9:.1f} GB of owner/name")
+    assert line.endswith(f"transformer {size / 1e6:.1f} MB; {(whole - size) / 1e6:.1f} MB are there already")

@@ -45,6 +45,24 @@ class Download:
         size = sum(self.missing.values()) / 1e9
         return f"{size:.1f} GB of {self.model} (licence: {self.licence}) to {self.folder}"
 
+    @property
+    def shares(self) -> str:
+        """ "transformer 23.8 GB in 3 files, vae 0.2 GB; 9.1 GB are there already", of what is missing."""
+        parts: dict[str, list[int]] = {}
+        for name, size in self.missing.items():
+            parts.setdefault(name.partition("/")[0], []).append(size)
+        listed = [
+            f"{part} {said(sum(sizes))}{f' in {len(sizes)} files' if len(sizes) > 1 else ''}"
+            for part, sizes in parts.items()
+        ]
+        there = sum(self.wanted.values()) - sum(self.missing.values())
+        return ", ".join(listed) + (f"; {said(there)} are there already" if there else "")
+
+
+def said(size: int) -> str:
+    """Bytes as "2.1 GB", or "35 MB" below a tenth of one."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
 
 def fetch(
     model: str, *, revision: str | None = None, offline: bool = False, to: Path | None = None
@@ -64,7 +82,7 @@ def fetch(
         return folder
     if download.missing:
         _check_space(download)
-        logger.warning("downloading %s", download)
+        logger.warning("downloading %s: %s", download, download.shares)
     patterns = [*CONFIGS, *download.wanted]
     return Folder(
         _snapshot(model, patterns, folder.revision or revision, to=to), model, model, folder.revision
