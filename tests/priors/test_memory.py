@@ -32,7 +32,7 @@ def edited(prior: StableDiffusionPrior, method: Any, side: int = 16) -> torch.Te
 
 
 @pytest.mark.parametrize(
-    "memory", [["slicing"], ["offload"], ["sequential"], ["slicing", "tiling", "offload"]]
+    "memory", [["slicing"], ["text"], ["offload"], ["sequential"], ["slicing", "tiling", "offload"]]
 )
 @pytest.mark.parametrize(  # a low guidance: 7.5 would amplify the rounding of rows in other batches fifteenfold
     "method", [DDS(steps=2, guidance=2), SDEdit(steps=2, guidance=2)], ids=lambda m: type(m).__name__
@@ -100,7 +100,7 @@ def test_one_component_at_a_time_is_on_the_device():
     with desk.at_work(first):
         assert first.weight.is_meta
         assert not second.weight.is_meta
-    desk._there = None  # nothing comes back from there
+    desk._there = []  # nothing comes back from there
     with desk.at_work(second):
         assert second.weight.is_meta
 
@@ -114,7 +114,7 @@ def test_layers_are_on_the_device_only_at_work(pristine: Path):
 @pytest.mark.parametrize(
     ("memory", "match"),
     [
-        (["slices"], "memory: 'slices'; known are slicing, tiling, offload, 8bit, 4bit, sequential"),
+        (["slices"], "memory: 'slices'; known are slicing, tiling, text, offload, 8bit, 4bit, sequential"),
         (["offload", "sequential"], "exclude each other"),
     ],
 )

@@ -34,7 +34,7 @@ class Loading:
     vae: a codec file (.safetensors) that replaces the model's own.
     embedding: files of textual inversions; each adds a word, named by its tensor or by the file.
     clip_skip: how many of the last layers of the text encoder to leave out; 1 is what A1111 calls 2.
-    memory: settings that trade time for memory: any of "slicing", "tiling", "offload",
+    memory: settings that trade time for memory: any of "slicing", "tiling", "text", "offload",
         "8bit", "4bit", "sequential".
     """
 
@@ -53,7 +53,7 @@ class Loading:
         "Last layers of the text encoder to leave out (A1111's Clip skip, less one).", 0
     )
     memory: Sequence[str] = described(
-        "Use less memory and more time: slicing, tiling, offload, 8bit, 4bit, sequential; repeats.",
+        "Use less memory and more time: slicing, tiling, text, offload, 8bit, 4bit, sequential; repeats.",
         (),
         values="NAME",
     )

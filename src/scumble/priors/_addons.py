@@ -72,8 +72,11 @@ class Addons:
             said["embedding"] = [each.passport for each in self.embeddings]
         return said | ({"clip_skip": self.clip_skip} if self.clip_skip else {})
 
-    def check(self, folder: Folder) -> None:
-        """Raises InputError for an add-on that the family cannot take."""
+    def check(self, folder: Folder, memory: Sequence[str] = ()) -> None:
+        """Raises InputError for an add-on that the family, or a memory setting, cannot take."""
+        if self.embeddings and "text" in memory:
+            wrong = "an embedding lives in the text encoder, which --memory text reads from the disk again, without it"
+            raise folder.error(wrong, "leave --embedding or --memory text out")
         family, several = folder.family(), "text_encoder_2" in folder.parts
         if self.vae and folder.kin.parts["vae"] != VAE:
             kind = folder.kin.parts["vae"].partition(":")[2]
@@ -106,16 +109,28 @@ class Addons:
         for each in self.embeddings:
             ids = add_embedding(each, parts)
             vectors[ids[0]] = ids
+        self._skip(parts["text_encoder"], folder)
+        return vectors
+
+    def apply_to_text(self, part: str, encoder: Any, folder: Folder) -> None:
+        """`apply`, to a text encoder that is loaded again. Embeddings are none of it: see `check`."""
+        parts = {**dict.fromkeys((*folder.kin.optional, *folder.parts)), part: encoder}
+        for lora in self.loras:
+            lora.merge(parts, folder.kin.title, alone=True)
+        if part == "text_encoder":
+            self._skip(encoder, folder)
+
+    def _skip(self, encoder: Any, folder: Folder) -> None:
+        """Takes the last layers away. Raises InputError where none would be left."""
         if (
             not self.clip_skip or folder.family() != "latent"
         ):  # others read an earlier layer and keep the last
-            return vectors
-        layers = parts["text_encoder"].encoder.layers
+            return
+        layers = encoder.encoder.layers
         if self.clip_skip >= len(layers):
             wrong = f"clip_skip {self.clip_skip} of {len(layers)} layers of its text encoder leaves none"
             raise folder.error(wrong, "take a smaller one")
         del layers[len(layers) - self.clip_skip :]  # the last norm still follows, as in diffusers
-        return vectors
 
 
 def load_codec(file: AddedFile, like: Any) -> Any:

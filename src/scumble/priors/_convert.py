@@ -30,7 +30,7 @@ def load_modules(
     or have another shape than the family's, and for a network that answers with no numbers.
     """
     outside = file.outside()
-    modules = {part: _filled(file, part, precision(part)) for part in file.parts if part not in outside}
+    modules = {part: load_module(file, part, precision(part)) for part in file.parts if part not in outside}
     if "unet" in modules and file.prediction is None:
         agreement = echo(
             modules["unet"].to(device, precision("unet") if file.kind == "sdxl" else torch.float32)
@@ -43,8 +43,8 @@ def load_modules(
     return modules, file
 
 
-def _filled(file: SingleFile, part: str, dtype: torch.dtype) -> nn.Module:
-    """The module of a part with the file's weights."""
+def load_module(file: SingleFile, part: str, dtype: torch.dtype) -> nn.Module:
+    """The module of a part that the file holds, with its weights. Raises InputError as `load_modules` does."""
     from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs]
 
     begin, cls = beginning(file.kind, part, file.shapes), load_class(file.kin.parts[part])

@@ -22,6 +22,7 @@ GIB = 2**30
 COUNTER = ".num_batches_tracked"  # of batch norms: one whole number of eight bytes in every precision
 # What to try, the cheapest in time first.
 SETTINGS: Sequence[tuple[str, ...]] = (
+    ("text",),
     ("offload",),
     ("8bit",),
     ("8bit", "offload"),
@@ -90,7 +91,17 @@ def at_once(sizes: Mapping[str, int], memory: Sequence[str]) -> int:
     """Bytes of weights that are on the device at the same time."""
     if "sequential" in memory:
         return 0
-    return max(sizes.values()) if "offload" in memory else sum(sizes.values())
+    if "offload" in memory:
+        return max(sizes.values())
+    texts = [size for part, size in sizes.items() if part.startswith("text_encoder")]
+    rest = sum(sizes.values()) - sum(texts)
+    return max(rest, *texts) if "text" in memory else rest + sum(texts)
+
+
+def kept(sizes: Mapping[str, int], memory: Sequence[str]) -> int:
+    """Bytes of weights that are anywhere in memory while the network works."""
+    forgotten = "text" in memory
+    return sum(size for part, size in sizes.items() if not (forgotten and part.startswith("text_encoder")))
 
 
 def lines(folder: Folder, dtype: torch.dtype) -> Iterable[tuple[str, str]]:
@@ -109,6 +120,13 @@ def lines(folder: Folder, dtype: torch.dtype) -> Iterable[tuple[str, str]]:
         f"{_flags(each)} {at_once(estimate(folder, dtype, each), each) / GIB:.1f} GiB" for each in SETTINGS
     )
     yield "with less", "; ".join(less)
+    whole, text = kept(sizes, ()), kept(sizes, ("text",))
+    yield (
+        "main memory",
+        (
+            f"{whole / GIB:.1f} GiB while it loads; with --memory text {text / GIB:.1f} GiB once prompts are read"
+        ),
+    )
 
 
 def check_room(folder: Folder, dtype: torch.dtype, device: torch.device, memory: Sequence[str] = ()) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,28 +21,28 @@ from torch import Tensor, nn
 from scumble.core.control import AttentionControl, Now, Site
 from scumble.core.errors import InputError
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Card, LowRank, Text
+from scumble.core.prior import Card, Text
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Time
-from scumble.priors._adapter import adapted, checkpointed
 from scumble.priors._addons import Addons
 from scumble.priors._advice import advise
 from scumble.priors._attention import Bridge, installed, sites
-from scumble.priors._card import auto_dtype, describe, differentiable, digest, read_card, refuse_tuning
-from scumble.priors._codec import LatentCodec
+from scumble.priors._card import auto_dtype, describe, differentiable, digest, read_card
 from scumble.priors._conditions import refuse_network
 from scumble.priors._families import FAMILIES
 from scumble.priors._find import find
 from scumble.priors._folder import SCOPE, Folder
 from scumble.priors._memory import Desk, explained
-from scumble.priors._parts import DTYPES, Precision, assemble, resolve_device, resolve_dtype
+from scumble.priors._parts import DTYPES, Precision, assemble, load_text, resolve_device, resolve_dtype
 from scumble.priors._pipeline import config, plain, refuse_half_t5
 from scumble.priors._prompts import Vectors
 from scumble.priors._schedule import from_scheduler
 from scumble.priors._sharing import alone, lock_of, usable
+from scumble.priors._texts import Load, TextEncoders
+from scumble.priors._tunable import TunableParts
 
 
-class LatentPrior(LatentCodec):
+class LatentPrior(TunableParts):
     """Latents, texts and predictions are float32; the networks run in their own precision. Nothing sets no_grad.
 
     `family`: a name of FAMILIES; `ends`: see `core.warp.Warp`; `dtypes`: what its network can run in.
@@ -62,10 +62,12 @@ class LatentPrior(LatentCodec):
         index: Mapping[str, Any] | None = None,
         vectors: Vectors | None = None,
         skip: int = 0,
+        texts: Load | None = None,
     ):
         """`parts`: the modules and tokenizers by the names of their folders, sharing `desk`. `card` is called when
         first needed: hashing takes time. `index`: what model_index.json says. `vectors`: of
         added words; `skip`: how many more of their last layers the CLIPs leave out, where the network is shown a layer.
+        `texts` loads text encoders again: with it, they leave memory when the network is asked.
         """
         network = FAMILIES[self.family].network
         self.schedule: Schedule = from_scheduler(scheduler, ends=self.ends)
@@ -73,9 +75,10 @@ class LatentPrior(LatentCodec):
         self.loaded: Mapping[str, Any] = {}  # how load_prior came by it
         self._desk, self._index = desk, index or {}
         self._network, self._vae = parts[network], parts["vae"]
-        self._texts: Mapping[str, Any] = {
+        encoders = {
             name: part for name, part in parts.items() if name.startswith("text_encoder") and part is not None
         }
+        self._texts = TextEncoders(encoders, texts, desk.forget)
         self.tokenizers: Mapping[str, Any] = {
             name: getattr(
                 part, "tokenizer", part
@@ -125,7 +128,7 @@ class LatentPrior(LatentCodec):
         if folder.family() != cls.family:
             raise folder.error(f"it is of another family ({folder.kin.title})", "load it with scumble.load")
         addons = addons or Addons()
-        addons.check(folder)
+        addons.check(folder, memory)
         advise(folder, [lora.file.stem for lora in addons.loras])
         desk = Desk(resolve_device(device), memory)
         with explained(desk.device, memory):
@@ -144,6 +147,7 @@ class LatentPrior(LatentCodec):
             index=known.index,
             vectors=vectors,
             skip=addons.clip_skip,
+            texts=(lambda part: load_text(known, part, desk, precision, addons)) if desk.forgets else None,
         )
 
     @classmethod
@@ -240,6 +244,7 @@ class LatentPrior(LatentCodec):
         text, x = text.expand(len(x_t)), x_t.to(dtype)
         texts = [text] if size == len(x_t) else [text.take([i]) for i in range(len(x_t))]
         inputs = zip(torch.split(x, size), torch.split(told, size), texts, strict=True)
+        self._texts.release()
         with self._desk.at_work(self._network):
             out = [self._ask(*row, dtype) for row in inputs]
         return (out[0] if len(out) == 1 else torch.cat(out)).to(x_t.dtype)
@@ -263,36 +268,3 @@ class LatentPrior(LatentCodec):
                     yield
                 finally:
                     self._bridge = None
-
-    def _refuse_tuning(self) -> None:
-        refuse_tuning(self.card.id, self._network, self._desk.memory)
-
-    @contextmanager
-    def adapter(self, low_rank: LowRank) -> Generator[Mapping[str, Tensor]]:
-        """Low-rank changes of network and text encoders, to train: see `Prior.adapter`."""
-        parts = {"denoiser": self._network, **self._encoders()}
-        wanted = {name: part for name, part in parts.items() if name.partition("_")[0] in low_rank.parts}
-        with self.tuning(), adapted(wanted, low_rank) as matrices:
-            yield matrices
-
-    def checkpointed(self) -> AbstractContextManager[None]:
-        """Less memory in backward passes: see `Prior.checkpointed`. Text encoders keep their activations."""
-        return checkpointed(self._network, self.card.id)
-
-    def _encoders(self) -> dict[str, nn.Module]:
-        return {f"text{name.removeprefix('text_encoder')}": part for name, part in self._texts.items()}
-
-    def parameters(self, part: str = "all") -> Mapping[str, Tensor]:
-        """The weights by name. `part`: "denoiser", "codec", "text" or "all".
-
-        Raises InputError for another part.
-        """
-        parts = {"denoiser": self._network, "codec": self._vae, **self._encoders()}
-        if part not in ("denoiser", "codec", "text", "all"):
-            raise InputError(f"part: {part!r}; this model has denoiser, codec, text and all")
-        return {
-            f"{name}.{key}": w
-            for name, module in parts.items()
-            if part in ("all", name.partition("_")[0])
-            for key, w in module.named_parameters()
-        }

@@ -91,8 +91,9 @@ class LoRA(AddedFile):
         """How a result's passport describes it; without folders."""
         return {**super().passport, "weight": self.weight}
 
-    def merge(self, parts: Mapping[str, Any], title: str) -> None:
-        """Add it to the weights of a model of the family `title`, in place, computed in float32.
+    def merge(self, parts: Mapping[str, Any], title: str, *, alone: bool = False) -> None:
+        """Add it to the weights of a model of the family `title`, in place, computed in float32. `alone`: what belongs
+        to other parts is left out.
 
         Raises InputError for a file that cannot be read, is another kind of add-on, or fits another model, and for
         quantised weights.
@@ -101,7 +102,9 @@ class LoRA(AddedFile):
         layers = self._layers(tensors)
         targets = _targets(parts)
         strangers = sorted(name for name in layers if _canonical(name) not in targets)
-        if strangers:
+        if alone:
+            layers = {name: layer for name, layer in layers.items() if name not in strangers}
+        elif strangers:
             wrong = (
                 f"{len(strangers)} of its {len(layers)} layers are not in this model ({strangers[0]}, ...)"
             )
@@ -209,7 +212,7 @@ def _targets(parts: Mapping[str, Any]) -> dict[tuple[str, str], Target]:
     network = "unet" if "unet" in parts else "transformer"
     targets: dict[tuple[str, str], Target] = {}
     for part, module in parts.items():
-        if part != network and not (part.startswith("text_encoder") and module is not None):
+        if module is None or (part != network and not part.startswith("text_encoder")):
             continue
         names, short = Originals(module), NETWORK if part == network else part
         own = {

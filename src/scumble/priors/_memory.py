@@ -15,13 +15,17 @@ from scumble.core.errors import InputError, MachineError
 MEMORY: Mapping[str, str] = {  # the cheapest in time first
     "slicing": "the rows of a batch pass through the networks one by one",
     "tiling": "the codec works in overlapping tiles",
+    "text": "text encoders leave memory after the prompts are read; other prompts read them from the disk again",
     "offload": "only the component in use is on the device; the others stay in main memory",
     "8bit": "matrices of the network and the text encoders are kept in 8 bits",
     "4bit": "they are kept in 4 bits",
     "sequential": "only the layer in use is on the device",
 }
 
-EXCLUSIVE = (("offload", "sequential"), ("8bit", "4bit"), ("8bit", "sequential"), ("4bit", "sequential"))
+EXCLUSIVE = (
+    *(("offload", "sequential"), ("8bit", "4bit"), ("8bit", "sequential"), ("4bit", "sequential")),
+    ("text", "sequential"),
+)
 
 
 def check_memory(names: Sequence[str]) -> tuple[str, ...]:
@@ -42,8 +46,10 @@ class Desk:
     def __init__(self, device: torch.device, memory: Sequence[str] = ()):
         self.device, self.memory = device, check_memory(memory)
         self.one_by_one = "slicing" in self.memory
-        self._taking_turns = not {"offload", "sequential"}.isdisjoint(self.memory)
-        self._there: nn.Module | None = None  # of those that take turns, the one on the device
+        self.forgets = "text" in self.memory
+        self._taking_turns = not {"offload", "sequential", "text"}.isdisjoint(self.memory)
+        self._together: list[nn.Module] = []  # that may be on the device at the same time
+        self._there: list[nn.Module] = []  # of those that take turns, the ones on the device
 
     @property
     def home(self) -> torch.device:
@@ -52,6 +58,8 @@ class Desk:
 
     def prepare(self, network: Any, vae: Any, *text_encoders: Any) -> None:
         """Switch the components' own settings on."""
+        if self.forgets and "offload" not in self.memory:
+            self._together = [network, vae]
         if "slicing" in self.memory:
             vae.enable_slicing()
             # No fused attention there: whole maps would be written out.
@@ -69,13 +77,27 @@ class Desk:
     def at_work(self, module: Any) -> Generator[None]:
         """The component on the device, while the context is open. Raises MachineError where memory runs out."""
         with explained(self.device, self.memory):
-            if self._taking_turns and module is not self._there:
-                if self._there is not None:
-                    self._there.to(self.home)
-                    self._there = None
+            if self._taking_turns and not _among(module, self._there):
+                stay = [
+                    other
+                    for other in self._there
+                    if _among(module, self._together) and _among(other, self._together)
+                ]
+                for other in self._there:
+                    if not _among(other, stay):
+                        other.to(self.home)
+                self._there = stay
                 if not hasattr(module, "_hf_hook"):  # accelerate moves the layers of the others
-                    self._there = module.to(self.device)
+                    self._there = [*stay, module.to(self.device)]
             yield
+
+    def forget(self, module: nn.Module) -> None:
+        """A component that is dropped."""
+        self._there = [other for other in self._there if other is not module]
+
+
+def _among(module: Any, modules: Sequence[nn.Module]) -> bool:
+    return any(module is each for each in modules)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import nn
 
 from scumble.core.errors import InputError
 from scumble.priors._addons import Addons
-from scumble.priors._convert import load_modules
+from scumble.priors._convert import load_module, load_modules
 from scumble.priors._estimate import check_room
 from scumble.priors._families import CLIP_TOKENIZER, load_class
 from scumble.priors._folder import Folder
@@ -41,6 +41,23 @@ def assemble(
                 quantise(part, bits, desk.device)
             part.to(desk.home)
     return parts, known, vectors
+
+
+def load_text(folder: Folder, part: str, desk: Desk, dtype: torch.dtype, addons: Addons) -> nn.Module:
+    """One text encoder as `assemble` leaves it. Errors are those of `load_parts`."""
+    bits = next((BITS[name] for name in desk.memory if name in BITS), None)
+    with quiet():
+        if isinstance(folder, SingleFile) and part not in folder.outside():
+            module = load_module(folder, part, _precision(folder, part, dtype))
+        else:
+            root = folder.beside if isinstance(folder, SingleFile) else folder
+            place = load_class(folder.kin.parts[part])
+            module = load_part(root, part, place, _precision(folder, part, dtype))
+    module.to("cpu" if bits else desk.home).eval().requires_grad_(False)
+    addons.apply_to_text(part, module, folder)
+    if bits:
+        quantise(module, bits, desk.device)
+    return module.to(desk.home)
 
 
 def load_parts(

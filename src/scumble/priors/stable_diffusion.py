@@ -21,8 +21,11 @@ class StableDiffusionPrior(LatentPrior):
 
     def __init__(self, **made: Any):
         super().__init__(**made)
-        self._unet, self._text_encoder = self._network, self._texts["text_encoder"]
-        self._tokenizer = self.tokenizers["tokenizer"]
+        self._unet, self._tokenizer = self._network, self.tokenizers["tokenizer"]
+
+    @property
+    def _text_encoder(self) -> Any:
+        return self._texts["text_encoder"]
 
     @alone
     def embed(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, **extra: object) -> Text:
