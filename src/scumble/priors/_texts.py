@@ -44,11 +44,11 @@ class TextEncoders(Mapping[str, Any]):
         """Drops them, where they can be loaded again and are not held."""
         if self._load is None or self._held or not self._there:
             return
-        for encoder in self._there.values():
+        while self._there:
+            _, encoder = self._there.popitem()
             if self._forget is not None:
                 self._forget(encoder)
-        del encoder  # the name would keep the last one
-        self._there.clear()
+            del encoder  # the name would keep it
         gc.collect()
 
     @contextmanager
