@@ -71,8 +71,15 @@ PUBLISHED: Mapping[str, Values] = {
 }
 # The pages of SDXL Turbo, SDXL Lightning, Hyper-SD, LCM and SD 3.5 Turbo: 1 to 8 steps without guidance.
 FEW: Values = {"steps": 4, "recommended": {"sampling": {"steps": 4, "guidance": 1.0}}}
-FEW_OF: Mapping[str, Values] = {  # Z-Image Turbo's page
-    "zimage": {"steps": 8, "recommended": {"sampling": {"steps": 8, "guidance": 1.0}}},
+FEW_OF: Mapping[str, Values] = {
+    "zimage": {
+        "steps": 8,
+        "recommended": {
+            # On its own grid, as schnell's.
+            "flowedit": {"steps": 8, "strength": 0.75, "source_guidance": 1.0, "guidance": 1.0},
+            "sampling": {"steps": 8, "guidance": 1.0},  # Z-Image Turbo's page
+        },
+    },
     "klein": PUBLISHED["klein, distilled"],
 }
 
