@@ -1,6 +1,7 @@
 """Checkpoints of SDXL, SD3 and FLUX.1: what is recognised, refused by name, and said."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,19 @@ def test_a_family_is_recognised(
 def test_relatives_are_refused_by_name(copy: Callable[[str], Path], edit_json: Change, pipeline: str) -> None:
     folder = copy("sdxl")
     edit_json(folder / "model_index.json", _class_name=pipeline)
-    refused(folder, f"it is {RELATIVES[pipeline]}" if pipeline in RELATIVES else pipeline)
+    refused(folder, re.escape(f"it is {RELATIVES[pipeline]}") if pipeline in RELATIVES else pipeline)
+
+
+def test_kandinsky_3_is_refused_by_its_pipeline_and_by_its_network(tmp_path: Path) -> None:
+    for part, said in (("unet", "Kandinsky3UNet"), ("movq", "VQModel")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "config.json").write_text(json.dumps({"_class_name": said}))
+    refused(tmp_path, "its network is a Kandinsky3UNet; that is not supported yet")
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "Kandinsky3Pipeline"}))
+    refused(
+        tmp_path,
+        "it is Kandinsky 3, whose text encoder .FLAN-UL2. and codec .MoVQ. no other family has; that is",
+    )
 
 
 def test_the_refiner_is_refused(copy: Callable[[str], Path], edit_json: Change) -> None:
@@ -194,6 +207,14 @@ def test_a_turbo_model_is_told_of_its_guidance(copy: Callable[[str], Path]) -> N
         card = load_prior(str(folder), device="cpu").card
     assert card.steps == 4
     assert card.recommended["sampling"] == {"steps": 4, "guidance": 1.0}
+
+
+def test_z_image_turbo_edits_on_its_own_grid(copy: Callable[[str], Path]) -> None:
+    folder = copy("zimage").rename(copy("schnell").parent / "Z-Image-Turbo")
+    with pytest.warns(UserWarning, match="it looks distilled for few steps .'Turbo' in its name"):
+        card = load_prior(str(folder), device="cpu").card
+    assert card.steps == 8
+    assert card.recommended["flowedit"]["guidance"] == card.recommended["flowedit"]["source_guidance"] == 1.0
 
 
 def test_a_card_names_the_precision_of_auto(copy: Callable[[str], Path]) -> None:

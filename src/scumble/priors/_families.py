@@ -169,6 +169,9 @@ NETWORKS: Mapping[str, str] = {
 }
 """The family of a transformer, by its class."""
 
+CASCADE = (
+    "a stage of DeepFloyd IF, a cascade that Python drives (scumble.priors.deepfloyd; see docs/models.md)"
+)
 RELATIVES: Mapping[str, str] = {
     "KolorsPipeline": "Kolors, an SDXL network whose text is read by ChatGLM",
     "KolorsImg2ImgPipeline": "Kolors, an SDXL network whose text is read by ChatGLM",
@@ -183,8 +186,10 @@ RELATIVES: Mapping[str, str] = {
     "Flux2KleinKVPipeline": "FLUX.2 klein KV, which is shown pictures beside the noise",
     "SanaSprintPipeline": "Sana-Sprint, which was distilled along another path than a straight one",
     "SanaVideoPipeline": "Sana-Video",
-    "IFPipeline": "DeepFloyd IF, a cascade of pixel models",
-    "Kandinsky3Pipeline": "Kandinsky 3",
+    "IFPipeline": CASCADE,
+    "IFSuperResolutionPipeline": CASCADE,
+    "Kandinsky3Pipeline": "Kandinsky 3, whose text encoder (FLAN-UL2) and codec (MoVQ) no other family has",
+    "Kandinsky3Img2ImgPipeline": "Kandinsky 3, whose text encoder (FLAN-UL2) and codec (MoVQ) no other family has",
     "HunyuanDiTPipeline": "HunyuanDiT",
 }
 """Pipelines that look like ours and are not driven: their `_class_name`, and what they are."""
