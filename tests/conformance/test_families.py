@@ -50,12 +50,12 @@ def test_the_priors_conform(family: str, priors: dict[str, Prior]) -> None:
         *product(("sdxl", "sd3", "flux"), ALONE),
         *(("schnell", name) for name in ("flowedit", "npi")),
         *(("pixart", name) for name in ("dds", "edit_friendly", "null_text", "p2p")),
-        *(("zimage", name) for name in ("dds", "flowedit", "npi", "repaint")),
-        *(("qwen", name) for name in ("flowedit", "null_text")),
+        *(("zimage", name) for name in ("dds", "flowedit", "npi", "repaint", "p2p", "masactrl", "cds")),
+        *(("qwen", name) for name in ("flowedit", "null_text", "p2p", "masactrl", "cds")),
         *(("sana", name) for name in ("flowedit", "masactrl")),
-        *(("klein", name) for name in ("flowedit",)),
+        *(("klein", name) for name in ("flowedit", "p2p", "ledits_pp")),
         *(("klein4", name) for name in ("flowedit", "npi")),
-        *(("flux2", name) for name in ("flowedit",)),
+        *(("flux2", name) for name in ("flowedit", "masactrl", "cds")),
     ],
 )
 def test_methods_run_or_say_why_not(family: str, name: str, priors: dict[str, Prior]) -> None:

@@ -1,4 +1,4 @@
-"""Controls reach the layers of SD3 and FLUX.1 that attend to picture and text together."""
+"""Controls reach the layers of transformers that attend to picture and text together."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scumble.attention.inject import Borrow, Edits, Window
+from scumble.attention.inject import Borrow, Edits, Window, seen
 from scumble.attention.maps import Record
 from scumble.core.control import SOURCE, TARGET, Now, Row, Site
 from scumble.core.errors import InputError
@@ -17,11 +17,17 @@ from scumble.priors.load import load_prior
 from .families import MAKERS, save
 
 ALWAYS = Window.of([1000.0, 0.0], 0, 1)
-NAMES = ("sd3", "flux", "schnell")
+NAMES = ("sd3", "flux", "schnell", "flux2", "klein", "qwen", "zimage")
+PROMPTS = (
+    "a cat",
+    "a red dog that is asleep under a tree by a river",
+)  # of unequal length: some families mask
 # kind -> block -> the number of sites of the tiny networks
 SITES = {
     "sd3": {("joint", "double"): 2, ("self_out", "double"): 2, ("self", "double"): 1},
     "flux": {("joint", "double"): 1, ("self_out", "double"): 1, ("joint", "single"): 2},
+    "qwen": {("joint", "double"): 2, ("self_out", "double"): 2},
+    "zimage": {("joint", "single"): 2, ("self_out", "single"): 2},
 }
 LATENT = (16, 24)  # 96 tokens
 
@@ -43,18 +49,19 @@ class Plain:
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
         self.seen.append((site, tuple(q.shape), now.text))
-        return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen(now))
 
     def feature(self, site: Site, h: Tensor, now: Now) -> Tensor:
         self.seen.append((site, tuple(h.shape), now.text))
         return h
 
 
-def asked(prior: Prior, control: Any = None) -> dict[Row, Tensor]:
+def asked(prior: Prior, control: Any = None, latent: tuple[int, int] = LATENT) -> dict[Row, Tensor]:
     """eps of two rows with other texts and other pictures."""
     g = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 16, *LATENT, generator=g)
-    texts = [prior.embed([prompt]) for prompt in ("a cat", "a red dog")]
+    channels = prior.encode(torch.zeros(1, 3, 32, 32)).shape[1]
+    x = torch.randn(2, channels, *latent, generator=g)
+    texts = [prior.embed([prompt]) for prompt in PROMPTS]
     rows = {row: (x[i : i + 1], texts[i]) for i, row in enumerate((SOURCE, TARGET))}
     t = prior.schedule.time(600, 1)
     with torch.no_grad():
@@ -78,12 +85,44 @@ def test_plain_attention_changes_nothing(name: str, priors: dict[str, Any]) -> N
         counts[site.kind, site.block] = counts.get((site.kind, site.block), 0) + 1
         assert site.grid(LATENT) == (8, 12)
         if site.kind == "joint":
-            tokens = torch.arange(shape[2])[text]
-            assert len(tokens) == len(prior.embed(["a"]).tokens[0])
+            tokens, length = torch.arange(shape[2])[text], prior.embed(PROMPTS).tokens.shape[1]
+            assert len(tokens) == (-(-length // 32) * 32 if name == "zimage" else length)
             assert shape[2] - len(tokens) == 96
         else:
             assert shape[2 if site.kind == "self" else 1] == 96
-    assert counts == SITES["sd3" if name == "sd3" else "flux"]
+    assert counts == SITES[name if name in SITES else "flux"]
+
+
+@pytest.mark.parametrize("name", ["qwen", "zimage"])
+@pytest.mark.parametrize("latent", [LATENT, (16, 20)])
+def test_what_pads_a_text_is_not_looked_at(
+    name: str, latent: tuple[int, int], priors: dict[str, Any]
+) -> None:
+    """80 tokens of a picture of (16, 20) are filled up to 96 in Z-Image."""
+    prior, masks = priors[name], list[Tensor]()
+
+    class Looks(Plain):
+        def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
+            assert now.mask is not None
+            assert now.mask.shape == (2, k.shape[2])
+            masks.append(now.mask)
+            return super().attend(site, q, k, v, now)
+
+    control, record = Looks("joint"), Record((SOURCE,))
+    free = asked(prior, latent=latent)
+    for found in (asked(prior, control, latent), asked(prior, Edits(maps=[record]), latent)):
+        for row, eps in free.items():
+            torch.testing.assert_close(found[row], eps, rtol=0, atol=1e-5)
+    assert masks
+    assert all(bool(mask[1].all()) and not bool(mask[0].all()) for mask in masks)
+    assert record.at(SOURCE, 2).shape[-2:] == (latent[0] // 2, latent[1] // 2)
+    unseen = record.at(SOURCE, 2)[0, ~masks[0][0][asked_text(prior, latent)]]
+    assert len(unseen)
+    assert not bool(unseen.any())
+
+
+def asked_text(prior: Any, latent: tuple[int, int]) -> slice:
+    return prior._place(prior.embed(PROMPTS), latent)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,7 +157,9 @@ def test_maps_are_the_texts_share_of_the_whole(name: str, priors: dict[str, Any]
 
     class Whole(Edits):
         def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
-            maps = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+            logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+            mask = torch.ones(len(q), k.shape[2], dtype=torch.bool) if now.mask is None else now.mask
+            maps = logits.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1)
             ours = torch.ones(q.shape[2], dtype=torch.bool)
             ours[now.text] = False
             wholes.append(maps[now.find(SOURCE)][:, :, ours][..., now.text].mean(1))

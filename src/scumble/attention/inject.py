@@ -164,8 +164,10 @@ class Edits:
         edits = [edit for edit in self._maps if edit.wants(site) and edit.open(now)]
         if site.kind == "joint":
             for edit in edits:  # none changes maps here
-                edit(site, _to_text(q, k, now), now)
-        if not edits or site.kind == "joint":
+                edit(site, _to_text(q, k, site, now), now)
+        if site.kind == "joint":
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen(now))
+        if not edits:
             return torch.nn.functional.scaled_dot_product_attention(q, k, v)
         maps = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
         for edit in edits:
@@ -179,16 +181,24 @@ class Edits:
         return h
 
 
-def _to_text(q: Tensor, k: Tensor, now: Now) -> Tensor:
+def seen(now: Now) -> Tensor | None:
+    """`now.mask` as a fused kernel takes it, (rows, 1, 1, tokens)."""
+    return None if now.mask is None else now.mask[:, None, None]
+
+
+def _to_text(q: Tensor, k: Tensor, site: Site, now: Now) -> Tensor:
     """What the picture's tokens give to the text's (rows, heads, picture, text) in a joint layer; head by head, because
-    the maps of all tokens are large.
+    the maps of all tokens are large. Tokens that pad the picture are left out.
     """
     assert now.text is not None
     ours = torch.ones(q.shape[2], dtype=torch.bool, device=q.device)
     ours[now.text] = False
+    ours = ours.nonzero()[: math.prod(site.grid(now.latent)), 0]
     heads: list[Tensor] = []
     for head in range(q.shape[1]):
         logits = q[:, head, ours] @ k[:, head].transpose(-1, -2) / math.sqrt(q.shape[-1])
+        if now.mask is not None:
+            logits = logits.masked_fill(~now.mask[:, None], -math.inf)
         heads.append(logits.softmax(-1)[..., now.text])
     return torch.stack(heads, 1)
 

@@ -66,7 +66,8 @@ class Now:
     """The moment of a network call: the time that the network is told, the level of x_t, and the name of every row.
 
     `rows` has one entry per row of the batch, None for an unnamed row; `latent` is (h, w) of x_t. There is no step
-    counter: windows are given as times of the grid. `text`: where the text stands among the tokens of joint layers.
+    counter: windows are given as times of the grid. `text`: where the text stands among the tokens of joint layers;
+    `mask` (rows, tokens): which of these are seen, None for all.
     """
 
     t: Time
@@ -74,6 +75,7 @@ class Now:
     rows: tuple[Row | None, ...]
     latent: tuple[int, int]
     text: slice | None = None
+    mask: Tensor | None = None
 
     def find(self, row: Row) -> list[int]:
         """The indices of the rows that are called `row`."""
@@ -92,7 +94,7 @@ class AttentionControl(Protocol):
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
         """q, k, v (rows, heads, tokens, d) -> heads (rows, heads, query tokens, d). At joint sites the tokens
-        `now.text` are the text's, all others the picture's.
+        `now.text` are the text's, all others the picture's, and those that are not in `now.mask` must not be looked at.
         """
         ...
 

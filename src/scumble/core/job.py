@@ -233,11 +233,21 @@ class Job:
         )
 
 
+JOINTLY = (
+    "; it attends to picture and text together, and the method wants maps of words, resnets or a bottleneck"
+)
+APART = "; it attends to a masked text apart, or by linear attention, which no control reaches yet"
+
+
 def unable(name: str, needs: Needs, card: Card) -> str | None:
     """Why a model with this card cannot run a method, in one sentence; None where it can."""
     for ability in ("gradient", "control"):
         if getattr(needs, ability) and not card.can(ability, joint=needs.joint):
-            hint = "; load it unquantised, its layers not offloaded" if ability == "gradient" else ""
+            hint = "; load it unquantised, its layers not offloaded"
+            if ability == "control":
+                hint = (
+                    JOINTLY if "joint" in card.capabilities else APART if "text" in card.capabilities else ""
+                )
             return f"prior: {name} needs a model with {ability}, which {card.id!r} does not have{hint}"
     if needs.null and card.guidance != "free":
         return f"prior: {name} tunes the null text, and {card.id!r} was trained to run without one; use another method"

@@ -35,8 +35,8 @@ class CDS(Contrastive):
             "The released code makes six evaluations per step, two of them only for features. Here there "
             "are four, and only the latent has a gradient. It contrasts only the first picture of a "
             "batch; here every picture has its own loss.",
-            "Transformers with joint attention (SD 3, FLUX.1) have no decoder: their features are the picture's "
-            "outputs of all layers with two streams.",
+            "Transformers with joint attention (SD 3, FLUX, Qwen-Image, Z-Image) have no decoder: their features are "
+            "the picture's outputs of all layers with two streams, or of all layers if there is one stream alone.",
         ),
     )
     needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True, control=True, joint=True)

@@ -47,8 +47,8 @@ class MasaCtrl(Method):
             "to rounding if the source prompt is empty.",
             "With `foreground`, places whose mask is empty in the source attend everywhere; in the "
             "authors' code they attend to all places equally.",
-            "Where a transformer attends to picture and text together (SD 3, FLUX.1), the target takes the "
-            "keys and values of the source's picture and keeps its own text.",
+            "Where a transformer attends to picture and text together (SD 3, FLUX, Qwen-Image, Z-Image), the "
+            "target takes the keys and values of the source's picture and keeps its own text.",
         ),
     )
     needs: ClassVar[Needs] = Needs(image=False, target=True, control=True, joint=True)

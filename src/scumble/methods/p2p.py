@@ -51,9 +51,9 @@ class P2P(Method):
             "share the factors of the first. compat='authors' does the same.",
             "Limits on the size of maps are strides of the latent: the published 32 x 32 and 16 x 16 "
             "pixels are 2 and 4 for 64 x 64 latents.",
-            "Where a transformer attends to picture and text together (SD 3, FLUX.1), the target takes the queries "
-            "and keys of the source's picture while self-attention follows (arXiv:2508.07519); words have no maps of "
-            "their own to replace or reweight.",
+            "Where a transformer attends to picture and text together (SD 3, FLUX, Qwen-Image, Z-Image), the "
+            "target takes the queries and keys of the source's picture while self-attention follows "
+            "(arXiv:2508.07519); words have no maps of their own to replace or reweight.",
         ),
     )
     needs: ClassVar[Needs] = Needs(image=False, source=True, target=True, control=True, joint=True)
@@ -147,7 +147,9 @@ class P2P(Method):
         texts = {"source": job.text(job.source, job.sources), "target": job.text(job.target)}
         if any(site.kind == "joint" for site in job.prior.sites()):
             self._refuse_maps()
-        seen, blended = Record((SOURCE, TARGET)), Record((SOURCE, TARGET), blocks=("down", "up", "double"))
+        streams = any(site.block == "double" for site in job.prior.sites())
+        blocks = ("down", "up", "double" if streams else "single")
+        seen, blended = Record((SOURCE, TARGET)), Record((SOURCE, TARGET), blocks=blocks)
         records = [r for r, wanted in ((blended, self.blend), (seen, "attention" in request.keep)) if wanted]
         control, blend = self._control(texts, pairs, records), None
         if self.blend:

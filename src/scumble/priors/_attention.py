@@ -15,13 +15,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from scumble.core.control import AttentionControl, Kind, Now, Site, listed, wanted
 from scumble.core.errors import InputError
-from scumble.priors._joint import JOINT, PROCESSORS, JointProcessor, joint_sites
+from scumble.priors._joint import JOINT, PROCESSORS, joint_sites, processor
 
 ATTENDS = ("self", "cross", "joint")
 
@@ -74,7 +76,9 @@ def installed(network: nn.Module, control: AttentionControl) -> Generator[Bridge
             if site.kind in ATTENDS:
                 restore.callback(module.set_processor, module.processor)
                 joint = site.block in ("double", "single")
-                module.set_processor((JointProcessor if joint else _Processor)(site, bridge))
+                module.set_processor(
+                    processor(site, bridge, module.processor) if joint else _Processor(site, bridge)
+                )
             else:
                 restore.callback(module.register_forward_hook(_hook(site, bridge)).remove)
         yield bridge
@@ -188,6 +192,11 @@ class _Processor:
 
 def _hook(site: Site, bridge: Bridge) -> Callable[[nn.Module, object, Tensor], Tensor]:
     def hook(module: nn.Module, args: object, output: Tensor) -> Tensor:
+        if site.block == "single":  # the picture, which comes first, and the text behind it
+            now = bridge.now
+            picture = prod(site.grid(now.latent)) if now is not None else 0
+            changed = bridge.feature(site, output[:, :picture]).to(output.dtype)
+            return torch.cat([changed, output[:, picture:]], 1)
         return bridge.feature(site, output).to(output.dtype)
 
     return hook

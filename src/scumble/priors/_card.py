@@ -60,7 +60,7 @@ def describe(family: str, configs: Mapping[str, Config]) -> dict[str, Any]:
     if kin.network == "unet":
         fields = latent_card(configs["unet"], stride)
     else:
-        joint = family in ("sd3", "flux")
+        joint = family not in ("pixart", "sana")
         fields = transformer_card(configs["transformer"], stride, kin.patch, joint=joint)
     return {**fields, **published(family, configs)}
 

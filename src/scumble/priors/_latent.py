@@ -217,13 +217,25 @@ class LatentPrior(TunableParts):
             out = self._call(x_t, t, text)
         else:
             size = (x_t.shape[-2], x_t.shape[-1])
-            now = Now(t, at, text.roles or (None,) * len(x_t), size, self._place(text, size))
+            rows = text.expand(len(x_t))
+            roles, place, mask = (
+                text.roles or (None,) * len(x_t),
+                self._place(rows, size),
+                self._seen(rows, size),
+            )
+            now = Now(
+                t, at, roles, size, place, None if mask is None or bool(mask.all()) else mask.to(x_t.device)
+            )
             with self._bridge.call(now):
                 out = self._call(x_t, t, text)
         return self.schedule.predict(x_t, at, **{self.schedule.prediction: out})
 
     def _place(self, text: Text, size: tuple[int, int]) -> slice | None:
         """Where the text stands among the tokens of joint attention, on a latent of `size`; None without such."""
+        return None
+
+    def _seen(self, text: Text, size: tuple[int, int]) -> Tensor | None:
+        """(b, tokens): which tokens of joint attention are looked at; None for all."""
         return None
 
     @abstractmethod

@@ -56,6 +56,13 @@ class QwenImagePrior(LatentPrior):
             offsets=tuple(spans[FIRST:] for spans in text.offsets),
         )
 
+    def _place(self, text: Text, size: tuple[int, int]) -> slice:
+        return slice(0, text.tokens.shape[1])
+
+    def _seen(self, text: Text, size: tuple[int, int]) -> Tensor:
+        assert text.mask is not None
+        return torch.nn.functional.pad(text.mask, (0, size[0] * size[1] // self.patch**2), value=True)
+
     def _ask(self, x: Tensor, told: Tensor, text: Text, dtype: torch.dtype) -> Tensor:
         assert text.mask is not None
         height, width = x.shape[-2] // 2, x.shape[-1] // 2

@@ -13,6 +13,7 @@ from scumble.priors._prompts import asked, read_chat, spoken
 from scumble.priors._sharing import alone
 
 ROWS = 512  # of the language model, its template included
+FILLED = 32  # picture and text are filled up to multiples of so many tokens
 
 
 class ZImagePrior(LatentPrior):
@@ -32,6 +33,15 @@ class ZImagePrior(LatentPrior):
         chat = spoken(self.tokenizers["tokenizer"], enable_thinking=True)
         return read_chat(self, "text_encoder", asked(prompts, extra), ROWS, chat=chat, layers=[-2])
 
+    def _place(self, text: Text, size: tuple[int, int]) -> slice:
+        return slice(_filled(size[0] * size[1] // self.patch**2), None)
+
+    def _seen(self, text: Text, size: tuple[int, int]) -> Tensor:
+        assert text.mask is not None
+        lengths = torch.tensor([_filled(n) for n in text.mask.sum(1).tolist()], device=text.mask.device)
+        picture = self._place(text, size).start
+        return torch.arange(picture + int(lengths.max()), device=lengths.device) < picture + lengths[:, None]
+
     def _ask(self, x: Tensor, told: Tensor, text: Text, dtype: torch.dtype) -> Tensor:
         assert text.mask is not None
         rows = zip(text.tokens.to(x.device, dtype), text.mask.to(x.device), strict=True)
@@ -42,3 +52,7 @@ class ZImagePrior(LatentPrior):
             return_dict=False,
         )[0]
         return -torch.stack([each[:, 0] for each in out])
+
+
+def _filled(tokens: int) -> int:
+    return -(-tokens // FILLED) * FILLED

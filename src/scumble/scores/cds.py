@@ -87,7 +87,7 @@ def _pooled(h: Float[Tensor, "b n c"], height: int, width: int, size: int) -> Fl
 
 class Features:
     """Keeps the outputs of the decoder's self-attention layers for one named row; of a transformer, which has no
-    decoder, the picture's of all layers with two streams.
+    decoder, the picture's of all layers with two streams, or of all layers if there is one stream alone.
     """
 
     def __init__(self, row: Row):
@@ -95,7 +95,7 @@ class Features:
         self.seen: dict[Site, Tensor] = {}
 
     def wants(self, site: Site) -> bool:
-        return site.kind == "self_out" and site.block in ("up", "double")
+        return site.kind == "self_out" and site.block in ("up", "double", "single")
 
     def attend(self, site: Site, q: Tensor, k: Tensor, v: Tensor, now: Now) -> Tensor:
         raise AssertionError("no attention is wanted")
