@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -38,9 +39,10 @@ class ZImagePrior(LatentPrior):
 
     def _seen(self, text: Text, size: tuple[int, int]) -> Tensor:
         assert text.mask is not None
-        lengths = torch.tensor([_filled(n) for n in text.mask.sum(1).tolist()], device=text.mask.device)
+        lengths = _filled(text.mask.sum(1))
         picture = self._place(text, size).start
-        return torch.arange(picture + int(lengths.max()), device=lengths.device) < picture + lengths[:, None]
+        seen = torch.arange(picture + int(lengths.max()), device=lengths.device)
+        return seen < picture + lengths[:, None]
 
     def _ask(self, x: Tensor, told: Tensor, text: Text, dtype: torch.dtype) -> Tensor:
         assert text.mask is not None
@@ -54,5 +56,8 @@ class ZImagePrior(LatentPrior):
         return -torch.stack([each[:, 0] for each in out])
 
 
-def _filled(tokens: int) -> int:
-    return -(-tokens // FILLED) * FILLED
+N = TypeVar("N", int, Tensor)
+
+
+def _filled(tokens: N) -> N:
+    return (tokens + FILLED - 1) // FILLED * FILLED
