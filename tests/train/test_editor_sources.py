@@ -4,6 +4,7 @@ import io
 import json
 import math
 import tarfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,9 @@ from scumble.core.errors import InputError
 from scumble.networks.editor import Editor, EditorConfig, Task
 from scumble.priors.sdxl import SDXLPrior
 from scumble.train.editor import train_editor
-from scumble.train.editor_data import examples
-from scumble.train.editor_recipe import Data, EditorRecipe, Network, Samples, read
+from scumble.train.editor_data import examples, pictures
+from scumble.train.editor_recipe import Data, EditorRecipe, Network, Samples, Scenes, read
+from scumble.train.tasks import Matcher
 from tests.priors import families
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +98,28 @@ def test_pictures_sampled_from_the_prior(tmp_path: Path, model: Any) -> None:
     (tmp_path / "said.txt").write_text("\n")
     with pytest.raises(InputError, match="contains no captions; write one per line"):
         examples(wanted, model, tmp_path)
+
+
+# The built-in editor -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_scenes_are_drawn_as_the_recipe_says(wide: bool, model: Any, tmp_path: Path) -> None:
+    data = Data(scenes=Scenes(count=4, objects=1, wide=wide))
+    first, again = (list(pictures(data, model, tmp_path, 3, skip_bad=False)) for _ in range(2))
+    assert [each.picture.tobytes() for each in first] == [each.picture.tobytes() for each in again]
+    assert {each.picture.size for each in first} == {(128, 128)}
+    grounds = {each.picture.getpixel((0, 0)) for each in first}
+    assert len(grounds) == 4 or not wide  # colours near their names, not the names' own
+
+
+def test_every_task_of_the_built_in_editor_finds_pictures_in_its_world(model: Any, tmp_path: Path) -> None:
+    wanted = read(ROOT / "recipes/scenes-editor.yaml")
+    matcher, data = Matcher(wanted.tasks, wanted.words), Data(scenes=Scenes(count=100, wide=True))
+    drawn = pictures(data, model, tmp_path, 0, skip_bad=False)
+    found = Counter(match.task for each in drawn for match in matcher(each.caption))
+    assert len(found) == len(wanted.tasks)
+    assert min(found.values()) >= 20
 
 
 # The recipes for real checkpoints ------------------------------------------------------------------------

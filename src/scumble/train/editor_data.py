@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scumble.core.errors import InputError
 from scumble.core.prior import Prior
-from scumble.train.editor_recipe import Data, EditorRecipe, Samples, captions_of
+from scumble.train.editor_recipe import Data, EditorRecipe, Samples, Scenes, captions_of
 from scumble.train.tasks import Match, Matcher
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Encoder:
 def pictures(data: Data, prior: Prior, folder: Path, seed: int, *, skip_bad: bool) -> Iterator[Picture]:
     """The pictures of whichever source the recipe names."""
     if data.scenes:
-        return _scenes(data.scenes.count, data.scenes.objects, seed)
+        return _scenes(data.scenes, seed)
     if data.samples:
         return _samples(data.samples, prior, folder, seed)
     if data.folder:
@@ -152,14 +152,18 @@ def pictures(data: Data, prior: Prior, folder: Path, seed: int, *, skip_bad: boo
     return _datasets(data, folder)
 
 
-def _scenes(count: int, objects: int, seed: int) -> Iterator[Picture]:
+def _scenes(wanted: Scenes, seed: int) -> Iterator[Picture]:
     from PIL import Image
 
     from scumble.scenes import full_caption, render, scenes
-    from scumble.train.data import SIDE
+    from scumble.train.data import SIDE, canvases
 
-    for k, scene in enumerate(islice(scenes("train", seed + 100, objects), count)):
-        yield Picture(f"scene {k}", Image.fromarray(render(scene, SIDE)), full_caption(scene))
+    if wanted.wide:
+        drawn = ((canvas.scene, canvas.pixels) for canvas in canvases(seed + 100, count=wanted.objects))
+    else:
+        drawn = ((scene, render(scene, SIDE)) for scene in scenes("train", seed + 100, wanted.objects))
+    for k, (scene, pixels) in enumerate(islice(drawn, wanted.count)):
+        yield Picture(f"scene {k}", Image.fromarray(pixels), full_caption(scene))
 
 
 def _samples(wanted: Samples, prior: Prior, folder: Path, seed: int) -> Iterator[Picture]:

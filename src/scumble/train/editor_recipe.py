@@ -28,10 +28,13 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
-    """Pictures of the scenes generator, with full captions."""
+    """Pictures of the scenes generator, with full captions. wide: half of them as people draw, as the built-in prior
+    was trained: any colours near their names, any place, size and aspect ratio.
+    """
 
     count: int = 4000
     objects: int = 1
+    wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
