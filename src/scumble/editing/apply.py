@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def read(path: str | Path) -> Editor:
-    """The editor in a folder. Raises InputError if there is none."""
+    """The editor in a folder, or the built-in one, "scenes". Raises InputError if there is none."""
     from typing import cast
 
-    from scumble.networks import load
+    from scumble.editing.given import network
 
-    return cast("Editor", load("editor", path))
+    return cast("Editor", network("editor", str(path)))
 
 
 def recipes(editor: Editor, tasks: Sequence[str], strength: float, asked: Recipe) -> list[Recipe]:
