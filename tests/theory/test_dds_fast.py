@@ -273,7 +273,6 @@ def test_a_damaged_bank_is_refused(broken: str) -> None:
     [
         ({"strength": 0.0}, "strength: 0.0 must be greater than 0"),
         ({"strength": 1.1}, "strength: 1.1 must be at most 1"),
-        ({"antithetic": True}, "antithetic: it makes pairs of draws; set n_avg to 2 or more"),
         ({"steps": 9, "repeats": 2}, "repeats: 9 steps are not a multiple of 2"),
         ({"focus": 1.5}, "focus: 1.5 must be at most 1"),
     ],

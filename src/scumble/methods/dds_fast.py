@@ -70,18 +70,18 @@ class DDSFast(Method):
         "bank": ("steps", "repeats", "strength", "n_avg", "antithetic")
     }
 
-    steps: int = param(24, ge=1, try_=3, help="gradient steps")
+    steps: int = param(12, ge=1, try_=3, help="gradient steps")
     strength: float = param(
-        0.9, gt=0, le=1, try_=0.5, help="the noise level to start at, as a share of all times"
+        0.97, gt=0, le=1, try_=0.5, help="the noise level to start at, as a share of all times"
     )
     guidance: float = param(2.5, ge=0, try_=2.0, help="weight of the difference between the prompts")
     cross_trajectory: float = param(
         1.5, ge=0, try_=2.0, help="weight of the difference between the pictures, which holds the edit back"
     )
     fade: bool = param(True, try_=False, help="let guidance fall to cross_trajectory as the edit arrives")
-    n_avg: int = param(1, ge=1, try_=2, help="draws of noise averaged in every step")
+    n_avg: int = param(2, ge=1, try_=1, help="draws of noise averaged in every step")
     antithetic: bool = param(
-        False, try_=True, needs="n_avg=2", help="every second draw is the one before it, negated"
+        True, try_=False, help="every second draw is the one before it, negated; one draw has no second"
     )
     repeats: int = param(1, ge=1, try_=2, help="steps in a row that share a time, its noise and the source")
     focus: float = param(
@@ -94,8 +94,6 @@ class DDSFast(Method):
 
     def __post_init__(self) -> None:
         validate(self)
-        if self.antithetic and self.n_avg == 1:
-            raise InputError("antithetic: it makes pairs of draws; set n_avg to 2 or more")
         if self.steps % self.repeats:
             raise InputError(
                 f"repeats: {self.steps} steps are not a multiple of {self.repeats}; change one of the two"
@@ -154,8 +152,9 @@ class DDSFast(Method):
     def _bank(self, job: Job, z: Latent, plan: Descending) -> SourceBank:
         """The given bank, or a new one."""
         request, given = job.request, job.given("bank", SourceBank, "`DDSFast.prepare` makes one")
+        paired = self.antithetic and self.n_avg > 1
         if given is None:
-            return fill(job, z, plan.times, self.n_avg, antithetic=self.antithetic)
+            return fill(job, z, plan.times, self.n_avg, antithetic=paired)
         card, image, source = job.prior.card, job.image, job.source
-        given.check(card, image, source, request.seed, plan.times, self.n_avg, self.antithetic)
+        given.check(card, image, source, request.seed, plan.times, self.n_avg, paired)
         return given.to(z.device)
