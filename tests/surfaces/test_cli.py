@@ -21,7 +21,9 @@ from scumble.priors import load
 from tests.surfaces.broken import BAD, bad_files
 
 WORDS = ["--source", "a red circle", "--target", "a blue circle"]
-DEMO = {"before.png", "after.png", "after.compare.png", "after.film.gif"}
+DEMO = {"before.png", "after.png", "after.compare.png", "after.film.gif"} | {
+    f"two{part}.png" for part in ("", ".recolour", ".reshape", ".background", ".edits")
+}
 Refused = Callable[..., str]
 
 
@@ -391,5 +393,6 @@ def test_make_demos_command(tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ}, capture_output=True, text=True, check=True
     )
-    assert {p.name for p in (tmp_path / "demo").iterdir()} == DEMO
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == DEMO | {"before.tasks.png"}
+    assert "the trained editor: 8 edits" in done.stderr
     assert "warning" not in done.stderr
