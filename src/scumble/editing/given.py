@@ -47,8 +47,12 @@ def _read(name: str, text: str) -> object:
 
 def network(name: str, text: str) -> Judge:
     """The network in a folder; with "scenes" the one in the package. Raises InputError for one that cannot be read."""
-    packaged = builtin(f"scenes-{name}")
-    return load(name, packaged if text == "scenes" and packaged.is_dir() else text)
+    return load(name, builtin(f"scenes-{name}") if text == "scenes" and packaged(name) else text)
+
+
+def packaged(name: str) -> bool:
+    """Whether the package has a network of this name for the built-in model."""
+    return name in NETWORKS and builtin(f"scenes-{name}").is_dir()
 
 
 def knowing(card: Card, given: Mapping[str, object]) -> Card:

@@ -78,9 +78,21 @@ def prepared(named: Mapping[str, str], then: Mapping[str, str | None], picture: 
     from scumble import artifacts
     from scumble.editing import given
 
-    here = given.read(named)
+    here = given.read({**_packaged(then), **named})
     check_given({name: artifacts.digest(each) for name, each in here.items()}, then, picture)
     return here
+
+
+def _packaged(then: Mapping[str, str | None]) -> dict[str, str]:
+    """The networks of the package that a picture was made with, by their digests: nobody needs to name them."""
+    from scumble import artifacts
+    from scumble.editing import given
+
+    return {
+        name: "scenes"
+        for name, digest in then.items()
+        if given.packaged(name) and artifacts.digest(given.network(name, "scenes")) == digest
+    }
 
 
 def find(passport: Passport, what: str, picture: Path, given: Path | None = None) -> Path:
