@@ -55,14 +55,15 @@ def strip() -> Image.Image:
 
 
 def circle(folder: Path) -> None:
-    """before.png, after.png and compare.png: those of `scumble demo`, smaller."""
+    """The pictures of `scumble demo`, smaller."""
     from tempfile import TemporaryDirectory
 
     from scumble.cli.app import app
 
     with TemporaryDirectory() as place:
         app(["demo", "-o", place, "--quiet"], standalone_mode=False)
-        for name, to in (("before", "before"), ("after", "after"), ("after.compare", "compare")):
+        names = {"before": "before", "after": "after", "after.compare": "compare", "two.edits": "two_edits"}
+        for name, to in (names | {"before.tasks": "tasks"}).items():
             with Image.open(Path(place) / f"{name}.png") as picture:
                 picture.convert("RGB").save(folder / f"{to}.png", optimize=True)
 
