@@ -14,7 +14,6 @@ speed: latent to latent, medians of interleaved rounds in one process; then with
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -177,10 +176,7 @@ def table(rows: Mapping[str, Row]) -> str:
         lines.append(f"| {name} | {len(every)} | {rate(every)} | {kept(every)} |")
     lines += ["", f"| | {' | '.join(first.judged)} |", f"|---|{'--:|' * len(first.judged)}"]
     for name, one in rows.items():
-        each = [
-            f"{100 * np.mean([bool(j.success) for j in some]):.0f} ({_mean(some):.1f})"
-            for some in one.judged.values()
-        ]
+        each = [_each(some) for some in one.judged.values()]
         lines.append(f"| {name} | {' | '.join(each)} |")
     return "\n".join(lines) + "\n"
 
@@ -196,9 +192,11 @@ def kept(some: Sequence[Judged]) -> str:
     return f"{found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"
 
 
-def _mean(some: Sequence[Judged]) -> float:
+def _each(some: Sequence[Judged]) -> str:
+    """Success and, where anything had to stay, what is preserved."""
     values = [each.preserved for each in some if each.preserved is not None]
-    return float(np.mean(values)) if values else math.nan
+    share = f"{100 * np.mean([bool(each.success) for each in some]):.0f}"
+    return f"{share} ({np.mean(values):.1f})" if values else share
 
 
 def pictures(chosen: Mapping[str, Sequence[SceneEdit]], rows: Mapping[str, Row], side: int) -> Image.Image:
