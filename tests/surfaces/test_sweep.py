@@ -139,7 +139,7 @@ def test_cells_ask_about_the_picture_once(
     fast = ["--method", "dds_fast", "--keep", "none"]
     assert sweep(*fast, "--over", "guidance=2,4", "--over", "seed=0,1", "--json") == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [cell["evaluations"] for cell in records[:4]] == [6, 6, 4, 4]
+    assert [cell["evaluations"] for cell in records[:4]] == [12, 12, 8, 8]
     assert sweep(*fast, "--over", "guidance=4", "-o", str(tmp_path / "alone")) == 0
     alone, shared = tmp_path / "alone/guidance-4.png", png.parent / "circle.sweep/guidance-4_seed-0.png"
     assert Image.open(alone).tobytes() == Image.open(shared).tobytes()

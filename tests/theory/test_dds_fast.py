@@ -73,12 +73,14 @@ def test_equal_prompts_leave_what_the_pictures_differ_by() -> None:
     torch.testing.assert_close(at(many, x), 2 * at(few, x))
 
 
-def test_it_costs_three_evaluations_and_with_a_bank_two() -> None:
+@pytest.mark.parametrize("draws", [1, 2])
+def test_a_draw_costs_three_evaluations_and_with_a_bank_two(draws: int) -> None:
     request = EditRequest(image=picture(), source="cat", target="tiger")
-    asks = DDSFast(steps=5)
-    assert asks(gaussian(), request).evaluations == 15
+    asks = DDSFast(steps=5, n_avg=draws)
+    assert asks(gaussian(), request).evaluations == 15 * draws
     given = replace(request, given={"bank": asks.prepare(gaussian(), request)})
-    assert asks(gaussian(), given).evaluations == 10
+    assert asks(gaussian(), given).evaluations == 10 * draws
+    assert DDSFast().steps * DDSFast().n_avg * 3 == 72
 
 
 def test_fading_asks_how_much_is_left() -> None:
@@ -134,7 +136,7 @@ def test_faded_guidance_only_sets_the_pace(name: str, cross_trajectory: float) -
 
 def test_it_is_the_descent_along_its_score() -> None:
     prior, z = finite(), picture(1, 4, 4)
-    method = DDSFast(steps=7, guidance=2.0, cross_trajectory=1.5, strength=0.7, focus=0.0)
+    method = DDSFast(steps=7, guidance=2.0, cross_trajectory=1.5, strength=0.7, focus=0.0, n_avg=1)
     score, _ = scores(prior, z, source="red", target="blue", guidance=2.0, cross_trajectory=1.5, fade=True)
     alone = descend(score, z, method.plan(prior.schedule), Noise(4))
     edit = method(prior, EditRequest(image=z, source="red", target="blue", seed=4))
@@ -207,7 +209,8 @@ def test_eight_targets_of_a_picture_ask_about_it_once() -> None:
     together = method(finite(), wide(target=targets), steps.append)
     for k, target in enumerate(targets):
         torch.testing.assert_close(together.latent[k : k + 1], method(finite(), wide(target=target)).latent)
-    assert together.evaluations == 2 * method.steps + method.steps // 8 <= 100
+    draws = method.steps * method.n_avg
+    assert together.evaluations == 2 * draws + draws // 8 <= 100
     assert steps[-1].evaluations == together.evaluations
 
 
@@ -225,7 +228,7 @@ def test_an_edit_keeps_its_bank_for_others() -> None:
     [
         ({"steps": 5}, {}, "made for 4 times from 799, but this edit takes 5 from 799"),
         ({"strength": 0.4}, {}, "made for 4 times from 799, but this edit takes 4 from 399"),
-        ({"n_avg": 2}, {}, "made with 1 draws at a time, but this edit takes 2 draws"),
+        ({"n_avg": 1}, {}, "made with 2 antithetic draws at a time, but this edit takes 1 draws"),
         ({}, {"seed": 4}, "made with seed 3, but this edit's is 4"),
         ({}, {"source": "green"}, "made with the source prompt 'red', but this edit's is 'green'"),
         ({}, {"image": picture(1, 4, 4, seed=8)}, "made of another picture"),

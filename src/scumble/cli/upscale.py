@@ -19,7 +19,6 @@ from scumble.editing.upscale import STAGE, UPSCALING, Upscaling
 
 EXAMPLES = (
     "scumble upscale in.png -o large.png",
-    "scumble upscale in.png --factor 4 --steps 2 -o larger.png",
     'scumble upscale in.png --stage ./IF-II-L-v1.0 --prompt "a red panda" -o large.png',
 )
 
