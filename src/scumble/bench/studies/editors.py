@@ -8,7 +8,7 @@ success: every task on n scenes that do not show its target yet, the same for al
 are the full captions before and after. An editor draws nothing, so it is measured once; the others once for every seed.
 Success: at most a quarter of the source's squared error to the true edit is left inside the true mask, and the parser
 finds the change. Preserved: PSNR to the source outside the mask. Both of the method's own picture, without the layer.
-speed: latent to latent, medians of interleaved rounds in one process; then with the codec, as people use it.
+speed: latent to latent in one process, medians of three times `--rounds` calls, dds once; then with the codec.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import scumble
 from scumble.bench.contestants import Contestant, make_ready
 from scumble.bench.making import Clocked
 from scumble.bench.statistics import interval
+from scumble.bench.tables import Column
 from scumble.core.pixels import Pixels, to_images, to_pixels
 from scumble.core.precision import fast_dtype
 from scumble.core.prior import Prior
@@ -44,7 +45,7 @@ SEED = 700
 BATCH = 20
 SHOWN = 2  # scenes of each task on the sheet
 BATCHES = (1, 16)
-
+SUCCESS, PRESERVED = Column("success", "success, %", 100), Column("preserved", "preserved, dB")
 
 Apply = Callable[[str, EditRequest], Edit]
 """(the task's name, the request with the full captions) -> the edit."""
@@ -170,26 +171,20 @@ def row(edit: Apply, chosen: Mapping[str, Sequence[SceneEdit]], side: int, seeds
 def table(rows: Mapping[str, Row]) -> str:
     """Markdown: success and preservation of all edits, then success and preservation of each task."""
     first = next(iter(rows.values()))
-    lines = ["| | n | success, % | preserved, dB |", "|---|--:|--:|--:|"]
+    lines = [f"| | n | {SUCCESS.title} | {PRESERVED.title} |", "|---|--:|--:|--:|"]
     for name, one in rows.items():
         every = [each for some in one.judged.values() for each in some]
-        lines.append(f"| {name} | {len(every)} | {rate(every)} | {kept(every)} |")
+        preserved = [each.preserved for each in every if each.preserved is not None]
+        cells = (
+            SUCCESS.show(interval(np.array([float(bool(each.success)) for each in every]))),
+            PRESERVED.show(interval(np.array(preserved))),
+        )
+        lines.append(f"| {name} | {len(every)} | {' | '.join(cells)} |")
     lines += ["", f"| | {' | '.join(first.judged)} |", f"|---|{'--:|' * len(first.judged)}"]
     for name, one in rows.items():
         each = [_each(some) for some in one.judged.values()]
         lines.append(f"| {name} | {' | '.join(each)} |")
     return "\n".join(lines) + "\n"
-
-
-def rate(some: Sequence[Judged]) -> str:
-    found = interval(np.array([100.0 * bool(each.success) for each in some]))
-    return f"{found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"
-
-
-def kept(some: Sequence[Judged]) -> str:
-    values = np.array([each.preserved for each in some if each.preserved is not None])
-    found = interval(values)
-    return f"{found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"
 
 
 def _each(some: Sequence[Judged]) -> str:
