@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
 import scumble
 from scumble.core.errors import InputError
 from scumble.editing import loading
-from scumble.networks.sr3 import SR3Config, SR3Network, save
+from scumble.networks.sr3 import SR3Network
 from scumble.page.asking import understood
 from scumble.page.checking import checked
 from scumble.page.facts import model_told
@@ -22,6 +20,7 @@ from scumble.page.house import House
 from scumble.page.job import Job
 from scumble.page.options import Limits, Options
 from scumble.page.store import Client
+from tests.stages import random_stage
 
 STEPS = 3
 ASKED: dict[str, Any] = {
@@ -33,13 +32,7 @@ CALLS = 4  # of the stage's network for one picture of one tile
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stage that draws something of its own: its weights are random in every layer."""
-    torch.manual_seed(0)
-    network = SR3Network(SR3Config(widths=(8, 8), blocks=1, level_width=16))
-    for p in network.parameters():
-        nn.init.normal_(p, std=0.1)
-    place = tmp_path_factory.mktemp("stage") / "tiny-x2"
-    save(place, network, noised=0.3)
-    return place
+    return random_stage(tmp_path_factory.mktemp("stage") / "tiny-x2")
 
 
 @pytest.fixture

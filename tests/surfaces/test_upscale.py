@@ -8,27 +8,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from scumble.core.errors import InputError
 from scumble.editing import replay, upscale
 from scumble.editing.upscale import Upscaling
-from scumble.networks.sr3 import FACTOR, SR3Config, SR3Network, SuperResolution, save, upsampled
+from scumble.networks.sr3 import FACTOR, SR3Network, SuperResolution, upsampled
 from scumble.pictures.reading import read, read_passport
-
-CONFIG = SR3Config(widths=(8, 8), blocks=1, level_width=16)
+from tests.stages import TINY, random_stage
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stage whose weights are random in every layer, so that all it hears matters."""
-    torch.manual_seed(0)
-    network = SR3Network(CONFIG)
-    for p in network.parameters():
-        nn.init.normal_(p, std=0.1)
-    place = tmp_path_factory.mktemp("stage") / "tiny-x2"
-    save(place, network, noised=0.3)
-    return place
+    return random_stage(tmp_path_factory.mktemp("stage") / "tiny-x2")
 
 
 @pytest.fixture
@@ -64,7 +56,7 @@ def test_the_reach_is_no_larger_than_stated(stage: SuperResolution) -> None:
 
 
 def test_an_untrained_stage_is_bicubic() -> None:
-    stage = SuperResolution("new", SR3Network(CONFIG), {"noised": 0.3})
+    stage = SuperResolution("new", SR3Network(TINY), {"noised": 0.3})
     image = gradient(20, 24) * 0.9
     made = upscale.upscale(stage, image, Upscaling(steps=2))
     assert torch.allclose(made, upsampled(image).clamp(-1, 1), atol=1e-3)

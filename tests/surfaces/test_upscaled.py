@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 import scumble
 from scumble import InputError, cli
 from scumble.editing import upscale, upscaled
 from scumble.editing.upscale import Upscaling
 from scumble.measuring.measures import distance
-from scumble.networks.sr3 import SR3Config, SR3Network, save
 from scumble.pictures.reading import read, read_passport
+from tests.stages import random_stage
 
 WORDS = {"source": "a red circle", "target": "a blue circle"}
 QUICK = {"steps": 1}
@@ -27,13 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::scumble.editing.checks.DomainWa
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stage that draws something of its own: its weights are random in every layer."""
-    torch.manual_seed(0)
-    network = SR3Network(SR3Config(widths=(8, 8), blocks=1, level_width=16))
-    for p in network.parameters():
-        nn.init.normal_(p, std=0.1)
-    place = tmp_path_factory.mktemp("stage") / "tiny-x2"
-    save(place, network, noised=0.3)
-    return place
+    return random_stage(tmp_path_factory.mktemp("stage") / "tiny-x2")
 
 
 @pytest.fixture
