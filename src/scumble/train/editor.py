@@ -236,12 +236,19 @@ class EditorRun:
 
 
 def train_editor(
-    recipe: EditorRecipe, out: Path, *, folder: Path, prior: Prior | None = None, skip_bad: bool = False
+    recipe: EditorRecipe,
+    out: Path,
+    *,
+    folder: Path,
+    prior: Prior | None = None,
+    skip_bad: bool = False,
+    watch: Callable[[EditorRun], None] | None = None,
 ) -> Path:
     """Train the recipe's editor, or go on where a run was cut off; the editor is the folder `out`.
 
     `out`.log has log, grids and checkpoints. Paths in the recipe are relative to `folder`. prior: instead of the one
-    that the recipe names. Raises InputError as the recipe's checks, the data and the checkpoint do.
+    that the recipe names. watch: called with the run after every step. Raises InputError as the recipe's checks, the
+    data and the checkpoint do.
     """
 
     from scumble.editing.loading import load
@@ -265,7 +272,7 @@ def train_editor(
         raise InputError(f"prior: {prior.card.id!r} takes no text; an editor is taught by prompts")
     data = examples(recipe, prior, folder, skip_bad=skip_bad)
     run = EditorRun(recipe, prior, data, logs, accelerator)
-    run.train()
+    run.train(None if watch is None else lambda _: watch(run))
     accelerator.end_training()
     if accelerator.is_main_process:
         write_card(run.averaged(), recipe, data, prior, out)
