@@ -307,6 +307,53 @@ def test_draws_belong_to_their_place_in_the_global_batch(folder: Path, prior: An
     assert draw(data, recipe, 6, range(4)).t.tolist() != together.t.tolist()
 
 
+def test_accumulated_batches_are_one(folder: Path, prior: Any) -> None:
+    """Two batches of two pictures in a step, or one of four: the same losses and weights."""
+    recipe = read(folder / "recipe.yaml")
+    for name, batch, accumulate in (("one", 4, 1), ("two", 2, 2)):
+        said = replace(recipe.training, steps=4, batch=batch, accumulate=accumulate, precision="float32")
+        train_editor(replace(recipe, training=said), folder / name, folder=folder, prior=prior)
+    one, two = (torch.tensor(losses(folder / f"{name}.log")) for name in ("one", "two"))
+    torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
+    assert one.unique().numel() > 1
+    made = [torch.load(folder / f"{name}.log" / "editor.resume.pt")["model"] for name in ("one", "two")]
+    for key, value in made[0].items():
+        torch.testing.assert_close(made[1][key], value, rtol=1e-3, atol=2e-4, msg=key)
+
+
+def test_tensorboard_gets_every_logged_step(folder: Path, prior: Any) -> None:
+    events: Any = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    recipe = read(folder / "recipe.yaml")
+    said = replace(recipe.training, trackers=("tensorboard",))
+    train_editor(replace(recipe, training=said), folder / "out", folder=folder, prior=prior)
+    (file,) = (folder / "out.log").rglob("events.out.tfevents*")
+    known = events.EventAccumulator(str(file))
+    known.Reload()
+    assert [event.value for event in known.Scalars("loss")] == pytest.approx(
+        losses(folder / "out.log"), abs=1e-6
+    )
+    assert [event.step for event in known.Scalars("guidance")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("ready", "message"),
+    [
+        (True, r"trackers: there is no 'tensorbord' \(did you mean 'tensorboard'\?\)"),
+        (False, r"trackers: tensorboard is not installed: pip install 'scumble\[train\]'"),
+    ],
+)
+def test_a_tracker_that_cannot_track_is_named(
+    ready: bool, message: str, folder: Path, prior: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
+    said = replace(
+        read(folder / "recipe.yaml"), training=Training(trackers=("tensorbord" if ready else "tensorboard",))
+    )
+    with pytest.raises(InputError, match=message):
+        train_editor(said, folder / "out", folder=folder, prior=prior)
+    assert not (folder / "out.log").exists()
+
+
 WORKER = """
 import sys
 from pathlib import Path

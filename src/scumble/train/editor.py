@@ -25,7 +25,7 @@ from scumble.core.precision import fast_dtype
 from scumble.core.prior import Prior
 from scumble.core.request import pull
 from scumble.networks.editor import Editor, probe_picture, task_vector, warmed
-from scumble.train.accelerating import new_accelerator
+from scumble.train.accelerating import check_trackers, new_accelerator
 from scumble.train.editor_data import Examples, examples
 from scumble.train.editor_loss import Batch, Texts, draw, guidance, identity, rate, score
 from scumble.train.editor_recipe import EditorRecipe
@@ -255,6 +255,7 @@ def train_editor(
     from scumble.editing.recipe import Loading
     from scumble.train.editor_card import write_card
 
+    check_trackers(recipe.training.trackers)
     logs = out.with_name(f"{out.name}.log")
     logs.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"

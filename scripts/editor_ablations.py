@@ -1,7 +1,7 @@
 """What each part of an editor's training is for: short trainings that differ in one thing.
 
-    python -m scumble.bench.studies ablations train [--recipe FILE] [--only NAME ...] -o runs/ablations
-    python -m scumble.bench.studies ablations show -o runs/ablations [--n 10] [--split test] [--figure FILE.png]
+    python scripts/editor_ablations.py train [--recipe FILE] [--only NAME ...] -o runs/ablations
+    python scripts/editor_ablations.py show -o runs/ablations [--n 10] [--split test] [--figure FILE.png]
         [--sheet FILE.png]
 
 train: every variation of the recipe, one after the other; the same command goes on after a stop. Every 100 steps the
@@ -90,7 +90,7 @@ VARIATIONS: Mapping[str, Change] = {
 """Name -> what of the recipe changes."""
 
 
-def main(words: Sequence[str]) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -102,7 +102,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--sheet", type=Path)
-    asked = parser.parse_args(words)
+    asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         if asked.what == "train":
@@ -255,3 +255,7 @@ def pictures(out: Path, names: Sequence[str]) -> Image.Image:
             shown = Image.fromarray(to_pixels(prior.decode(x))[0])
             cells.append(Cell(panel(shown, 128, 256), [name, task.name]))
     return sheet(cells, columns=len(tasks))
+
+
+if __name__ == "__main__":
+    main()
