@@ -115,6 +115,8 @@ def short(name: str, steps: int) -> dict[str, Any]:
 JUDGED = {name for name in METHODS if {"clip", "classifier"} & {*get(name).needs.given}}
 ON_EXACT = [name for name in METHODS if not get(name).needs.control]
 ALSO = ("ids", "blended_latent_diffusion")  # which may contrast, and fit a decoder
+INVERTS = ("null_text", "direct_inversion", "diffedit", "diffusionclip", "edit_friendly", "ddim_inversion")
+"""Long on Gaussians; the quick lane has them on finite priors."""
 LOOKS_INSIDE = [name for name in METHODS if get(name).needs.control or name in ALSO]
 
 
@@ -133,7 +135,8 @@ def test_the_latent_prior_conforms(tiny_sd: StableDiffusionPrior) -> None:
 
 @pytest.mark.parametrize("prior", ["gaussian", "gaussian-flow"])
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in JUDGED else ()) for name in ON_EXACT]
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in (*JUDGED, *INVERTS) else ()) for name in ON_EXACT],
 )
 def test_methods_conform_on_gaussians(name: str, prior: str) -> None:
     settings, world = {**short(name, 12), **EXACTLY.get(name, {})}, EXACT[prior]()

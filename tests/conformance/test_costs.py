@@ -62,7 +62,13 @@ def closed_form() -> GaussianPrior:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if get(name).needs.control else ()) for name in METHODS],
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.slow if get(name).needs.control or name in ("repaint", "null_text") else (),
+        )
+        for name in METHODS
+    ],
 )
 def test_an_edit_takes_as_many_evaluations_as_its_page_says(name: str, network: StableDiffusionPrior) -> None:
     kind = get(name)

@@ -19,6 +19,7 @@ from . import tiny
 PAGE = Path(__file__).parents[2] / "examples/dds_standalone.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_the_page_is_the_library(prediction: str, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "tiny", prediction)

@@ -275,6 +275,7 @@ def test_a_stoppable_prior_makes_the_same_edit(prior: scumble.Prior, png: Path) 
     assert without[0] == without[1]
 
 
+@pytest.mark.slow
 def test_the_model_that_was_used_longest_ago_makes_room(
     prior: scumble.Prior, png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

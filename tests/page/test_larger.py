@@ -84,6 +84,7 @@ def pictures(job: Job) -> list[bytes]:
     return [Image.open(file).tobytes() for file in files]
 
 
+@pytest.mark.slow
 def test_a_grid_is_what_each_edit_is_alone_and_draws_the_input_once(
     house: House, prior: scumble.Prior, png: Path, calls: list[int]
 ) -> None:

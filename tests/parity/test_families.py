@@ -37,7 +37,10 @@ TOLERANCE = {
 }  # of the largest latent
 
 
-@pytest.fixture(scope="module", params=TOLERANCE)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(f, marks=pytest.mark.slow if f == "sana" else ()) for f in TOLERANCE],  # its codec
+)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Prior]:
     """A family, its pipeline, and the prior of the saved folder."""
     folder = tmp_path_factory.mktemp("families") / request.param

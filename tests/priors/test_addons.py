@@ -54,6 +54,7 @@ def embedded(pipe: Any, prompt: str, **options: Any) -> Tensor:
 # Clip skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [0, 1, 2])
 def test_clip_skip_is_diffusers(deep: Path, skip: int):
     pipe = pipeline(deep)
@@ -125,6 +126,7 @@ def test_an_embedding_is_diffusers(folder: Path, tmp_path: Path):
     assert prior.card.hash != load_prior(str(folder), device="cpu").card.hash
 
 
+@pytest.mark.slow
 def test_a_codec_as_an_embedding_and_the_other_way_round(folder: Path, tmp_path: Path):
     file = tmp_path / "x.safetensors"
     save_file({"emb_params": torch.zeros(1, 16)}, file)

@@ -19,6 +19,8 @@ from scumble.priors.load import load_prior, needs
 
 from .families import MAKERS, save
 
+pytestmark = pytest.mark.slow  # whole families, loaded again and again
+
 NAMES = ("sdxl", "sd3", "flux", "klein", "sana")
 
 

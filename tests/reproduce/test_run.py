@@ -50,6 +50,7 @@ def test_every_figure_is_made(name: str, run: Run) -> None:
     assert "hash" in text
 
 
+@pytest.mark.slow
 def test_dds_stays_where_it_is_with_equal_prompts(run: Run) -> None:
     kind = FIGURES["identity"]
     assert "the latent of DDS stays equal to its start to the last bit" in run.make(small(kind)).sentence

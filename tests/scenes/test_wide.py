@@ -110,6 +110,7 @@ def test_an_edit_gives_the_changed_attribute_its_canonical_value():
     assert edit.targets[0].ground == ()
 
 
+@pytest.mark.slow
 def test_the_reader_reads_most_of_the_wide_world():
     wrong, asked = 0, 0
     for scene, aspect in drawn(40, "validation"):

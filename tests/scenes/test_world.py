@@ -130,6 +130,7 @@ def test_a_side_too_small_is_refused():
 # Words
 
 
+@pytest.mark.slow
 def test_every_caption_is_read_back_and_true():
     rng = generator("validation", 1)
     for i in range(2000):

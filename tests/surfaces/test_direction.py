@@ -111,6 +111,7 @@ def test_ctrl_c_costs_nothing(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_is_refused(
     line: Callable[..., list[str]],
     clip: Path,  # noqa: F811

@@ -74,6 +74,7 @@ def test_further_prompts_change_the_picture_and_stand_in_its_passport(paint: Pai
     assert not np.array_equal(one, three)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
 def test_it_can_be_made_again(paint: Paint, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--and", "a star:-0.5", "--sampler", "dpm", "--size", "64x128", "--set", "rescale=0.5")

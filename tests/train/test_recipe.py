@@ -163,6 +163,7 @@ def test_a_widened_codec_draws_what_it_drew_and_its_new_channels_live():
         assert (after.std[:, 4:] < 0.05).all()
 
 
+@pytest.mark.slow
 def test_standardised_latents_have_unit_variance_and_the_same_pictures():
     codec = new_codec(CodecRecipe(channels=(8, 8, 8, 8))).eval()
     images = next(wholes(1, 4))
@@ -255,6 +256,7 @@ def test_the_reading_asks_what_captions_say():
     assert len(answered) == 2
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_an_unfinished_training(trained: Path, tmp_path: Path):
     made = snapshot(trained.with_name(trained.name + ".log"), tmp_path / "now")
     assert (made / "unet/diffusion_pytorch_model.safetensors").exists()

@@ -21,6 +21,7 @@ def test_the_built_in_model_names_it() -> None:
     assert json.loads((builtin("scenes") / "card.json").read_text())["upscaler"] == STAGE
 
 
+@pytest.mark.slow
 def test_the_stage_is_better_than_bicubic() -> None:
     found = measured(load(Upscaling()), Upscaling(steps=1), 4)
     assert found["better_by_db"] >= GATE
