@@ -13,7 +13,7 @@ from scumble.editing import given
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
 
 
-@pytest.mark.parametrize("name", ["clip", "editor"])
+@pytest.mark.parametrize("name", ["classifier", "clip", "editor"])
 def test_a_packaged_network_is_called_scenes(name: str) -> None:
     assert given.packaged(name)
     assert given.network(name, "scenes") is not None

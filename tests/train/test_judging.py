@@ -20,7 +20,7 @@ from scumble.networks.tower import TowerConfig, angles
 from scumble.priors.exact import GaussianPrior
 from scumble.scenes.world import COLOURS, Scene, Thing
 from scumble.train import gallery
-from scumble.train.classifier import ClassifierRecipe, Lesson, classification
+from scumble.train.classifier import ClassifierRecipe, Lesson, classification, unet_of
 from scumble.train.classifier import train_classifier as train_classifier_from
 from scumble.train.clip import ClipRecipe, contrast, train_clip
 from scumble.train.curves import GROUPS, accuracies, truth
@@ -261,6 +261,14 @@ def test_a_u_net_of_another_model_is_refused(codec: Any, tmp_path: Path) -> None
     ):
         train_classifier_from(codec, unet, text, tmp_path / "out", TOY)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_classifier_of_a_saved_u_net_does_not_tell_its_folder(codec: Any, tmp_path: Path) -> None:
+    new_unet(TOY_MODEL).save_pretrained(tmp_path / "unet")
+    unet, text = unet_of(tmp_path / "unet"), new_text_encoder(TOY_MODEL)
+    train_classifier_from(codec, unet, text, tmp_path / "made", TOY)
+    assert str(tmp_path) not in (tmp_path / "made" / "config.json").read_text()
+    assert isinstance(load("classifier", tmp_path / "made"), LatentClassifier)
 
 
 def test_a_classifier_begins_from_the_u_net(codec: Any) -> None:

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 import scumble
-from scumble.core.errors import InputError
 from scumble.core.pixels import psnr, to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
@@ -199,5 +198,29 @@ def test_its_clip_finds_captions_and_is_given_by_name(prior: Prior):
     assert isinstance(clip, LatentClip)
     gates = json.loads((builtin("scenes-clip") / "gates.json").read_text())
     assert gates["clean"] >= 0.9
-    with pytest.raises(InputError, match=r"config\.json"):
-        given.read({"classifier": "scenes"})  # none is in the package
+
+
+def test_its_classifier_names_what_it_sees_and_is_given_by_name(prior: Prior):
+    from scumble.editing import given
+    from scumble.networks.classifier import LatentClassifier
+
+    (classifier,) = given.read({"classifier": "scenes"}).values()
+    assert isinstance(classifier, LatentClassifier)
+    gates = json.loads((builtin("scenes-classifier") / "gates.json").read_text())
+    assert gates["clean"] == min(gates["accuracy"]["clean"].values()) >= 0.95
+    drawn = list(islice(scenes("test", 21, 1), 32))
+    z = prior.encode(to_images([render(scene, 128) for scene in drawn]))
+    said = classifier.log_prob(z, torch.zeros(len(drawn), dtype=torch.int64))
+    named = [
+        [classifier.classes[group[int(row[group].argmax())]] for group in map(list, classifier.groups)]
+        for row in said
+    ]
+    wanted = [
+        [thing.shape, thing.colour, thing.texture, f"{scene.background} background"]
+        for scene in drawn
+        for thing in scene.things
+    ]
+    right = [
+        a == b for one, other in zip(named, wanted, strict=True) for a, b in zip(one, other, strict=True)
+    ]
+    assert sum(right) / len(right) > 0.9

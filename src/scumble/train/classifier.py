@@ -81,7 +81,7 @@ def train_classifier(
     data = material(codec, recipe, pictures or log / "pictures", things=1)
     wanted, counts = truth(data.train.scenes)
     torch.manual_seed(recipe.seed)
-    config = dict(unet.config)
+    config = {k: v for k, v in unet.config.items() if not k.startswith("_")}  # no path of where it was read
     network = ClassifierNetwork(config, null, wanted.shape[1])
     network.trunk.begin(unet)
     _fast(network)

@@ -37,6 +37,7 @@ from scumble.core.atomic import atomic
 from scumble.core.pixels import Pixels, psnr, to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
+from scumble.editing import given
 from scumble.editing.plan import choose
 from scumble.loops.lowpass import low_pass
 from scumble.methods import get
@@ -69,6 +70,8 @@ MASKED: Mapping[str, tuple[str, Settings]] = {
     "blended_latent_diffusion": ("blended_latent_diffusion", {"steps": 25}),
     "the same, fit=latent": ("blended_latent_diffusion", {"steps": 25, "fit": "latent"}),
     "the same, fit=decoder": ("blended_latent_diffusion", {"steps": 25, "fit": "decoder"}),
+    "blended_diffusion": ("blended_diffusion", {"steps": 25}),
+    "dds_fast": ("dds_fast", {}),
 }
 
 
@@ -186,6 +189,7 @@ def background(prior: Prior, n: int) -> tuple[list[Row], list[list[Pixels]]]:
                 model=prior,
                 mask=mask * np.uint8(255),
                 reference=picture if method.needs.reference else None,
+                given=given.read(dict.fromkeys(method.needs.given, "scenes")),
                 crop="none",
                 keep="none",
             )
