@@ -27,6 +27,7 @@ import numpy as np
 
 import scumble
 from scumble.bench.studies.constrained import SIDE, Row, Settings, keep, table
+from scumble.core.noise import Noise
 from scumble.core.pixels import Pixels, to_images, to_pixels
 from scumble.core.prior import Prior
 from scumble.core.request import EditRequest
@@ -72,11 +73,12 @@ def scale(prior: Prior, n: int, known: Given) -> Made:
     targets = [f"a {s.things[0].colour} {s.things[0].shape}" for s in drawn for _ in range(SEEDS)]
     wanted = [(s.things[0].colour, s.things[0].shape) for s in drawn for _ in range(SEEDS)]
     networks = known or given.read({"classifier": "scenes"})
-    request = EditRequest(target=targets, size=(SIDE, SIDE), seed=0, given=networks)
+    seeds = [k % SEEDS for k in range(len(targets))]  # the same for every class
     rows: list[Row] = []
     shown: list[list[Pixels]] = [[] for _ in targets]
     for label, settings in SCALE.items():
         asked = {"steps": 50, "form": "score", "eta": 0.0, **settings}
+        request = EditRequest(target=targets, size=(SIDE, SIDE), noise=Noise.of(seeds), given=networks)
         pictures, calls, seconds = sampled(prior, "classifier_guidance", asked, request)
         for i, picture in enumerate(pictures):
             others = pictures[i - i % SEEDS : i - i % SEEDS + SEEDS]
@@ -111,7 +113,7 @@ def words(prior: Prior, n: int, known: Given) -> Made:
         request = EditRequest(
             target=[short_caption(scene) for scene in drawn],
             size=(SIDE, SIDE),
-            seed=0,
+            noise=Noise.of(range(len(drawn))),
             given=networks if name == "sdg" else {},
         )
         pictures, calls, seconds = sampled(prior, name, settings, request)
