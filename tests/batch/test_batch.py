@@ -42,7 +42,8 @@ def test_every_row_gets_a_file_with_its_passport(
     out = tmp_path / "out"
     assert called == [4]
     assert {path.name for path in out.iterdir()} == {
-        *(f"r{i}.png" for i in range(4)), "results.jsonl", "results.parquet", "summary.json", "sheet-0001.png",
+        *(f"r{i}.png" for i in range(4)), "results.jsonl", "results.parquet", "summary.json",
+        "sheet-edits.jsonl-0001.png",
     }  # fmt: skip
     for i, (id, record) in enumerate(results(out).items()):
         assert (record["row"], record["id"], record["error"]) == (i + 1, id, None)
@@ -128,6 +129,10 @@ def test_faults_can_be_skipped(
     assert set(results(tmp_path / "out")) == {"r0", "r1", "r2", "r3"}
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert (summary["rows"], summary["made"], summary["skipped"]) == (16, 4, 12)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(tmp_path / "out/results.parquet").to_pylist()
+    assert [row["id"] for row in table[4:]] == [*(f"bad{i}" for i in range(9)), "r1", "bad10", "bad11"]
+    assert all(row["error"] for row in table[4:])
 
 
 def test_unknown_words(
@@ -279,6 +284,38 @@ def test_files_of_others_are_not_replaced(
     assert passport_of(out / "r1.png")["seed"] == 99
 
 
+def test_two_manifests_share_a_folder(batch: Batch, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Neither loses its sheet or its lines of the table."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "out"
+    assert batch(rows[:2]) == 0
+    sheet = (out / "sheet-edits.jsonl-0001.png").read_bytes()
+    assert batch(rows[2:], name="others.jsonl") == 0
+    assert (out / "sheet-edits.jsonl-0001.png").read_bytes() == sheet
+    assert (out / "sheet-others.jsonl-0001.png").exists()
+    table = parquet.read_table(out / "results.parquet").to_pylist()
+    assert [row["id"] for row in table] == ["r2", "r3", "r0", "r1"]
+
+
+def test_a_sheet_takes_no_rows_name(batch: Batch, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    rows[0]["id"] = "Sheet-edits.jsonl-0001"
+    assert batch(rows) == 0
+    for record in results(tmp_path / "out").values():
+        data = (tmp_path / "out" / record["output"]).read_bytes()
+        assert record["sha256"] == hashlib.sha256(data).hexdigest()
+    assert not (tmp_path / "out/sheet-edits.jsonl-0001.png").exists()
+
+
+def test_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a group end together, so that it takes two groups to know how fast they are."""
+    from scumble.batch import run
+
+    times = iter([100.0, 104.0, 110.0])
+    monkeypatch.setattr(run.time, "monotonic", lambda: next(times))
+    pace = run.Pace(24)
+    assert [pace.step(8) for _ in range(3)] == ["8/24 rows", "16/24 rows, 4 s left", "24/24 rows, 0 s left"]
+
+
 def test_two_runs_do_not_share_a_folder(
     batch: Batch, rows: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -368,6 +405,32 @@ def test_a_folder_of_pictures(tmp_path: Path, pictures: Path) -> None:
         {"image": "p3.png"},
         {"image": "sub/p0.png"},
     ]
+
+
+def test_results_in_the_folder_of_pictures_are_no_rows(
+    loaded: list[str], pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures)
+    line = [
+        "batch",
+        ".",
+        "--source",
+        "a",
+        "--target",
+        "b",
+        "--method",
+        "sdedit",
+        "--set",
+        "steps=4",
+        "--quiet",
+    ]
+    for _ in range(2):
+        assert cli.run([*line, "-o", "edited"]) == 0
+        assert len((pictures / "edited/results.jsonl").read_text().splitlines()) == 4
+    assert (pictures / "edited/sheet-in-0001.png").exists()
+    assert cli.run([*line, "-o", "."]) == 2
+    assert "-o .: its pictures are the rows" in capsys.readouterr().err
+    assert not (pictures / "results.jsonl").exists()
 
 
 def test_a_webdataset(batch: Batch, pictures: Path, tmp_path: Path) -> None:

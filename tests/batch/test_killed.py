@@ -99,7 +99,10 @@ def check(out: Path, rows: int = ROWS) -> None:
         assert hashlib.sha256(data).hexdigest() == record["sha256"]
         Image.open(out / record["output"]).load()
     assert not [*out.glob(".*.part")]
-    assert {p.name for p in out.glob("*.png")} == {*(r["output"] for r in records), "sheet-0001.png"}
+    assert {p.name for p in out.glob("*.png")} == {
+        *(r["output"] for r in records),
+        f"sheet-edits-{rows}.jsonl-0001.png",
+    }
 
 
 def finish(process: subprocess.Popen[str]) -> None:

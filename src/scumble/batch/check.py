@@ -41,6 +41,7 @@ class Fault:
 
     row: int
     message: str
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class _Checker:
         self._known: dict[object, Any] = {}  # results and errors by key
         self._taken: dict[str, int] = {}  # outputs and identities -> row
         self._failed = False
+        self._id: str | None = None  # of the row that is looked at
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         return {key[1]: seen.size for key, seen in self._found("picture") if isinstance(seen, Glance)}
@@ -133,13 +135,15 @@ class _Checker:
         try:
             return find()
         except (InputError, MachineError) as error:
-            self.faults.append(Fault(row, str(error)))
+            self.faults.append(Fault(row, str(error), self._id))
             self._failed = True
             return None
 
     def add(self, entry: Entry) -> None:
         """Check a row, and note it or its faults."""
         number, self._failed = entry.number, False
+        id = entry.values.get("id")
+        self._id = None if id is None else str(id)
         recipe = self._try(number, lambda: self._reading.recipe(entry))
         if recipe is None:
             return
@@ -155,8 +159,7 @@ class _Checker:
         named = identity(recipe, values, contents)
         output = self._try(number, lambda: self._namer.name(entry, recipe, named))
         if output is not None and self._try(number, lambda: self._free(number, named, output)):
-            id = entry.values.get("id")
-            self.rows.append(Row(number, None if id is None else str(id), recipe, named, output))
+            self.rows.append(Row(number, self._id, recipe, named, output))
 
     def _free(self, number: int, named: str, output: str) -> bool:
         for what, key in (("the same edit", named), (f"the same output name, {output},", output.lower())):

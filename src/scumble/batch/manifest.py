@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tarfile import TarError
 from typing import Any
@@ -28,13 +29,15 @@ class Entry:
     fault: str | None = None
 
 
-def read(manifest: Path) -> Iterator[Entry]:
+def read(manifest: Path, out: Path | None = None) -> Iterator[Entry]:
     """The rows of a manifest, one after the other: none is kept.
 
-    Raises InputError for a file that is missing, of no known kind, broken as a whole, or without rows.
+    out: the folder of the results, whose pictures are no rows of a folder of pictures that it lies in. Raises
+    InputError for a file that is missing, of no known kind, broken as a whole, or without rows, and for a folder of
+    pictures that is `out` itself.
     """
     if manifest.is_dir():
-        rows = _folder
+        rows = partial(_folder, out=out)
     elif not manifest.exists():
         raise InputError(f"{manifest}: no such file or folder")
     elif manifest.suffix.lower() in READERS:
@@ -134,19 +137,24 @@ def _webdataset(path: Path) -> Read:
             )
 
 
-def _folder(folder: Path) -> Read:
-    """Every picture of a folder and its subfolders, in the order of their names; hidden ones are left out. A folder
-    of tar files is a webdataset of several shards.
+def _folder(folder: Path, out: Path | None) -> Read:
+    """Every picture of a folder and its subfolders, in the order of their names; hidden ones, and those in `out`, are
+    left out. A folder of tar files is a webdataset of several shards.
     """
     if tars := sorted(folder.glob(f"*{shards.SUFFIX}")):
         for tar in tars:
             yield from _webdataset(tar)
         return
+    if out is not None and out.resolve() == folder.resolve():
+        raise InputError(
+            f"-o {out}: its pictures are the rows, and results among them would be, too; choose another folder"
+        )
     with _reading(folder):
+        results = None if out is None else out.resolve()
         files = sorted(
             path.relative_to(folder)
             for path in folder.rglob("*")
-            if path.suffix.lower() in PICTURES and path.is_file()
+            if path.suffix.lower() in PICTURES and path.is_file() and results not in path.resolve().parents
         )
     there = {path.with_suffix(""): path for path in files}
     for path in files:

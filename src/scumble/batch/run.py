@@ -84,7 +84,7 @@ class Batch:
         rows: Sequence[Row],
         make: Make,
         *,
-        on_record: Callable[[Record], None],
+        on_group: Callable[[Sequence[Record]], None],
         max_errors: int | None = None,
     ) -> bool:
         """Make rows and record them as they are finished; False where it stopped before the last one.
@@ -94,10 +94,9 @@ class Batch:
         errors = done = 0
         for records in make(groups(rows, self.checked, self.size)):
             ledger.add(records)
-            for record in records:
-                on_record(record)
-                done += 1
-                errors += record["error"] is not None
+            on_group(records)
+            done += len(records)
+            errors += sum(record["error"] is not None for record in records)
             if max_errors is not None and errors > max_errors:
                 raise InputError(
                     f"--max-errors {max_errors}: {errors} rows failed, the last with: {_last_error(records)}; what is "
@@ -106,15 +105,15 @@ class Batch:
         return done == len(rows)
 
     def close(self, ledger: Ledger, faults: Sequence[Fault], seconds: float) -> dict[str, Any]:
-        """Write results.parquet and summary.json; the summary."""
+        """Write results.parquet and summary.json; the summary. The table has the folder's other results, too."""
         records = [
             ledger.records[row.identity] for row in self.checked.rows if row.identity in ledger.records
         ]
-        bad = {fault.row: fault.message for fault in faults}
-        records = [*records, *(_bad(number, message, self.manifest) for number, message in bad.items())]
+        bad = {fault.row: fault for fault in faults}
+        records = [*records, *(_bad(fault, self.manifest) for fault in bad.values())]
         records.sort(key=lambda record: record["row"])
         good = [record for record in records if record["error"] is None]
-        table = write_table(self.out, records)
+        table = write_table(self.out, [*records, *self._others(ledger)])
         summary = {
             "manifest": self.manifest,
             "rows": len(self.checked.rows) + len(bad),
@@ -131,15 +130,31 @@ class Batch:
             part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         return summary
 
+    def _others(self, ledger: Ledger) -> list[Record]:
+        """What other manifests have made in this folder."""
+        ours = {row.identity for row in self.checked.rows}, {row.output for row in self.checked.rows}
+        return [
+            record
+            for output, record in ledger.by_output().items()
+            if record["manifest"] != self.manifest
+            and record["identity"] not in ours[0]
+            and output not in ours[1]
+        ]
+
     def sheets(self, ledger: Ledger, made: set[str]) -> list[Path]:
-        """Draw a contact sheet for every hundred rows of which one is in `made` (identities) or that has none yet."""
+        """Draw a contact sheet for every hundred rows of which one is in `made` (identities) or that has none yet.
+
+        A sheet takes no row's name.
+        """
         from scumble.pictures import sheets, writing
 
         rows, drawn = list(self.checked.rows), list[Path]()
+        results = {output.lower() for output in [*ledger.by_output(), *(row.output for row in rows)]}
         for k, first in enumerate(range(0, len(rows), PER_SHEET), 1):
             some = rows[first : first + PER_SHEET]
-            path = self.out / f"sheet-{k:04d}.png"
-            if path.exists() and not made & {row.identity for row in some}:
+            path = self.out / f"sheet-{self.manifest}-{k:04d}.png"
+            there = path.exists() and not made & {row.identity for row in some}
+            if there or path.name.lower() in results:
                 continue
             cells = [cell for row in some if (cell := self._cell(ledger.records.get(row.identity)))]
             if cells:
@@ -188,25 +203,28 @@ def _last_error(records: Sequence[Record]) -> str:
     return next((record["error"] for record in reversed(records) if record["error"]), "")
 
 
-def _bad(number: int, message: str, manifest: str) -> Record:
+def _bad(fault: Fault, manifest: str) -> Record:
     return Record(
-        row=number, id=None, identity="", output="", sha256=None, evaluations=None, seconds=None, changed=None,
-        error=message, warning=None, manifest=manifest,
+        row=fault.row, id=fault.id, identity="", output="", sha256=None, evaluations=None, seconds=None, changed=None,
+        error=fault.message, warning=None, manifest=manifest,
     )  # fmt: skip
 
 
 class Pace:
-    """How fast rows are made, for what is said of the time that is left. Time counts from the first one."""
+    """How fast rows are made, for what is said of the time that is left. Time counts from the first group's end, so
+    that starting is not in it.
+    """
 
     def __init__(self, rows: int):
-        self._rows, self._done, self._first = rows, 0, 0.0
+        self._rows, self._done, self._first = rows, 0, (0, 0.0)
 
-    def step(self) -> str:
-        """One more row is done: how many of how many, and the seconds that are left."""
-        self._done += 1
+    def step(self, rows: int) -> str:
+        """A group of `rows` more is done: how many of how many, and from the second on the seconds that are left."""
+        self._done += rows
         now = time.monotonic()
-        if self._done == 1:
-            self._first = now
-            return f"1/{self._rows} rows"
-        left = (now - self._first) / (self._done - 1) * (self._rows - self._done)
+        if self._done == rows:
+            self._first = rows, now
+            return f"{self._done}/{self._rows} rows"
+        done, began = self._first
+        left = (now - began) / (self._done - done) * (self._rows - self._done)
         return f"{self._done}/{self._rows} rows, {left:.0f} s left"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -107,10 +107,13 @@ def command(
     if not 0 <= gpus <= 64:
         raise InputError(f"--gpus {gpus}: it must be a number of GPUs, or the part of one that a worker gets")
     crew = Crew(workers, ray, threads, gpus) if workers or ray else None
-    checked = _check(recipe, manifest, name, ignore or [], voice, as_json, skip_bad)
+    checked = _check(recipe, manifest, out, name, ignore or [], voice, as_json, skip_bad)
     from scumble.batch.run import Batch
 
-    made = Batch(checked, out, manifest.name, batch, overwrite)
+    name = (
+        manifest.name if manifest.name not in ("", "..") else manifest.resolve().name
+    )  # "." is a folder, too
+    made = Batch(checked, out, name, batch, overwrite)
     check_folder(out)
     if dry_run:
         _estimate(made, voice, as_json)
@@ -123,6 +126,7 @@ def command(
 def _check(
     recipe: Recipe,
     manifest: Path,
+    out: Path,
     name: str | None,
     ignored: list[str],
     voice: Voice,
@@ -136,7 +140,7 @@ def _check(
 
     reading = Reading(_absolute(recipe), base(manifest).absolute(), tuple(ignored))
     with voice.waiting(f"checking {manifest}"):
-        checked = check.check(read(manifest), reading, Namer(name))
+        checked = check.check(read(manifest, out), reading, Namer(name))
     bad = len({fault.row for fault in checked.faults})
     for line in check.table(checked.faults):
         if not as_json:
@@ -177,15 +181,16 @@ def _run(
     voice.say(f"{len(batch.checked.rows) - len(rows)} rows are made already, {len(rows)} are to be made")
     pace, made = Pace(len(rows)), set[str]()
 
-    def on_record(record: Record) -> None:
-        made.add(record["identity"])
-        if as_json:
-            typer.echo(json.dumps(record))
-        elif record["error"] is None:
-            typer.echo(str(batch.out / record["output"]))
-        if record["error"] is not None:
-            typer.echo(f"row {record['row']} failed: {record['error']}", err=True)
-        voice.say(pace.step())
+    def on_group(records: Sequence[Record]) -> None:
+        for record in records:
+            made.add(record["identity"])
+            if as_json:
+                typer.echo(json.dumps(record))
+            elif record["error"] is None:
+                typer.echo(str(batch.out / record["output"]))
+            if record["error"] is not None:
+                typer.echo(f"row {record['row']} failed: {record['error']}", err=True)
+        voice.say(pace.step(len(records)))
 
     whole = False
     try:
@@ -193,7 +198,7 @@ def _run(
             stopping(voice, "the rows in flight") as stop,
             _makers(batch, crew if rows else None, stop) as make,
         ):
-            whole = batch.run(ledger, rows, make, on_record=on_record, max_errors=max_errors)
+            whole = batch.run(ledger, rows, make, on_group=on_group, max_errors=max_errors)
         if not whole:
             raise KeyboardInterrupt
     except (KeyboardInterrupt, MachineError):
