@@ -86,6 +86,7 @@ def test_more_edits_than_there_are(n: int, folder: Path):
         ("dds:steps", "NAME=VALUE"),
         ("", "write it as NAME"),
         (":steps=3", "write it as NAME"),
+        ("repaint+mask:steps=3", r"with \+mask at the end"),
     ],
 )
 def test_bad_methods(text: str, words: str):

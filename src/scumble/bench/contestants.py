@@ -83,8 +83,10 @@ def split(text: str) -> tuple[str, list[str], frozenset[str]]:
     head, tail = _EXTRAS.fullmatch(text.strip()).groups()  # pyright: ignore[reportOptionalMemberAccess]
     file, py, rest = head.partition(".py:")
     name, _, said = rest.partition(":") if py else head.partition(":")
-    if not name.strip():
-        raise InputError(f"--method {text!r}: write it as NAME, NAME:PARAMETER=VALUE,... or NAME+mask")
+    if not name.strip() or (not py and "+" in name):  # an extra before the parameters
+        raise InputError(
+            f"--method {text!r}: write it as NAME, NAME:PARAMETER=VALUE,... or NAME+mask, with +mask at the end"
+        )
     extras = tail.split("+")[1:]
     for extra in extras:
         if extra not in EXTRAS:
