@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scumble.core import machine
 from scumble.core.errors import InputError, MachineError
-from scumble.priors._estimate import SETTINGS, at_once, estimate, lines
+from scumble.priors._estimate import SETTINGS, amount, at_once, estimate, lines
 from scumble.priors._folder import Folder
 from scumble.priors._quantised import BLOCK, BYTES, QuantisedLinear, levels, quantise
 from scumble.priors._single_file import SingleFile
@@ -202,5 +202,21 @@ def test_what_does_not_fit_is_said_before_it_is_loaded(wide: Path, monkeypatch: 
 
 def test_the_lines_that_a_user_reads(wide: Path) -> None:
     said = dict(lines(Folder.open(wide), torch.bfloat16))
-    assert said["weights"].startswith("0.0 GiB in bfloat16 (transformer 0.0, vae 0.0, text_encoder 0.0,")
-    assert "--memory 4bit --memory offload 0.0 GiB" in said["with less"]
+    sizes = estimate(Folder.open(wide), torch.bfloat16)
+    assert said["weights"].startswith(f"{amount(sum(sizes.values()))} in bfloat16 (transformer ")
+    assert f"vae {amount(sizes['vae'])}, text_encoder {amount(sizes['text_encoder'])}," in said["weights"]
+    smallest = at_once(estimate(Folder.open(wide), torch.bfloat16, ("4bit", "offload")), ("offload",))
+    assert f"--memory 4bit --memory offload {amount(smallest)}, of the weights" in said["with less"]
+    assert [amount(size) for size in (22.16 * 2**30, 200 * 2**20, 35.4 * 2**20, 2**19)] == [
+        *("22.2 GiB", "0.2 GiB", "35 MiB", "0.5 MiB")
+    ]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_estimate_by_configs_is_that_by_files(name: str, tmp_path: Path) -> None:
+    folder = Folder.open(save(MAKERS[name](), tmp_path / name))
+    by_files = estimate(folder, torch.bfloat16, ("8bit",))
+    for part in folder.parts:
+        for file in (folder.path / part).glob("*.safetensors"):
+            file.unlink()
+    assert estimate(folder, torch.bfloat16, ("8bit",)) == by_files

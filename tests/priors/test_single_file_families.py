@@ -110,7 +110,7 @@ def test_a_file_computes_what_the_folder_computes(
         wanted.size,
     )
     assert usual_method(str(file)) == card.method
-    assert dict(needs(str(file))).keys() == {"weights", "pictures", "with less", "main memory"}
+    assert dict(needs(str(file))).keys() == {"weights", "pictures", "gradients", "with less", "main memory"}
 
 
 @pytest.mark.parametrize("name", CONVERTERS)

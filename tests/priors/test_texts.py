@@ -165,4 +165,4 @@ def test_the_estimate_counts_them(folders: Mapping[str, Path]) -> None:
     assert (kept(sizes, ("offload",)), kept(sizes, ("offload", "text"))) == (34, 23)
     said = dict(needs(str(folders["flux"])))
     assert said["with less"].startswith("--memory text ")
-    assert "GiB while it loads; with --memory text" in said["main memory"]
+    assert "iB while it loads; with --memory text" in said["main memory"]

@@ -41,10 +41,14 @@ def command(
 def examine(asked: Loading, out: Path, voice: Voice) -> int:
     """Examine a model, write the sheet and print the report. Returns 0 if all checks passed, else 1."""
     from scumble.bench.checkup import Finding, Patient, drawn, report
-    from scumble.editing import loading
+    from scumble.cli.methods import table
+    from scumble.editing import loading, room
     from scumble.pictures import writing
 
     writing.check_output(out, overwrite=True)
+    if about := room.lines(asked):
+        table(about)
+        typer.echo("")
     with voice.waiting(f"loading {asked.model}"):
         prior = loading.load(asked)
     patient, findings = Patient(prior, lambda plan: perform(plan, voice)), list[Finding]()

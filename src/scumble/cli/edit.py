@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from scumble.cli.voice import Voice, hand_over, perform, prepare
 from scumble.core.atomic import claimed
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import Delivery, Film, make_folder
+from scumble.editing.room import Room, room
 from scumble.editing.telling import advice, record, summary
 from scumble.pictures import sheets
 from scumble.pictures.sheets import Cell
@@ -112,14 +113,18 @@ def _run(
     delivery.check([*paths, *sheet], image, inputs, recipe.upscale)
     if delivery.out and not sheet and claims:
         claims.enter_context(claimed(delivery.out))
-    if showing.dry_run and download(recipe, showing):
+    known = room(recipe) if showing.dry_run else None
+    if showing.dry_run and download(recipe, known, showing):
         return
+    if known and not showing.as_json:
+        for line in known.lines:
+            voice.say(line)
     plan = prepare(voice, replace(recipe, target=targets[0] or None, seed=seeds[0]))
     plans = [plan.vary(target=target or None, seed=seed) for target in targets for seed in seeds]
     for each, path in zip(plans, paths, strict=True):
         delivery.check_passport(each.promise(), path)
     if showing.dry_run:
-        estimate(plan, len(plans), showing)
+        estimate(plan, len(plans), known, showing)
         return
     if sheet:
         make_folder(sheet[0].parent)
@@ -148,8 +153,8 @@ def make(plan: Plan, path: Path, delivery: Delivery, showing: Showing, shared: S
 # Dry runs ------------------------------------------------------------------------------------------------
 
 
-def download(recipe: Recipe, showing: Showing) -> bool:
-    """Whether the model must be downloaded first. Prints the size of the download."""
+def download(recipe: Recipe, known: Room | None, showing: Showing) -> bool:
+    """Whether the model must be downloaded first. Prints the size of the download, and what the edit will take."""
     from scumble.priors.load import outstanding
 
     left = outstanding(str(recipe.model), revision=recipe.revision, offline=recipe.offline)
@@ -157,19 +162,25 @@ def download(recipe: Recipe, showing: Showing) -> bool:
         return False
     if showing.as_json:
         about = {"model": recipe.model, "licence": left.licence, "download": sum(left.missing.values())}
-        typer.echo(json.dumps(about))
+        typer.echo(json.dumps(about | _room(known)))
     else:
         showing.voice.say(
-            f"dry run: {left} would be downloaded first; after that, --dry-run also estimates time and memory"
+            f"dry run: {left} would be downloaded first; after that, --dry-run also estimates the time"
         )
+        for line in known.lines if known else ():
+            showing.voice.say(line)
     return True
 
 
-def estimate(plan: Plan, edits: int, showing: Showing) -> None:
+def _room(known: Room | None) -> dict[str, Any]:
+    return {"room": known.record} if known else {}
+
+
+def estimate(plan: Plan, edits: int, known: Room | None, showing: Showing) -> None:
     """Print an estimate of the time and memory of `edits` such edits. Nothing is written."""
     from scumble.editing.estimate import estimate
 
-    about = estimate(plan, edits)
+    about = estimate(plan, edits) | _room(known)
     if showing.as_json:
         typer.echo(json.dumps(about))
         return

@@ -62,11 +62,10 @@ card's, else dds for Stable Diffusion 1.x / 2.x, SDXL and PixArt, flowedit for t
 
 
 def show(name: str) -> None:
-    """A model's card. Nothing is downloaded. Raises InputError for a model that is not on this machine."""
-    from scumble.api import load
-    from scumble.priors.load import needs
+    """A model's card. Nothing is loaded or downloaded. Raises InputError for a model that is not on this machine."""
+    from scumble.priors.load import card_of, needs
 
-    card = load(name, offline=True).card
+    card = card_of(name)
     typer.echo(f"{card.id}: {card.domain}\n")
     table(
         [
@@ -80,8 +79,12 @@ def show(name: str) -> None:
             ("can", ", ".join(sorted(card.capabilities))),
             ("words", "open" if card.words is None else " ".join(sorted(card.words))),
             *(
-                (f"recommended for {name}", ", ".join(f"{k}={v}" for k, v in values.items()))
+                (f"recommended for {name}", ", ".join(f"{k}={_short(v)}" for k, v in values.items()))
                 for name, values in sorted(card.recommended.items())
             ),
         ]
     )
+
+
+def _short(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value

@@ -60,13 +60,8 @@ class Placed:
 
         crop: "auto": only the part around a small mask, at the full size of the canvas; "none": the whole.
         """
-        card = prior.card
-        long_side = size or card.size
-        box = crop_box(mask.values, picture.size, long_side) if mask and crop == "auto" else None
-        part = picture.size if box is None else (box[2] - box[0], box[3] - box[1])
-        return cls(
-            prior=prior, picture=picture, mask=mask, box=box, fit=Fit.of(part, long_side, card.multiple)
-        )
+        box, fit = lie(picture, mask, size or prior.card.size, prior.card.multiple, crop)
+        return cls(prior=prior, picture=picture, mask=mask, box=box, fit=fit)
 
     # What is on the canvas
 
@@ -167,3 +162,12 @@ def encode(several: Sequence[Placed]) -> None:
     for i, each in enumerate(several):
         vars(each)["latent"] = latents[i : i + 1]  # where cached_property keeps it
         vars(each)["before"] = copies[i : i + 1].to(each.image)
+
+
+def lie(
+    picture: Picture, mask: PictureMask | None, long_side: int, multiple: int, crop: str = "none"
+) -> tuple[Box | None, Fit]:
+    """The part of a picture that is edited (None: the whole), and where it lies on a canvas of that long side."""
+    box = crop_box(mask.values, picture.size, long_side) if mask and crop == "auto" else None
+    part = picture.size if box is None else (box[2] - box[0], box[3] - box[1])
+    return box, Fit.of(part, long_side, multiple)

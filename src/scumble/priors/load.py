@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scumble.core.errors import InputError, MachineError
 from scumble.core.loading import Loading
@@ -18,6 +18,9 @@ from scumble.priors._find import BUILTIN, builtin, find, is_file_of_hub, is_id
 from scumble.priors._folder import Folder
 from scumble.priors._hub import Download, fetch, file_of, survey
 from scumble.priors._single_file import SingleFile
+
+if TYPE_CHECKING:
+    from scumble.priors._estimate import Estimate
 
 
 def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
@@ -111,14 +114,50 @@ def models() -> dict[str, Card]:
     return {name: read_card(Folder(path, name, name)) for name, path in folders.items() if path.is_dir()}
 
 
+def card_of(model: str) -> Card:
+    """The card of a model on this machine, as its files say it; no weights are loaded. Errors are those of `find`."""
+    from scumble.priors._card import read_card
+
+    folder = find(model, offline=True)
+    with readable(folder):
+        folder.check()
+        return read_card(folder)
+
+
 def needs(model: str) -> list[tuple[str, str]]:
-    """What is to be said of the memory that a model's weights take; nothing of pixel models."""
+    """What is to be said of the memory that a model on this disk takes on an accelerator; nothing of pixel models."""
     from scumble.priors._card import auto_dtype
     from scumble.priors._estimate import lines
     from scumble.priors._parts import DTYPES
 
     folder = find(model, offline=True)
     return [] if folder.family() == "pixel" else list(lines(folder, DTYPES[auto_dtype(folder)]))
+
+
+def weighed(asked: Loading) -> Estimate | None:
+    """What the model will take where it is loaded so; of one that is not downloaded yet, only the configs are fetched.
+
+    None for pixel models, and for single files that are still on the hub. Errors are those of `load_prior`.
+    """
+    from scumble.priors._card import auto_dtype
+    from scumble.priors._estimate import Estimate
+    from scumble.priors._memory import check_memory
+    from scumble.priors._parts import resolve_device, resolve_dtype
+
+    name, memory, where = str(asked.model), check_memory(asked.memory), resolve_device(asked.device)
+    resolve_dtype(asked.dtype, where)
+    if name not in BUILTIN and is_id(name):
+        folder, _ = survey(name, revision=asked.revision, offline=asked.offline)
+    elif is_file_of_hub(name) and outstanding(name, revision=asked.revision, offline=asked.offline):
+        return None
+    else:
+        folder = find(name, revision=asked.revision, offline=asked.offline)
+    with readable(folder):
+        if folder.family() == "pixel":
+            return None
+        dtype = resolve_dtype(asked.dtype, where, auto_dtype(folder))
+        made = Estimate(folder, dtype, memory, where.type)
+        return made if made.weights and made.side else None
 
 
 def cached() -> list[str]:
