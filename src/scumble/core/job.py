@@ -14,7 +14,7 @@ from scumble.core.guidance import guide_several, within
 from scumble.core.host import owned
 from scumble.core.masks import blend
 from scumble.core.noise import Noise
-from scumble.core.prior import Card, Denoiser, Prior, Text, clamped
+from scumble.core.prior import BOUND, Card, Denoiser, Prior, Text, clamped, thresholded
 from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep, Step, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.text import Negative
@@ -161,10 +161,21 @@ class Job:
 
     def clamped(self, denoise: Denoiser, z: Latent) -> Denoiser:
         """The denoiser with x0 clamped to a picture's range. Raises InputError where the latents z are no pictures."""
+        self._check_pixels("clamp", z)
+        return clamped(denoise, self.prior.schedule)
+
+    def thresholded(self, denoise: Denoiser, z: Latent, ratio: float) -> Denoiser:
+        """The denoiser with x0 thresholded dynamically: `ratio` of its values stay, and the bound is at most BOUND.
+
+        Raises InputError where the latents z are no pictures.
+        """
+        self._check_pixels("threshold", z)
+        return thresholded(denoise, self.prior.schedule, ratio=ratio, most=BOUND)
+
+    def _check_pixels(self, name: str, z: Latent) -> None:
         if z.shape[1:] != self.image.shape[1:]:
             card = self.prior.card
-            raise InputError(f"clamp: {card.id!r} works on latents, which have no bounds; leave it out")
-        return clamped(denoise, self.prior.schedule)
+            raise InputError(f"{name}: {card.id!r} works on latents, which have no bounds; leave it out")
 
     def given(self, name: str, kind: type[Given], remedy: str) -> Given | None:
         """What the request gives under a name, or None. Raises InputError, with the remedy, for another type."""

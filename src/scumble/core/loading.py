@@ -8,7 +8,7 @@ from numbers import Real
 from operator import index
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, cast
 
 from scumble.core.errors import InputError
 
@@ -36,8 +36,11 @@ class Loading:
     clip_skip: how many of the last layers of the text encoder to leave out; 1 is what A1111 calls 2.
     memory: settings that trade time for memory: any of "slicing", "tiling", "text", "offload",
         "8bit", "4bit", "sequential".
+
+    `paints`: what draws from text and edits nothing is welcome, too.
     """
 
+    paints: ClassVar[bool] = False
     model: str | Path | Prior = described(
         '"scenes" (built in), a checkpoint folder or file, or the id of one on the hub.', "scenes"
     )

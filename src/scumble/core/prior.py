@@ -208,6 +208,10 @@ def clamped(denoise: Denoiser, schedule: Schedule) -> Denoiser:
     return clamp
 
 
+BOUND = 1.5
+"""The largest bound of dynamic thresholding that DeepFloyd IF publishes; Imagen has none."""
+
+
 def thresholded(denoise: Denoiser, schedule: Schedule, *, ratio: float, most: float) -> Denoiser:
     """The denoiser with x0 thresholded dynamically, picture by picture, and eps derived again from it (pixels).
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from scumble.priors.deepfloyd import IFPrior
 
-RATIO, MOST = 0.95, 1.5
-"""Of dynamic thresholding: the share of a picture's values that stay, and the largest bound; IF's values."""
+RATIO = 0.95
+"""Of dynamic thresholding: the share of a picture's values that stay, as IF publishes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def draw(
     from scumble.core.guidance import guide
     from scumble.core.host import isolated
     from scumble.core.noise import Noise
-    from scumble.core.prior import thresholded
+    from scumble.core.prior import BOUND, thresholded
     from scumble.loops.ddpm import ddpm
 
     for number, stage in enumerate(stages):
@@ -81,7 +81,7 @@ def draw(
             denoise = guide(prior, text, null, stage.guidance)
             watch = partial(_tell, on_step, done, n)
             x = ddpm(
-                thresholded(denoise, prior.schedule, ratio=RATIO, most=MOST),
+                thresholded(denoise, prior.schedule, ratio=RATIO, most=BOUND),
                 start,
                 prior.schedule.grid(stage.steps),
                 prior.schedule,

@@ -21,9 +21,9 @@ def load(asked: Loading) -> Prior:
         MachineError: it cannot be downloaded, or does not fit into memory.
     """
     if isinstance(asked.model, str | Path):
-        from scumble.priors.load import load_prior
+        from scumble.priors.load import load_painter, load_prior
 
-        return load_prior(asked)
+        return (load_painter if asked.paints else load_prior)(asked)
     if not hasattr(asked.model, "predict"):
         raise InputError(
             f"model: {asked.model!r} is none; give a name, a path, or what scumble.load returned"

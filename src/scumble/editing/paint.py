@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from scumble.core.errors import InputError
 from scumble.core.loading import Loading, check_text, whole
@@ -48,6 +48,7 @@ class PaintRecipe(Loading):
     Raises InputError for invalid values.
     """
 
+    paints: ClassVar[bool] = True
     model: str | Path | Prior = field(
         default=Loading.model, kw_only=True, metadata=fields(Loading)[0].metadata
     )

@@ -36,7 +36,8 @@ class Sampling(Guided):
         departures=(
             "guidance is w in null + w (text - null), as in the pipelines; the paper's own w is one less.",
             "The samplers are DDIM (arXiv:2010.02502), DDPM (arXiv:2006.11239) and DPM-Solver++ (2M) "
-            "(arXiv:2211.01095). x0 is not clamped: latents have no bounds.",
+            "(arXiv:2211.01095). x0 is not clamped: latents have no bounds. threshold is for pixel models: the "
+            "dynamic thresholding of Imagen (arXiv:2205.11487), whose bound is 1.5 at most, as in DeepFloyd IF.",
         ),
     )
     needs: ClassVar[Needs] = Needs(image=False)
@@ -64,6 +65,13 @@ class Sampling(Guided):
         needs="sampler=ddpm",
         help="ddpm: variance of the fresh noise",
     )
+    threshold: float = param(
+        0.0,
+        ge=0,
+        lt=1,
+        try_=0.5,
+        help="pixel models: the share of the clean prediction's values that dynamic thresholding keeps; 0: none",
+    )
     order: int = param(2, choices=(1, 2), try_=1, needs="sampler=dpm", help="dpm: order of the solver")
 
     def __post_init__(self) -> None:
@@ -79,7 +87,10 @@ class Sampling(Guided):
             "ddpm": partial(ddpm, kind=cast(Variance, self.variance), noise=job.noise),
             "dpm": partial(dpm, order=self.order, stochastic=False),
         }
-        x = loops[self.sampler](self.denoiser(job), x, pairs, job.schedule, on_step=job.watch())
+        denoise = self.denoiser(job)
+        if self.threshold:
+            denoise = job.thresholded(denoise, x, self.threshold)
+        x = loops[self.sampler](denoise, x, pairs, job.schedule, on_step=job.watch())
         return job.edit(x)
 
     def _pairs(self, schedule: Schedule) -> list[Pair]:

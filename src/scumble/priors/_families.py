@@ -170,7 +170,8 @@ NETWORKS: Mapping[str, str] = {
 """The family of a transformer, by its class."""
 
 CASCADE = (
-    "a stage of DeepFloyd IF, a cascade that Python drives (scumble.priors.deepfloyd; see docs/models.md)"
+    "a stage of DeepFloyd IF, which edits nothing: of a folder on this disk `scumble paint` draws by the first stage, "
+    "and `scumble upscale --stage` by the second (docs/models.md)"
 )
 RELATIVES: Mapping[str, str] = {
     "KolorsPipeline": "Kolors, an SDXL network whose text is read by ChatGLM",

@@ -34,6 +34,10 @@ from scumble.priors._sharing import Shared, alone, lock_of
 ROWS = 77  # of T5: what the networks were trained on
 PIPELINES = {"IFPipeline": False, "IFSuperResolutionPipeline": True}
 """What model_index.json calls a stage -> whether it draws a given picture larger."""
+SAMPLING: Mapping[str, Any] = {
+    "sampler": "ddpm", "steps": 100, "guidance": 7.0, "variance": "learned_range", "threshold": 0.95,
+}  # fmt: skip
+"""How a first stage is sampled, as published."""
 
 
 class IFPrior(Shared, IdentityCodec):
@@ -178,4 +182,5 @@ def _card(id: str, unet: Any, text: Any) -> Card:
         multiple=2 ** (len(unet.config.block_out_channels) - 1),
         licence="see the checkpoint",
         capabilities=frozenset({"text", "gradient"}),
+        recommended={"sampling": SAMPLING},
     )

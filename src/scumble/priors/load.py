@@ -13,7 +13,7 @@ from scumble.core.errors import InputError, MachineError
 from scumble.core.loading import Loading
 from scumble.core.places import home
 from scumble.core.prior import Card, Prior
-from scumble.priors._families import load_class
+from scumble.priors._families import CASCADE, RELATIVES, load_class
 from scumble.priors._find import BUILTIN, builtin, find, is_file_of_hub, is_id
 from scumble.priors._folder import Folder
 from scumble.priors._hub import Download, fetch, file_of, survey
@@ -74,6 +74,35 @@ def load_prior(model: str | Path | Loading, **options: Any) -> Prior:
         **addons.passport,
         "memory": list(memory),
     }
+    return prior
+
+
+def load_painter(asked: Loading) -> Prior:
+    """As `load_prior`; the folder may also hold the first stage of a cascade (DeepFloyd IF), which draws from text."""
+    place = home(str(asked.model))
+    if not (place / "model_index.json").is_file():
+        return load_prior(asked)
+    folder = Folder.open(str(asked.model))
+    if RELATIVES.get(str(folder.index.get("_class_name"))) != CASCADE:
+        return load_prior(asked)
+    from scumble.core.host import isolated
+    from scumble.priors._memory import explained
+    from scumble.priors._parts import resolve_device
+    from scumble.priors.deepfloyd import IFPrior
+
+    for name, value in asked.options.items():
+        plain = value == getattr(Loading, name) or (name == "dtype" and value == "float32")
+        if not plain and name not in ("device", "offline"):
+            raise folder.error(f"{name}: a stage of IF is loaded as its folder has it, in float32", "leave it out")
+    where = resolve_device(asked.device)
+    with isolated(), readable(folder), explained(where):
+        prior = IFPrior.from_pretrained(folder.path, device=where)
+    if prior.noising is not None:
+        raise folder.error(
+            "it is a later stage, which draws a given picture larger",
+            "paint with the first stage, then run `scumble upscale --stage FOLDER --prompt TEXT`",
+        )
+    prior.loaded = {"name": str(asked.model), "dtype": "float32", "device": where.type, "revision": None}
     return prior
 
 
