@@ -161,7 +161,29 @@ Q = f"unet.{ATTENTION}.to_q"
             {},
             "a whole checkpoint, not a LoRA; give it with --model",
         ),
-        ({f"{Q}.hada_w1_a": (2, 16)}, {}, "only plain LoRAs are read"),
+        (
+            {f"{Q}.hada_w1_a": (2, 16)},
+            {},
+            "it is a LoHa .*hada_w1_a.*, and only plain LoRAs are read; take a plain",
+        ),
+        ({f"{Q}.lokr_w1": (2, 2), f"{Q}.lokr_w2": (8, 8)}, {}, "it is a LoKr .*merge it elsewhere and name"),
+        (
+            {
+                f"{Q}.lora_down.weight": (2, 16),
+                f"{Q}.lora_mid.weight": (2, 2),
+                f"{Q}.lora_up.weight": (16, 2),
+            },
+            {},
+            "it is a LoCon in Tucker's form",
+        ),
+        ({f"{Q}.oft_blocks": (2, 8, 8)}, {}, "it is an OFT"),
+        ({f"{Q}.a1.weight": (2, 16), f"{Q}.b1.weight": (2, 16)}, {}, "it is a GLoRA"),
+        ({f"{Q}.diff": (16, 16)}, {}, "it is a full change of weights"),
+        (
+            {f"{Q}.lora_A.weight": (2, 16), f"{Q}.strange": (1,)},
+            {},
+            "it holds .*strange.*only plain LoRAs are read",
+        ),
         ({f"{Q}.lora_A.weight": (2, 16), f"{Q}.dora_scale": (16, 1)}, {}, "it is a DoRA .*dora_scale"),
         (
             {f"{Q}.lora_A.weight": (2, 16), f"{Q}.lora_B.weight": (16, 2)},

@@ -294,6 +294,29 @@ def test_loras_of_other_families_are_named(
         load(folders[name], lora=[str(tmp_path / "a.safetensors")])
 
 
+@pytest.mark.parametrize(("end", "kind"), [("hada_w1_a", "LoHa"), ("lokr_w1", "LoKr"), ("lokr_w2_a", "LoKr")])
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("sdxl", "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q"),
+        ("flux", "lora_unet_double_blocks_0_img_attn_qkv"),
+        ("flux", "diffusion_model.double_blocks.0.img_attn.qkv"),
+        ("sd3", "transformer.transformer_blocks.0.attn.to_q"),
+        ("klein", "diffusion_model.double_blocks.0.img_attn.qkv"),
+        ("zimage", "diffusion_model.layers.0.attention.to_q"),
+    ],
+)
+def test_other_kinds_of_lycoris_are_refused(
+    name: str, layer: str, end: str, kind: str, folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    tensors = {f"{layer}.alpha": torch.tensor(1.0), f"{layer}.{end}": torch.ones(4, 4)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(
+        InputError, match=f"lora 'a.safetensors': it is a {kind} .*take a plain LoRA, or merge it"
+    ):
+        load(folders[name], lora=[str(tmp_path / "a.safetensors")])
+
+
 @pytest.mark.parametrize("end", [".dora_scale", ".lora_magnitude_vector"])
 def test_dora_is_refused(end: str, folders: Mapping[str, Path], tmp_path: Path) -> None:
     layer = f"transformer.{DOUBLE}.attn.to_q"

@@ -66,7 +66,13 @@ WIDTHS = {
     1024: "Stable Diffusion 2.x",
     2048: "SDXL",
 }  # of the text that is attended to
+OTHERS = "take a plain LoRA, or merge it elsewhere and name the merged model"
 Layers = dict[str, dict[str, Tensor]]  # by layer and role
+LYCORIS = {  # what the names of other kinds of additions have at their ends, and what LyCORIS calls them
+    r"\.hada_\w+$": "a LoHa", r"\.lokr_\w+$": "a LoKr", r"\.oft_(blocks|diag)$": "an OFT", r"\.on_input$": "an (IA)^3",
+    r"\.lora_mid(\.weight)?$": "a LoCon in Tucker's form", r"\.[ab][12](\.weight)?$": "a GLoRA",
+    r"\.diff(_b)?$": "a full change of weights", r"\.[wb]_norm$": "a change of norms",
+}  # fmt: skip
 HEADER = "lora_adapter_metadata"  # where diffusers writes alpha
 
 
@@ -173,17 +179,19 @@ class LoRA(AddedFile):
             raise InputError(f"lora '{self.file.name}': {FOREIGN[PEFT]}.")
         for key, tensor in tensors.items():
             ending = next((ending for ending in ENDINGS if key.endswith(ending)), None)
+            if kind := next((kind for end, kind in LYCORIS.items() if re.search(end, key)), None):
+                raise self.error(f"it is {kind} (it holds {key!r}), and only plain LoRAs are read", OTHERS)
             if ending is None and key.startswith(("model.", "cond_stage_model.", "first_stage_model.")):
                 raise self.error("it is a whole checkpoint, not a LoRA", "give it with --model")
-            if ending is None and not any("lora" in name or "hada" in name for name in tensors):
+            if ending is None and not any("lora" in name for name in tensors):
                 what = foreign(tensors)
                 if what:
                     raise InputError(f"lora '{self.file.name}': {what}.")
             if key.endswith(("dora_scale", "lora_magnitude_vector")):
                 wrong = f"it is a DoRA (it holds {key!r}), whose weights are scaled anew as well"
-                raise self.error(wrong, "take a plain LoRA, or merge it elsewhere and name the merged model")
+                raise self.error(wrong, OTHERS)
             if ending is None:
-                raise self.error(f"it holds {key!r}", "only plain LoRAs are read, no LoHa or LoKr")
+                raise self.error(f"it holds {key!r}, and only plain LoRAs are read", OTHERS)
             layers.setdefault(key.removesuffix(ending), {})[ENDINGS[ending]] = tensor
         if not layers:
             raise self.error("it holds nothing", "download it again")

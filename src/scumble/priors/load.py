@@ -93,7 +93,9 @@ def load_painter(asked: Loading) -> Prior:
     for name, value in asked.options.items():
         plain = value == getattr(Loading, name) or (name == "dtype" and value == "float32")
         if not plain and name not in ("device", "offline"):
-            raise folder.error(f"{name}: a stage of IF is loaded as its folder has it, in float32", "leave it out")
+            raise folder.error(
+                f"{name}: a stage of IF is loaded as its folder has it, in float32", "leave it out"
+            )
     where = resolve_device(asked.device)
     with isolated(), readable(folder), explained(where):
         prior = IFPrior.from_pretrained(folder.path, device=where)
