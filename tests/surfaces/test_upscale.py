@@ -170,6 +170,20 @@ def test_pictures_that_are_too_small_or_would_be_too_large(run: Run, folder: Pat
         upscale.check_picture((4000, 4000), "large.png", 4)
 
 
+def test_where_memory_runs_out(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **more: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(SR3Network, "forward", full)
+    code, _, err = run("upscale", "in.png", "--stage", folder, "--device", "cpu")
+    assert (code, "memory: cpu ran out;" in err, "try a smaller picture, or close other" in err) == (
+        3,
+        True,
+        True,
+    )
+    assert sorted(Path().iterdir()) == [Path("in.png")]
+
+
 def test_a_package_without_the_stage_says_how_to_make_one(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, IFPipeline, IFSuperResolutionPipeline
+from diffusers import DDPMScheduler, IFPipeline, IFSuperResolutionPipeline, UNet2DConditionModel
 from PIL import Image
 
 from scumble.core.pixels import to_images, to_pixels
@@ -170,6 +170,19 @@ def test_a_picture_smaller_than_the_stages_input(
     monkeypatch.setattr(IFPrior, "card", published)
     code, _, err = run()
     assert (code, "in.png: 32x24 pixels; 'IF-II-tiny' needs 64 or more on the long side" in err) == (2, True)
+
+
+def test_where_memory_runs_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **more: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", full)
+    code, _, err = run()
+    assert (code, "memory: cpu ran out;" in err, "try a smaller picture, or close other" in err) == (
+        3,
+        True,
+        True,
+    )
 
 
 def test_a_first_stage_is_refused(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,26 @@ def test_a_picture_is_tuned_and_edited_with(method: str, words: list[str], run: 
     assert code == 0, said
     with Image.open("out.png") as made:
         assert made.size == (40, 30)
+
+
+def test_weights_of_another_model_are_refused(run: Run) -> None:
+    code, said = run("tune", "dreambooth", "dogs", *BIND, "-o", "dog.tuned")
+    assert code == 0, said
+    made = artifacts.load(Path("dog.tuned"))
+    assert isinstance(made, TunedWeights)
+    artifacts.save(replace(made, prior="other", prior_hash="0" * 64), Path("other.tuned"))
+    before = sorted(Path().rglob("*"))
+    given = ("--given", "tuned=other.tuned", "--steps", 1, "-o", "it.png")
+    for line in (
+        ("paint", "a q", *given),
+        ("edit", "dogs/0.png", "--source", "a b", "--target", "a q", *given),
+    ):
+        code, said = run(*line)
+        assert (code, "tuned: tuned from model 'other' (hash 00000000)" in said) == (2, True), said
+    Path("notes.tuned").write_text("no weights")
+    code, said = run("paint", "a q", "--given", "tuned=notes.tuned", "--steps", 1)
+    assert (code, "notes.tuned" in said) == (2, True), said
+    assert sorted(Path().rglob("*")) == sorted([*before, Path("notes.tuned")])
 
 
 def test_a_stop_is_told_and_leaves_no_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

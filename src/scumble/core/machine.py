@@ -56,9 +56,9 @@ def _module(device: str) -> Any:
 
 
 @contextmanager
-def limits(device: str = "cpu") -> Generator[None]:
-    """Inside, running out of memory raises MachineError. A model's own MachineError, with more remedies, passes
-    through.
+def limits(device: str = "cpu", remedy: str = "a smaller --size or picture") -> Generator[None]:
+    """Inside, running out of memory raises MachineError, with what to try. A model's own MachineError, with more
+    remedies, passes through.
     """
     try:
         yield
@@ -68,5 +68,5 @@ def limits(device: str = "cpu") -> Generator[None]:
             raise
         raise MachineError(
             f"memory: {device} ran out; at most {peak(device) / 1e9:.1f} GB were in use here and "
-            f"{free(device) / 1e9:.1f} GB are free now; try a smaller --size or picture, or close other programs"
+            f"{free(device) / 1e9:.1f} GB are free now; try {remedy}, or close other programs"
         ) from error

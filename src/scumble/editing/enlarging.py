@@ -181,7 +181,7 @@ class Worded:
     def picture(self, picture: Picture, tell: Tell | None = None) -> Picture:
         """The picture at `FACTOR` times its size, in one piece: the stage's attention looks at all of it."""
         device = str(self.prior.device)
-        with limits(device):
+        with limits(device, upscale.remedy(device)):
             return upscale.redrawn(picture, lambda image: self._draw(image, tell), device)
 
     def _draw(self, image: Tensor, tell: Tell | None) -> Tensor:

@@ -141,7 +141,7 @@ def upscale(
             on_step(done, n)
 
     noise = Noise(upscaling.seed, len(image))
-    with isolated(), limits(str(image.device)):
+    with isolated(), limits(str(image.device), remedy(str(image.device))):
         for _ in range(passes(upscaling)):
             image = _doubled(stage, image, upscaling, noise, each, tile)
     return image
@@ -208,6 +208,11 @@ def larger(
 ) -> Picture:
     """A picture at `factor` times its size with its other properties, such as its colour profile."""
     return redrawn(picture, lambda image: upscale(stage, image, upscaling, on_step), device)
+
+
+def remedy(device: str) -> str:
+    """What to try where drawing larger runs out of memory."""
+    return "a smaller picture" if device == "cpu" else "a smaller picture, --device cpu"
 
 
 def redrawn(picture: Picture, draw: Callable[[Tensor], Tensor], device: str) -> Picture:

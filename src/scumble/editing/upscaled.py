@@ -56,7 +56,7 @@ class Upscaled:
 
     def picture(self, picture: Picture, tell: Tell | None = None) -> Picture:
         """A picture at the larger size, as `scumble upscale` makes it."""
-        with limits(self.device):
+        with limits(self.device, upscale.remedy(self.device)):
             return upscale.larger(picture, self.upscaling, self.stage, device=self.device, on_step=tell)
 
     def below(

@@ -21,6 +21,7 @@ from scumble.priors._conditions import Config
 from scumble.priors._families import load_class
 from scumble.priors._folder import Folder
 from scumble.priors._quantised import BITS, BYTES
+from scumble.priors._quiet import quiet
 from scumble.priors._recognise import beginning, read_header
 from scumble.priors._single_file import SingleFile
 
@@ -74,8 +75,6 @@ def _shapes(folder: Folder, part: str) -> Mapping[str, tuple[int, ...]]:
 
 def _built(folder: Folder, part: str) -> Mapping[str, tuple[int, ...]]:
     """The shapes of a part that is made of its config, without numbers."""
-    from scumble.priors._parts import quiet  # which asks for estimates itself
-
     kind, config = load_class(folder.kin.parts[part]), folder.config(part)
     reads = getattr(kind, "config_class", None)  # of transformers; diffusers' classes read theirs themselves
     with torch.device("meta"), quiet():

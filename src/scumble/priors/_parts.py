@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from scumble.priors._folder import Folder
 from scumble.priors._memory import Desk
 from scumble.priors._prompts import Vectors
 from scumble.priors._quantised import BITS, quantise
+from scumble.priors._quiet import quiet
 from scumble.priors._single_file import SingleFile
 from scumble.priors._vocabulary import read_tokenizer
 
@@ -175,27 +174,3 @@ class Precision:
         if self._known is None or self._known[0] != first:
             self._known = (first, self._module.dtype)
         return self._known[1]
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """No progress bars and no reports on unused weights while components load; settings come back."""
-    from diffusers.utils import logging as of_diffusers
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
-    from transformers.utils import logging as of_transformers
-
-    logs = (of_diffusers, of_transformers)
-    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    hub_bars = not are_progress_bars_disabled()
-    for log in logs:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for log, (verbosity, bars) in zip(logs, before, strict=True):
-            log.set_verbosity(verbosity)
-            if bars and hub_bars:
-                log.enable_progress_bar()
-        if hub_bars:
-            enable_progress_bars()

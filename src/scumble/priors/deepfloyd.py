@@ -71,7 +71,8 @@ class IFPrior(Shared, IdentityCodec):
         A later stage without text_encoder/ and tokenizer/ of its own is not read: copy stage I's into it. Raises
         InputError for a folder that is absent, incomplete or of another kind.
         """
-        from scumble.priors._parts import load_part, load_tokenizer, quiet
+        from scumble.priors._parts import load_part, load_tokenizer
+        from scumble.priors._quiet import quiet
 
         place = Folder.open(folder)
         kind = str(place.index.get("_class_name"))

@@ -64,7 +64,8 @@ class PixelPrior(Shared, IdentityCodec):
         """A checkpoint folder that has been found already. Raises InputError where it is incomplete."""
         from diffusers.models.unets.unet_2d import UNet2DModel
 
-        from scumble.priors._parts import load_part, quiet
+        from scumble.priors._parts import load_part
+        from scumble.priors._quiet import quiet
 
         folder.check()
         with quiet():
