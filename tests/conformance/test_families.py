@@ -12,7 +12,7 @@ import torch
 from scumble.core.errors import InputError
 from scumble.core.job import unable
 from scumble.core.prior import Prior
-from scumble.editing.abilities import abilities
+from scumble.editing.abilities import abilities, reasons
 from scumble.methods import METHODS, get
 from scumble.priors.load import load_prior
 from scumble.testing import check_prior, picture
@@ -83,6 +83,21 @@ def test_methods_run_or_say_why_not(family: str, name: str, priors: dict[str, Pr
     assert not torch.equal(edit.latent, prior.encode(request().image))  # pyright: ignore[reportArgumentType]
     again = method(prior, request())
     assert torch.equal(edit.latent, again.latent), "the same seed gives the same result"
+
+
+def test_refusals_are_said_once_for_each_reason() -> None:
+    _, refused = abilities()
+    said = reasons(refused)
+    assert len(said) < len(refused) / 2
+    for pair in refused:
+        method, _, kind = pair.partition(", ")
+        (line,) = (
+            line
+            for line in said
+            if line.startswith(f"{method} on ")
+            and kind in line.partition(": ")[0].split(" on ")[1].split(", ")
+        )
+        assert "which it does not have" in line or "it was trained to run without one" in line
 
 
 def test_the_page_shows_the_table() -> None:

@@ -28,14 +28,14 @@ def command(
 
 def capabilities() -> None:
     """The table of methods by kind of model, with the reasons why a kind cannot run a method."""
-    from scumble.editing.abilities import abilities
+    from scumble.editing.abilities import abilities, reasons
 
     rows, refused = abilities()
     table(rows)
     typer.echo("\nequal: to the published pipeline, in a test; given: with what was trained for that model")
     typer.echo("-: refused:\n")
-    for pair, why in refused.items():
-        typer.echo(f"{pair}: {why}")
+    for line in reasons(refused):
+        typer.echo(line)
 
 
 def overview() -> None:

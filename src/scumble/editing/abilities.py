@@ -22,6 +22,16 @@ EQUAL = {  # what a test compares with the published pipeline (tests/parity), by
 }
 
 
+def reasons(refused: dict[str, str]) -> list[str]:
+    """What `abilities` says of refusals, a line for each method and reason: "p2p on PixArt, Sana: ..."."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for pair, why in refused.items():
+        method, _, kind = pair.partition(", ")
+        plain = why.removeprefix("prior: ").partition(" ")[2].replace(f"{kind!r}", "it")
+        found.setdefault((method, plain), []).append(kind)
+    return [f"{method} on {', '.join(kinds)}: {why}" for (method, why), kinds in found.items()]
+
+
 def abilities() -> tuple[list[tuple[str, ...]], dict[str, str]]:
     """The table's rows, header first: "runs", "equal" (to a pipeline, tested), "given" (with something that was
     trained for exactly that model) or "-"; and for each "method, kind" that does not run the reason, one sentence.

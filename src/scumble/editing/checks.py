@@ -193,9 +193,15 @@ def check_codec(placed: Placed) -> None:
     card = placed.prior.card
     floor = codec_floor(card)
     if copied < floor:
+        why = (
+            f"it is made for something else: {card.domain}"
+            if card.words
+            else "its codec (VAE) fits it badly, or is damaged, unless the picture is all fine noise; `scumble doctor "
+            "--model NAME` tells"
+        )
         warnings.warn(
             f"{placed.picture.name}: model '{card.id}' cannot reproduce this picture ({copied:.1f} dB; at "
-            f"least {floor:g} needed); it is made for something else: {card.domain}",
+            f"least {floor:g} needed); {why}",
             DomainWarning,
             stacklevel=3,
         )
