@@ -58,6 +58,13 @@ FOREIGN: Mapping[str, str] = {
 }
 WITHIN = ("control_model.",)  # stands beside a whole network
 
+LYCORIS: Mapping[str, str] = {
+    r"\.hada_\w+$": "a LoHa", r"\.lokr_\w+$": "a LoKr", r"\.oft_(blocks|diag)$": "an OFT", r"\.on_input$": "an (IA)^3",
+    r"\.lora_mid(\.weight)?$": "a LoCon in Tucker's form", r"\.[ab][12](\.weight)?$": "a GLoRA",
+    r"\.diff(_b)?$": "a full change of weights", r"\.[wb]_norm$": "a change of norms",
+}  # fmt: skip
+"""How names of tensors end in other additions than LoRAs, and what LyCORIS calls them."""
+
 
 def foreign(names: Iterable[str], *, network: bool = False) -> str | None:
     """What a file of these tensors is, in a sentence without its end; None where nothing tells. `network`: it holds

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from scumble.core.errors import InputError
 from scumble.core.places import exists, home
 from scumble.priors._added import AddedFile
-from scumble.priors._foreign import FOREIGN, PEFT, foreign
+from scumble.priors._foreign import FOREIGN, LYCORIS, PEFT, foreign
 from scumble.priors._original import Originals, Places
 
 # How a tensor's name ends -> its role; what stands before is the module's name.
@@ -68,11 +68,6 @@ WIDTHS = {
 }  # of the text that is attended to
 OTHERS = "take a plain LoRA, or merge it elsewhere and name the merged model"
 Layers = dict[str, dict[str, Tensor]]  # by layer and role
-LYCORIS = {  # what the names of other kinds of additions have at their ends, and what LyCORIS calls them
-    r"\.hada_\w+$": "a LoHa", r"\.lokr_\w+$": "a LoKr", r"\.oft_(blocks|diag)$": "an OFT", r"\.on_input$": "an (IA)^3",
-    r"\.lora_mid(\.weight)?$": "a LoCon in Tucker's form", r"\.[ab][12](\.weight)?$": "a GLoRA",
-    r"\.diff(_b)?$": "a full change of weights", r"\.[wb]_norm$": "a change of norms",
-}  # fmt: skip
 HEADER = "lora_adapter_metadata"  # where diffusers writes alpha
 
 
