@@ -1,11 +1,9 @@
-"""Batches: how fast many edits are against as many single ones, what Ray adds, and how long a long manifest is checked.
+"""Batches: how fast many edits are against as many single ones, and how long a long manifest is checked.
 
     python benchmarks/batch.py check [--rows 100000] [--pictures 1000]
     python benchmarks/batch.py together [--rows 32] [--steps 6] [--rounds 3]
-    python benchmarks/batch.py ray [--rows 200] [--steps 6] [--workers 2]
 
-`together` compares processor time, which other programs on the machine hardly change. `ray` compares
-shares: the wall time of all workers over the time that they spent inside edits, against the same share without Ray.
+`together` compares processor time, which other programs on the machine hardly change. batch_ray.py measures Ray.
 """
 
 from __future__ import annotations
@@ -173,71 +171,20 @@ def scumble_on(prior: Any) -> dict[str, Any]:
     return {**{f.name: f.default for f in fields(Loading)}, "model": prior}
 
 
-def ray(rows: int, steps: int, workers: int) -> None:
-    """What Ray adds to the workers' time outside edits; memory; the time to the first result."""
-    import psutil
-
-    with tempfile.TemporaryDirectory() as name:
-        path = manifest(Path(name), rows, 12)
-        shares: dict[int, float] = {}
-        for n in (0, workers):
-            out = Path(name) / f"out-{n}"
-            line = [
-                "batch",
-                path,
-                "-o",
-                out,
-                "--set",
-                f"steps={steps}",
-                "--workers",
-                n,
-                "--no-sheets",
-                "--json",
-            ]
-            started, stamps, memory = time.perf_counter(), list[float](), 0
-            process = subprocess.Popen(
-                [sys.executable, "-m", "scumble", *map(str, line)], stdout=subprocess.PIPE, text=True
-            )
-            assert process.stdout is not None
-            inside = list[float]()
-            for text in process.stdout:
-                record = json.loads(text)
-                if "identity" not in record:
-                    continue
-                stamps.append(time.perf_counter() - started)
-                inside.append(record["seconds"])
-                if len(stamps) == rows // 2:
-                    memory = max(
-                        each.memory_info().rss
-                        for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
-                    )
-            assert process.wait() == 0
-            half = len(stamps) // 2  # the second half: all workers are at work
-            shares[n] = max(n, 1) * (stamps[-1] - stamps[half]) / sum(inside[half + 1 :])
-            print(
-                f"--workers {n}: {stamps[-1]:.0f} s for {rows} rows, the first after {stamps[0]:.0f} s; "
-                f"time over time inside edits {shares[n]:.3f}; largest process {memory / 1e9:.2f} GB"
-            )
-        print(f"Ray adds {100 * (shares[workers] / shares[0] - 1):.1f} %")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["check", "together", "ray"])
+    parser.add_argument("what", choices=["check", "together"])
     parser.add_argument("--rows", type=int)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     if asked.what == "check":
         check(asked.rows or 100_000, asked.pictures)
-    elif asked.what == "together":
-        together(asked.rows or 32, asked.steps, asked.rounds)
     else:
-        ray(asked.rows or 200, asked.steps, asked.workers)
+        together(asked.rows or 32, asked.steps, asked.rounds)
 
 
 if __name__ == "__main__":
