@@ -21,6 +21,22 @@ def opened(chromium: Any, **options: Any) -> Generator[Any]:
     context.close()
 
 
+def complaints(tab: Any) -> list[str]:
+    """What the console says from now on that is wrong."""
+    said = list[str]()
+    tab.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    return said
+
+
+def visit(tab: Any, url: str) -> None:
+    """Open a page, and wait until its model is loaded."""
+    tab.goto(url)
+    tab.wait_for_selector("body[data-ready]")
+    until(tab, "document.querySelector('#method').options.length > 5")
+    until(tab, "document.querySelector('#domain').textContent.startsWith('Made for')")
+
+
 def until(tab: Any, condition: str) -> None:
     """Wait for a JavaScript expression to be true. (Playwright's own way needs `eval`, which the page forbids.)"""
     for _ in range(SOON // 50):
@@ -60,3 +76,15 @@ def upload(tab: Any, png: Path) -> None:
 
 def pixels(data: bytes) -> Any:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def unfold(tab: Any) -> None:
+    """Open all that is folded away."""
+    tab.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+
+
+def fetched(tab: Any, path: str) -> bytes:
+    """A file of the page's server, as this client gets it."""
+    answer = tab.context.request.get(f"{tab.url}{path}")
+    assert answer.ok, answer.status
+    return answer.body()

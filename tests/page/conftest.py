@@ -1,5 +1,6 @@
 """The page, served as its user serves it, by a process of its own with the tiny model."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from scumble.page.client import PageClient
-from tests.page.browser import opened, until
+from tests.page.browser import complaints, opened, visit
 from tests.priors.conftest import pristine  # noqa: F401
+from tests.stages import random_stage
 
 pytest.importorskip("starlette", reason="the page needs pip install 'scumble[web]'")
 pytest.importorskip("uvicorn", reason="the page needs pip install 'scumble[web]'")
@@ -59,12 +61,32 @@ def checkpoint(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage that draws something of its own: its weights are random in every layer."""
+    return random_stage(tmp_path_factory.mktemp("stage") / "tiny-x2")
+
+
+@pytest.fixture(scope="session")
+def particular(checkpoint: Path, stage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a card: it knows few words, recommends values, and has a stage for larger results."""
+    folder = Path(shutil.copytree(checkpoint, tmp_path_factory.mktemp("models") / "particular"))
+    card = {
+        "domain": "circles.",
+        "words": ["a", "red", "blue", "green", "circle", "star"],
+        "recommended": {"dds": {"guidance": 3.5}},
+        "upscaler": str(stage),
+    }
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def serve(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Serve]:
-    """serve(*options): a page with the tiny model."""
+    """serve(*options): a page with the tiny model, after those that the options name."""
     pages: list[Page] = []
 
     def start(*options: str) -> Page:
-        pages.append(Page(tmp_path_factory.mktemp("page") / "files", "--model", str(checkpoint), *options))
+        pages.append(Page(tmp_path_factory.mktemp("page") / "files", *options, "--model", str(checkpoint)))
         return pages[-1]
 
     yield start
@@ -105,13 +127,8 @@ def chromium() -> Generator[Any]:
 def tab(chromium: Any, page: Page) -> Generator[Any]:
     """The page, opened anew by a client of its own. At the end, the console must hold no error."""
     with opened(chromium, accept_downloads=True) as tab:
-        said = list[str]()
-        tab.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.goto(page.url)
-        tab.wait_for_selector("body[data-ready]")
-        until(tab, "document.querySelector('#method').options.length > 5")
-        until(tab, "document.querySelector('#domain').textContent.startsWith('Made for')")
+        said = complaints(tab)
+        visit(tab, page.url)
         yield tab
         errors = list(said)  # what is deleted now may still be on its way
         tab.evaluate("fetch('api/client', {method: 'DELETE'})")

@@ -20,19 +20,12 @@ from scumble.page.house import House
 from scumble.page.job import Job
 from scumble.page.options import Limits, Options
 from scumble.page.store import Client
-from tests.stages import random_stage
 
 STEPS = 3
 ASKED: dict[str, Any] = {
     "source": "a red circle", "target": "a blue circle", "method": "dds", "settings": {"steps": STEPS}, "upscale": 2,
 }  # fmt: skip
 CALLS = 4  # of the stage's network for one picture of one tile
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stage that draws something of its own: its weights are random in every layer."""
-    return random_stage(tmp_path_factory.mktemp("stage") / "tiny-x2")
 
 
 @pytest.fixture

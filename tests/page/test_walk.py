@@ -50,6 +50,15 @@ def test_an_error_is_corrected(tab: Any) -> None:
     tab.click("#method-part > summary")
     tab.click("#edit")
     until(tab, "document.querySelector('#error').textContent.includes('steps: 0')")
+    tab.set_viewport_size({"width": 390, "height": 500})
+    tab.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+    tab.focus("#seed")
+    tab.fill("#seed", "x")
+    tab.keyboard.press("Control+Enter")
+    until(tab, "document.querySelector('#error').textContent.startsWith('seed: x')")
+    box = tab.locator("#error").bounding_box()
+    assert 0 <= box["y"] <= 500 - box["height"]
+    tab.fill("#seed", "0")
     choose(tab, "dds", steps=2)
     edit(tab)
     assert tab.inner_text("#error") == ""

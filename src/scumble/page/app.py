@@ -35,6 +35,7 @@ def app(house: House) -> Starlette:
         Route("/api/pictures", files.pictures),
         Route("/api/pictures/{id}", files.picture),
         Route("/api/pictures/{id}", files.discard, methods=["DELETE"]),
+        Route("/api/pictures/{id}/mask", files.mask),
         Route("/api/check", pages.check, methods=["POST"]),
         Route("/api/edits", pages.edit, methods=["POST"]),
         Route("/api/words", pages.words, methods=["POST"]),

@@ -41,6 +41,13 @@ def shown(upload: Upload) -> bytes:
     return file.getvalue()
 
 
+def seen_as_mask(upload: Upload, of: Upload) -> bytes:
+    """An upload as an edit of `of` takes it for its mask, as a grey PNG file. Raises as `reading.read_mask` does."""
+    file = io.BytesIO()
+    reading.read_mask(upload.read(), of.size).values.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def checked(body: object, client: Client, house: House) -> dict[str, Any]:
     """What is to be said of a request before it is made: an error, words that are unknown, the command line."""
     try:

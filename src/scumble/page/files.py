@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from scumble.page.answers import COOKIE, Answers
-from scumble.page.checking import measured, shown
+from scumble.page.checking import measured, seen_as_mask, shown
 from scumble.page.facts import SOURCE, TARGET, example
 from scumble.page.house import House
 from scumble.page.store import Client, Upload, token
@@ -56,6 +56,13 @@ class Files(Answers):
         upload = client.upload(request.path_params["id"])
         async with self.decoding:
             return Response(await run_in_threadpool(shown, upload), media_type="image/png")
+
+    async def mask(self, request: Request) -> Response:
+        """An upload as it counts as the mask of another one, `of`: white may change."""
+        client = self.client(request)
+        upload, of = client.upload(request.path_params["id"]), client.upload(request.query_params.get("of"))
+        async with self.decoding:
+            return Response(await run_in_threadpool(seen_as_mask, upload, of), media_type="image/png")
 
     async def discard(self, request: Request) -> Response:
         client = self.client(request)

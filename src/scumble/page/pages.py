@@ -35,7 +35,9 @@ class Pages(Answers):
     async def about(self, request: Request) -> Response:
         import scumble
 
-        limits = {name: getattr(self.limits, name) for name in ("bytes", "pixels", "edits", "canvas")}
+        limits = {
+            name: getattr(self.limits, name) for name in ("bytes", "pixels", "edits", "canvas", "results")
+        }
         told: dict[str, Any] = {
             "scumble": scumble.__version__,
             "models": [model_told(desk) for desk in self.house.desks.values()],

@@ -31,8 +31,14 @@ export const get = (path) => call(path);
 export const remove = (path, options = {}) => call(path, { method: "DELETE", ...options });
 export const post = (path, body) =>
   call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body ?? {}) });
-export const upload = (blob, name) =>
-  call(`api/pictures?name=${encodeURIComponent(name)}`, { method: "POST", body: blob });
+
+export const limits = { bytes: Infinity }; // the server's, once they are known
+
+// A server that refuses a large body closes the connection while it is sent, and its message is lost: so it is said here.
+export async function upload(blob, name) {
+  if (blob.size > limits.bytes) throw new Error(`picture: more than ${limits.bytes / 1e6} MB; make it smaller`);
+  return call(`api/pictures?name=${encodeURIComponent(name)}`, { method: "POST", body: blob });
+}
 
 // A file of the server's.
 export async function file(path) {

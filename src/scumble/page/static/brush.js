@@ -35,15 +35,20 @@ export class Brush {
     this.#take({ kind: "invert" });
   }
 
+  // Throws an error for a mask of another size than the picture's.
+  fits(width, height) {
+    const { width: wide, height: high } = this.canvas;
+    if (width === wide && height === high) return;
+    throw new Error(`mask: ${width}x${height} pixels, but the picture has ${wide}x${high}; draw the mask at the picture's own size`);
+  }
+
   // A mask from a file of the picture's size: white may change. False where the picture is another one by then.
   async load(blob) {
     const { fitted } = this;
     const picture = await createImageBitmap(blob);
     if (fitted !== this.fitted) return false;
+    this.fits(picture.width, picture.height);
     const { width, height } = this.canvas;
-    if (picture.width !== width || picture.height !== height) {
-      throw new Error(`mask: ${picture.width}x${picture.height} pixels, but the picture has ${width}x${height}`);
-    }
     const page = new OffscreenCanvas(width, height).getContext("2d");
     page.drawImage(picture, 0, 0);
     const pixels = page.getImageData(0, 0, width, height);

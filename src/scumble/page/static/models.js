@@ -1,6 +1,6 @@
 // Models and methods: what can be chosen, and the form of what is chosen.
 
-import { Passing, get } from "./api.js";
+import { Passing, get, limits } from "./api.js";
 import { $, options, turns } from "./dom.js";
 import { changed } from "./request.js";
 import { WAIT, method, parameters, state } from "./state.js";
@@ -53,6 +53,7 @@ export async function loadModels() {
   const told = await get("api");
   if (!newest()) return;
   state.models = told.models;
+  Object.assign(limits, told.limits);
   options($("model"), told.models.map((m) => ({ value: m.name })));
   options($("editor"), told.editors.map((value) => ({ value })));
   $("size").max = told.limits.canvas;

@@ -3,7 +3,7 @@
 import { Passing, get, post, remove, upload } from "./api.js";
 import { $, element } from "./dom.js";
 import { again, chosen, loadMethods, loadModels, modelTold } from "./models.js";
-import { firstExample, incoming, open, pickUp, putDown, showExample, useMask } from "./picture.js";
+import { firstExample, incoming, layMask, open, openMask, pickUp, putDown, showExample } from "./picture.js";
 import { changed, check } from "./request.js";
 import { history, reopen } from "./results.js";
 import { cancel, run } from "./running.js";
@@ -26,9 +26,8 @@ function listen() {
   $("mask-file").addEventListener("change", trying(async (event) => {
     const [chosen] = event.target.files;
     event.target.value = "";
-    if (!chosen) return;
-    await brush.load(chosen);
-    stage.brush(false);
+    $("error").textContent = "";
+    if (chosen) await openMask(chosen);
   }));
   $("reference").addEventListener("change", trying(async (event) => {
     const [chosen] = event.target.files;
@@ -62,13 +61,15 @@ function listen() {
   $("reopen").addEventListener("click", reopen);
   $("use").addEventListener("click", () => incoming(() => post(`api/results/${stage.result.id}/use`)));
   $("use-mask").addEventListener("click", trying(async () => {
-    await useMask(`api/results/${stage.result.id}/mask.png`);
+    if (!(await layMask(`api/results/${stage.result.id}/mask.png`))) return;
+    $("about").hidden = true;
     stage.show(null);
   }));
   $("copy").addEventListener("click", trying(async () => {
     if ($("command").ariaBusy === "true") await check();
     $("command").select();
-    await navigator.clipboard.writeText($("command").value);
+    if (navigator.clipboard) await navigator.clipboard.writeText($("command").value);
+    else document.execCommand("copy"); // over HTTP from another machine, browsers have no other way
     $("copy").textContent = "Copied";
     setTimeout(() => { $("copy").textContent = "Copy"; }, 1500);
   }));

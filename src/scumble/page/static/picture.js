@@ -61,10 +61,31 @@ function masked() {
 }
 
 // Puts a mask from the server onto the picture; false where another picture is chosen meanwhile.
-export async function useMask(path) {
+export async function layMask(path) {
   const { picture } = state;
   const blob = await file(path);
   return state.picture === picture && brush.load(blob);
+}
+
+// Puts an uploaded mask onto the picture, as the server reads it. It is the mask of edits until it is changed.
+export async function useMask(id) {
+  if (!state.picture) throw new Error("image: missing; drop a picture on the page first");
+  const laid = await layMask(`api/pictures/${id}/mask?of=${state.picture.id}`);
+  if (laid) state.mask = Promise.resolve({ id });
+  return laid;
+}
+
+// Uploads a mask; one that does not fit is not kept.
+export async function openMask(chosen) {
+  const { id, size } = await upload(chosen, chosen.name);
+  let laid = false;
+  try {
+    brush.fits(...size);
+    laid = await useMask(id);
+  } finally {
+    if (!laid) remove(`api/pictures/${id}`).catch(() => {});
+  }
+  if (laid) putDown();
 }
 
 export function pickUp(erasing) {

@@ -61,9 +61,6 @@ export const reopen = trying(async () => {
   state.reference = asked.reference ? Promise.resolve({ id: asked.reference }) : null;
   $("reference").value = "";
   $("reference-now").textContent = asked.reference ? "that of the reopened edit" : "";
-  if (asked.mask && (await useMask(`api/pictures/${asked.mask}`))) {
-    state.mask = Promise.resolve({ id: asked.mask });
-    edited.add(state.mask);
-  }
+  if (asked.mask && (await useMask(asked.mask))) edited.add(state.mask);
   changed();
 });

@@ -23,6 +23,7 @@ export const trying = (work) => async (...args) => {
     return await work(...args);
   } catch (error) {
     $("error").textContent = error.message;
+    $("error").scrollIntoView({ block: "nearest" }); // it may be far from the key or the field that led to it
     return undefined;
   }
 };
