@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
@@ -42,9 +42,10 @@ REST = 4.0  # of the time goes to the edit for every part that goes to its previ
 
 @dataclass(frozen=True)
 class Cell:
-    """One edit of a request: what sets it apart in words, the name of its file, and its recipe."""
+    """One edit of a request: what sets it apart, in words and by name, the name of its file, and its recipe."""
 
     label: str
+    values: Mapping[str, object]
     name: str
     recipe: Recipe
 
@@ -99,7 +100,7 @@ class Maker:
         recipe = replace(asked.recipe, **read, given=editor).on(self.prior)
         named = replace(recipe, method=recipe.method or loading.usual_method(self.prior))
         if not asked.axes:
-            yield Cell("", f"{Path(read['image'].name).stem}.{named.method}.png", recipe)
+            yield Cell("", {}, f"{Path(read['image'].name).stem}.{named.method}.png", recipe)
         elif asked.axes.keys() <= {"target", "seed"}:
             targets = [str(x) for x in asked.axes.get("target", [recipe.target or ""])]
             seeds = [cast(int, x) for x in asked.axes.get("seed", [recipe.seed])]
@@ -109,10 +110,11 @@ class Maker:
                     label = ", ".join(
                         [f'"{target}"'] * (len(targets) > 1) + [f"seed {seed}"] * (len(seeds) > 1)
                     )
-                    yield Cell(label, next(files), replace(recipe, target=target or None, seed=seed))
+                    apart = {k: v for k, v in (("target", target), ("seed", seed)) if k in asked.axes}
+                    yield Cell(label, apart, next(files), replace(recipe, target=target or None, seed=seed))
         else:
             for each in variants(asked.axes, named):
-                yield Cell(each.label, each.file, each.recipe)
+                yield Cell(each.label, each.values, each.file, each.recipe)
 
     def _key(self, job: Job) -> tuple[object, ...]:
         """What decides the place of a picture on the canvas."""
@@ -198,6 +200,8 @@ def _store(job: Job, edit: Edit, plan: Plan, cell: Cell) -> None:
         "id": id,
         "file": cell.name,
         "label": cell.label,
+        "values": dict(cell.values),
+        "job": job.id,
         "size": list(edit.picture.size),
         "files": sorted(files),
         "method": plan.name,

@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { $, arrange, element } from "./dom.js";
 import { write, writeSweep } from "./fields.js";
+import { arrangeGrid } from "./grid.js";
 import { chosen, loadMethods, modelTold } from "./models.js";
 import { take, useMask } from "./picture.js";
 import { changed } from "./request.js";
@@ -10,7 +11,8 @@ import { edited, looksAway, stage, state, trying } from "./state.js";
 
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 
-export function choose(result, warnings = []) {
+function choose(result, warnings = []) {
+  arrangeGrid(state.results.filter((each) => result.job && each.job === result.job), result, open);
   stage.show(result);
   $("about").hidden = false;
   $("told").textContent = result.heat
@@ -28,6 +30,24 @@ export function choose(result, warnings = []) {
   for (const item of $("history").children) item.firstChild.setAttribute("aria-current", item.dataset.id === result.id);
 }
 
+// The first result of a request that has ended: several stand in a grid.
+export function arrived(result, warnings) {
+  choose(result, warnings);
+  if (Object.keys(result.values ?? {}).length) stage.look("grid");
+  else leaveGrid();
+}
+
+// Somebody wants to see this one.
+function open(result) {
+  const held = $("grid").contains(document.activeElement); // a button that is hidden loses the focus
+  looksAway();
+  choose(result);
+  leaveGrid();
+  if (held) $("slider").focus({ preventScroll: true });
+}
+
+const leaveGrid = () => { if (stage.view === "grid") stage.look("compare"); };
+
 export function history() {
   $("history-part").hidden = state.results.length === 0;
   const known = new Map([...$("history").children].map((item) => [item.dataset.id, item]));
@@ -38,10 +58,7 @@ function remembered(result) {
   const label = result.heat ? `words of "${result.label}"` : result.label || `"${result.target ?? ""}", ${result.method}`;
   const picture = element("img", { src: `api/results/${result.id}/result.png`, alt: "", loading: "lazy" });
   const button = element("button", { type: "button" }, picture, label);
-  button.addEventListener("click", () => {
-    looksAway();
-    choose(result);
-  });
+  button.addEventListener("click", () => open(result));
   const item = element("li", {}, button);
   item.dataset.id = result.id;
   return item;

@@ -1,11 +1,11 @@
 // A request on its way: asked, watched, cancelled.
 
-import { follow, post, remove } from "./api.js";
+import { follow, limits, post, remove } from "./api.js";
 import { $ } from "./dom.js";
 import { putDown } from "./picture.js";
 import { again } from "./models.js";
 import { request } from "./request.js";
-import { choose, history } from "./results.js";
+import { arrived, history } from "./results.js";
 import { stage, state, trying } from "./state.js";
 
 export const run = trying(async (path) => {
@@ -27,7 +27,7 @@ export const run = trying(async (path) => {
     if (end.state === "cancelled") $("error").textContent = "Cancelled.";
   } finally {
     state.running = null;
-    if (mine.watched && mine.first) choose(mine.first, mine.warnings);
+    if (mine.watched && mine.first) arrived(mine.first, mine.warnings);
     else if (mine.watched) stage.show(stage.result);
     working(null);
     if (state.models.some((m) => m.name === $("model").value && !m.loaded)) again();
@@ -41,6 +41,7 @@ function following(mine) {
     working(now);
     const made = now.results.filter((result) => !state.results.some((known) => known.id === result.id));
     state.results.push(...made);
+    state.results.splice(0, state.results.length - (limits.results ?? Infinity)); // the server has dropped them, too
     if (made.length) history();
     mine.first ??= made[0];
     mine.warnings = now.warnings;

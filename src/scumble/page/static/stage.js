@@ -3,6 +3,8 @@
 import { $ } from "./dom.js";
 
 const SMALL = 256; // pixels up to which a picture is shown with its pixels as they are
+const FILES = { changed: "changed.png", layer: "layer.png", mask: "mask.png" }; // by view
+const SAID = { layer: "The layer", changed: "What changed; all else is black", mask: "The mask that the method found: white may change" };
 
 export class Stage {
   constructor() {
@@ -49,9 +51,10 @@ export class Stage {
   }
 
   preview(url) {
+    for (const id of ["grid", "slider", "other", "brushed"]) $(id).hidden = true; // what was seen before
     Object.assign($("after"), { src: url, hidden: false });
     $("after").style.clipPath = "none";
-    $("slider").hidden = true;
+    $("frame").hidden = false;
   }
 
   look(view) {
@@ -68,24 +71,27 @@ export class Stage {
 
   #draw() {
     const { result, brushing } = this;
-    const has = (file) => Boolean(result) && result.files.includes(file);
-    const files = { changed: "changed.png", layer: "layer.png", mask: "mask.png" };
+    const several = Object.keys(result?.values ?? {}).length > 0;
+    const can = (view) => Boolean(result) && !result.heat && (
+      view === "compare" || (view === "grid" ? several : result.files.includes(FILES[view]))
+    );
+    const shown = can(this.view) && !brushing;
+    const view = shown ? this.view : "compare";
     for (const button of document.querySelectorAll("[data-view]")) {
-      const file = files[button.dataset.view];
-      button.disabled = !result || result.heat || (file !== undefined && !has(file));
-      button.setAttribute("aria-pressed", button.dataset.view === this.view);
+      button.disabled = !can(button.dataset.view);
+      button.setAttribute("aria-pressed", button.dataset.view === view);
     }
-    const view = result && !result.heat && !brushing && (this.view === "compare" || has(files[this.view])) ? this.view : "compare";
-    const comparing = Boolean(result) && !result.heat && !brushing && view === "compare";
-    $("brushed").hidden = !brushing && $("brushed").dataset.empty !== "no";
-    if (result && !brushing) $("brushed").hidden = true;
-    $("after").hidden = !result || result.heat || brushing || view === "layer" || view === "mask";
+    const comparing = can("compare") && !brushing && view === "compare";
+    $("grid").hidden = view !== "grid";
+    $("frame").hidden = view === "grid";
+    $("brushed").hidden = !brushing && (Boolean(result) || $("brushed").dataset.empty !== "no");
+    $("after").hidden = !comparing && view !== "changed";
     $("slider").hidden = !comparing;
-    $("other").hidden = !result || result.heat || brushing || view === "compare";
-    $("other").className = { layer: "chequered", changed: "multiplied", mask: "" }[view] ?? "";
-    if (!$("other").hidden) {
-      $("other").src = `api/results/${result.id}/${files[view]}`;
-      $("other").alt = { layer: "The layer", changed: "What changed; all else is black", mask: "The mask that the method found: white may change" }[view];
+    $("other").hidden = !(view in FILES);
+    $("other").className = { layer: "chequered", changed: "multiplied" }[view] ?? "";
+    if (view in FILES) {
+      $("other").src = `api/results/${result.id}/${FILES[view]}`;
+      $("other").alt = SAID[view];
     }
     this.#cut();
   }
