@@ -76,7 +76,6 @@ def main(url: str, folder: Path) -> None:
         results(tab, 2)
         take(tab, folder, "words")
         tab.click("#method-part > summary")
-        tab.fill("#parameter-steps", "12")
         tab.fill("#target", "a blue circle on a white background\na green circle on a white background")
         tab.click("#several-part > summary")
         tab.fill("#seed", "0-1")
