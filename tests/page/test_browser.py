@@ -149,6 +149,7 @@ def test_the_history_reopens_settings_and_survives_a_reload(tab: Any) -> None:
         tab.inner_text("#passport") or tab.evaluate("document.querySelector('#passport').textContent")
     )
     assert passport["seed"] == 7
+    until(tab, "[...document.images].every((image) => image.complete)")  # what is on its way would be gone
     with tab.expect_navigation():
         tab.click("#forget")
     tab.wait_for_selector("body[data-ready]")
