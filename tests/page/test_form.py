@@ -222,14 +222,14 @@ def test_a_preview_lies_over_what_was_seen_before(tab: Any, png: Path) -> None:
     choose(tab, "dds", steps=1)
     edit(tab)
     tab.click("[data-view=layer]")
-    assert tab.is_visible("#other")
+    tab.wait_for_selector("#other", state="visible")
     tab.fill("#parameter-steps", "900")
     tab.click("#edit")
     until(tab, "document.querySelector('#after').src.includes('/preview')")
     assert [tab.is_visible(each) for each in ("#after", "#other", "#slider")] == [True, False, False]
     tab.keyboard.press("Escape")
     until(tab, "document.querySelector('#error').textContent == 'Cancelled.'")
-    assert tab.is_visible("#other")
+    tab.wait_for_selector("#other", state="visible")
     tab.click("#mask-part > summary")
     tab.click("#mask-invert")
     tab.click("#mask-draw")
@@ -239,7 +239,7 @@ def test_a_preview_lies_over_what_was_seen_before(tab: Any, png: Path) -> None:
     assert tab.is_hidden("#brushed")
     tab.keyboard.press("Escape")
     until(tab, "document.querySelector('#error').textContent == 'Cancelled.'")
-    assert tab.is_visible("#brushed")
+    tab.wait_for_selector("#brushed", state="visible")
 
 
 def test_a_page_with_a_password_edits_like_any_other(chromium: Any, serve: Serve) -> None:

@@ -86,14 +86,14 @@ def test_targets_are_rows_and_seeds_are_columns(tab: Any) -> None:
     assert '"a green star" by dds, seed 5' in tab.inner_text("#told")
     assert tab.evaluate("document.activeElement.id") == "slider"
     tab.click("[data-view=grid]")
-    assert tab.is_visible("#grid")
+    tab.wait_for_selector("#grid", state="visible")
     tab.fill("#target", "a blue circle")
     tab.fill("#seed", "0")
     edit(tab)
     assert tab.is_hidden("#grid")
     assert tab.is_disabled("[data-view=grid]")
     tab.click("#history li:last-child button")  # the first of the six
-    assert tab.is_visible("#after")
+    tab.wait_for_selector("#after", state="visible")
     tab.click("[data-view=grid]")
     assert tab.locator("#grid td button").count() == 6
 
@@ -158,7 +158,7 @@ def test_the_mask_that_a_method_found_is_shown_and_used_again(tab: Any, png: Pat
     assert 0 < (found > 127).mean() < 1
     tab.click("#use-mask")
     until(tab, "document.querySelector('#mask-now').textContent == 'only the magenta part may change'")
-    assert tab.is_visible("#brushed")
+    tab.wait_for_selector("#brushed", state="visible")
     assert tab.is_hidden("#about")  # it is the picture that is shown, not the result
     unfold(tab)
     tab.fill("#keep", "none")

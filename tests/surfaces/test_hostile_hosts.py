@@ -4,6 +4,7 @@ import contextlib
 import io
 import struct
 import zlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ MAKERS: list[Any] = [
     lambda: (x for x in "ab"), lambda: len, lambda: range(3), lambda: memoryview(b"abc"), lambda: Exception("x"),
 ]  # fmt: skip
 ODD = st.sampled_from(range(len(MAKERS)))
-ASKED = sorted(set(Recipe.__dataclass_fields__) - {"_", "__", "___"})
+ASKED = sorted({field.name for field in fields(Recipe)})
 
 
 def usual(model: object) -> dict[str, Any]:
@@ -218,7 +219,7 @@ def test_arguments_of_edit_and_plan(wrong: dict[str, int], whole: bool, model: s
 @pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @examples(400)
-@given(name=st.sampled_from(sorted(Loading.__dataclass_fields__)), k=ODD)
+@given(name=st.sampled_from(sorted(field.name for field in fields(Loading))), k=ODD)
 def test_arguments_of_load(name: str, k: int, pristine: Path) -> None:  # noqa: F811
     arguments: dict[str, Any] = {"model": pristine, "device": "cpu", name: MAKERS[k]()}
     arguments.pop("_", None)
