@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 import scumble
@@ -53,10 +54,20 @@ Apply = Callable[[str, EditRequest], Edit]
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A line of the table: the scores of every task's edits, and the pictures of its first ones."""
+    """A line of the table: the scores of every task's edits, seed by seed, and the pictures of its first ones."""
 
     judged: dict[str, list[Judged]]
     pictures: dict[str, list[Pixels]]
+    seeds: int
+
+    def means(self, score: Callable[[Judged], float]) -> NDArray[np.float64]:
+        """Of every scene that has the score, its mean over the seeds, which are not independent."""
+        scenes = [
+            [score(each) for each in some[k :: len(some) // self.seeds]]
+            for some in self.judged.values()
+            for k in range(len(some) // self.seeds)
+        ]
+        return np.array([float(np.mean(seeds)) for seeds in scenes if not np.isnan(seeds).any()])
 
 
 def main(words: Sequence[str]) -> None:
@@ -149,7 +160,7 @@ def by_method(text: str, prior: Prior) -> Apply:
 @torch.no_grad()
 def row(edit: Apply, chosen: Mapping[str, Sequence[SceneEdit]], side: int, seeds: int) -> Row:
     """Every task's edits, once for each of the first `seeds` seeds."""
-    found = Row({}, {})
+    found = Row({}, {}, seeds)
     for task, some in chosen.items():
         known = [Known.of(each, side) for each in some]
         results: list[Pixels] = []
@@ -171,15 +182,12 @@ def row(edit: Apply, chosen: Mapping[str, Sequence[SceneEdit]], side: int, seeds
 def table(rows: Mapping[str, Row]) -> str:
     """Markdown: success and preservation of all edits, then success and preservation of each task."""
     first = next(iter(rows.values()))
-    lines = [f"| | n | {SUCCESS.title} | {PRESERVED.title} |", "|---|--:|--:|--:|"]
+    lines = [f"| | n | seeds | {SUCCESS.title} | {PRESERVED.title} |", "|---|--:|--:|--:|--:|"]
     for name, one in rows.items():
-        every = [each for some in one.judged.values() for each in some]
-        preserved = [each.preserved for each in every if each.preserved is not None]
-        cells = (
-            SUCCESS.show(interval(np.array([float(bool(each.success)) for each in every]))),
-            PRESERVED.show(interval(np.array(preserved))),
-        )
-        lines.append(f"| {name} | {len(every)} | {' | '.join(cells)} |")
+        right = one.means(lambda each: float(bool(each.success)))
+        kept = one.means(lambda each: np.nan if each.preserved is None else each.preserved)
+        cells = SUCCESS.show(interval(right)), PRESERVED.show(interval(kept))
+        lines.append(f"| {name} | {len(right)} | {one.seeds} | {' | '.join(cells)} |")
     lines += ["", f"| | {' | '.join(first.judged)} |", f"|---|{'--:|' * len(first.judged)}"]
     for name, one in rows.items():
         each = [_each(some) for some in one.judged.values()]
