@@ -111,7 +111,7 @@ def check_repaint(case: Case) -> None:
     down = [b < a for a, b in pairwise(order)]
     ancestral, undo, paste = (
         iter(case["noise_ancestral"]),
-        iter(case["noise_undo"]),
+        iter(case["noise_undo"] if "noise_undo" in case.tensors else ()),  # where nothing goes up again
         iter(case["noise_paste"]),
     )
     draws = [case["x_start"]]
