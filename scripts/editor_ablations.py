@@ -242,10 +242,10 @@ def pictures(out: Path, names: Sequence[str]) -> Image.Image:
     """One validation scene, a row for each variation: every task of it."""
     cells: list[Cell] = []
     tasks = apply.read(str(folder_of(out, names[0]))).tasks
+    scene = next(scene for scene in scenes("validation", editors.SEED, 1) if scene.look == "day")
     for name in names:
         editor = apply.read(str(folder_of(out, name)))
         prior, known = _prior(editor), [task.name for task in editor.tasks]
-        scene = next(scene for scene in scenes("validation", editors.SEED, 1) if scene.look == "day")
         z = prior.encode(to_images([render(scene, prior.card.size)]))
         for task in tasks:
             if task.name not in known:

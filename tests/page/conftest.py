@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+import scumble
+from scumble.editing import loading
 from scumble.page.client import PageClient
+from scumble.page.house import House
+from scumble.page.options import Options
 from tests.page.browser import complaints, opened, visit
 from tests.priors.conftest import pristine  # noqa: F401
 from tests.stages import random_stage
@@ -107,6 +111,23 @@ def client(page: Page) -> Generator[PageClient]:
     client = PageClient(page.url)
     yield client
     client.close()
+
+
+@pytest.fixture
+def prior(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> scumble.Prior:
+    """The tiny model, loaded; in this process whatever is named is it."""
+    prior = scumble.load(checkpoint, device="cpu")
+    monkeypatch.setattr(loading, "load", lambda asked: prior if isinstance(asked.model, str) else asked.model)
+    return prior
+
+
+@pytest.fixture
+def house(prior: scumble.Prior) -> Generator[House]:
+    """What makes the edits of a page, in this process, with that model."""
+    house = House(Options(models=("tiny",)))
+    house.start()
+    yield house
+    house.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Results that a stage draws larger: the same as on the command line, shared, stopped, refused."""
 
 import time
-from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from PIL import Image
 
 import scumble
 from scumble.core.errors import InputError
-from scumble.editing import loading
 from scumble.networks.sr3 import SR3Network
 from scumble.page.asking import understood
 from scumble.page.checking import checked
@@ -29,20 +27,10 @@ CALLS = 4  # of the stage's network for one picture of one tile
 
 
 @pytest.fixture
-def prior(checkpoint: Path, stage: Path, monkeypatch: pytest.MonkeyPatch) -> scumble.Prior:
+def prior(prior: scumble.Prior, stage: Path, monkeypatch: pytest.MonkeyPatch) -> scumble.Prior:
     """The tiny model, with the stage that its card names."""
-    prior = scumble.load(checkpoint, device="cpu")
     monkeypatch.setattr(type(prior), "card", replace(prior.card, upscaler=str(stage)))
-    monkeypatch.setattr(loading, "load", lambda asked: prior if isinstance(asked.model, str) else asked.model)
     return prior
-
-
-@pytest.fixture
-def house(prior: scumble.Prior) -> Generator[House]:
-    house = House(Options(models=("tiny",)))
-    house.start()
-    yield house
-    house.close()
 
 
 @pytest.fixture

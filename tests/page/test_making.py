@@ -1,36 +1,18 @@
 """What edits of a page share, and what is told of each."""
 
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import scumble
-from scumble.editing import loading
 from scumble.page.asking import understood
 from scumble.page.house import House
 from scumble.page.job import Job
-from scumble.page.options import Options
 from scumble.page.store import Client, Upload
 
 ASKED: dict[str, Any] = {"source": "a red circle", "target": "a blue circle"}
-
-
-@pytest.fixture
-def prior(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> scumble.Prior:
-    prior = scumble.load(checkpoint, device="cpu")
-    monkeypatch.setattr(loading, "load", lambda asked: prior if isinstance(asked.model, str) else asked.model)
-    return prior
-
-
-@pytest.fixture
-def house(prior: scumble.Prior) -> Generator[House]:
-    house = House(Options(models=("tiny",)))
-    house.start()
-    yield house
-    house.close()
 
 
 @pytest.fixture

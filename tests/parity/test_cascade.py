@@ -48,15 +48,21 @@ def scheduler() -> DDPMScheduler:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, IFPrior]:
-    folder = tmp_path_factory.mktemp("if") / "first"
+def first_stage(folder: Path) -> IFPipeline:
+    """A first stage in miniature, saved to a folder."""
     torch.manual_seed(0)
     pipe = IFPipeline(
         tokenizer=t5_tokenizer(), text_encoder=t5().eval(), unet=unet(), scheduler=scheduler(), **BARE
     )
     pipe.set_progress_bar_config(disable=True)
     pipe.save_pretrained(folder)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, IFPrior]:
+    folder = tmp_path_factory.mktemp("if") / "first"
+    pipe = first_stage(folder)
     return pipe, IFPrior.from_pretrained(folder)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import IFPipeline
 from PIL import Image
 
 import scumble
@@ -17,8 +16,7 @@ from scumble.core.pixels import to_images, to_pixels
 from scumble.editing.cascade import Stage, draw
 from scumble.pictures.reading import read_passport
 from scumble.priors.deepfloyd import SAMPLING, IFPrior
-from tests.parity.test_cascade import BARE, scheduler, unet
-from tests.priors.families import t5, t5_tokenizer
+from tests.parity.test_cascade import first_stage
 
 from .test_upscale_worded import NEGATIVE, PROMPT, pixels, second  # noqa: F401
 
@@ -29,13 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     folder = tmp_path_factory.mktemp("if") / "IF-I-tiny"
-    torch.manual_seed(0)
-    pipe = IFPipeline(
-        tokenizer=t5_tokenizer(), text_encoder=t5().eval(), unet=unet(), scheduler=scheduler(), **BARE
-    )
-    pipe.set_progress_bar_config(disable=True)
-    pipe.save_pretrained(folder)
-    return pipe, folder
+    return first_stage(folder), folder
 
 
 @pytest.fixture
