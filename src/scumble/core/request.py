@@ -135,6 +135,7 @@ class Needs:
     mask: bool = False
     reference: bool = False
     gradient: bool = False
+    single: bool = False  # the gradient is taken through one prediction alone, not through a guided pair
     control: bool = False
     joint: bool = False  # joint attention will do for control
     null: bool = False

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from scumble.editing.recipe import Recipe
     from scumble.priors._estimate import Estimate
 
-ONE_ROW = {"cds", "null_text"}  # that take their gradient of one row of a guided call
-
 
 @dataclass(frozen=True)
 class Room:
@@ -100,7 +98,7 @@ def _through(recipe: Recipe, guided: int) -> tuple[str, dict[str, int]]:
     name = method if isinstance(method, str) else kind.__name__
     judges = [each for each in recipe.given.values() if hasattr(each, "noisy")]
     clean = [cast(Any, judge).space for judge in judges if not cast(Any, judge).noisy]
-    rows = 1 if name in ONE_ROW else guided
+    rows = 1 if kind.needs.single else guided
     return name, {
         "network": rows if kind.needs.gradient or clean else 0,
         "codec": int("pixels" in clean or recipe.form == "lut"),

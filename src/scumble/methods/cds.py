@@ -39,7 +39,9 @@ class CDS(Contrastive):
             "the picture's outputs of all layers with two streams, or of all layers if there is one stream alone.",
         ),
     )
-    needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True, control=True, joint=True)
+    needs: ClassVar[Needs] = Needs(
+        source=True, target=True, gradient=True, single=True, control=True, joint=True
+    )
 
     guidance: float = param(7.5, ge=0, try_=3.0, help="classifier-free guidance on both branches; 1 is none")
     contrast: float = param(

@@ -40,7 +40,7 @@ class NullText(Method):
             "control.",
         ),
     )
-    needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True, null=True)
+    needs: ClassVar[Needs] = Needs(source=True, target=True, gradient=True, single=True, null=True)
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=3, help="steps of the inversion, and as many of the sampling")
