@@ -26,7 +26,8 @@ from scumble.train.codec import (
     widened,
 )
 from scumble.train.data import SIDE, Canvas, canvases, fitted, wide
-from scumble.train.denoiser import alphas_cumprod
+from scumble.train.denoiser import alphas_cumprod, times
+from scumble.train.denoiser_recipe import DenoiserRecipe
 from scumble.train.drawn import Drawings, attributes_of, owners_of
 from scumble.train.gates import Figure
 from scumble.train.lessons import pointing_loss
@@ -235,6 +236,21 @@ def test_workers_draw_pictures_of_their_own():
     first, second = islice(Drawings(5, at_once=2).by(2), 2)
     assert torch.equal(first.pixels, next(iter(Drawings(5, at_once=2))).pixels)
     assert not torch.equal(first.pixels, second.pixels)
+
+
+@pytest.mark.parametrize("low", [0, 0.25, 0.5, 0.75, 1])
+def test_the_recipe_chooses_the_share_of_low_noise(low: float):
+    drawn = times(torch.rand(64, generator=torch.Generator().manual_seed(0)), 1000, low)
+    assert (drawn < 500).double().mean() == low
+    for half in (drawn[drawn < 500], drawn[drawn >= 500] - 500):
+        if len(half):
+            assert half.min() < 500 / len(half)
+            assert half.max() >= 500 - 500 / len(half)
+
+
+def test_a_share_of_low_noise_beyond_1_is_refused():
+    with pytest.raises(InputError, match="low"):
+        DenoiserRecipe(low=1.5)
 
 
 def test_unanswered_questions_cost_nothing():

@@ -202,6 +202,17 @@ def _errors(model: Any, x0: Tensor, eps: Tensor, t: Tensor, ids: Tensor, abar: T
     return (v - (alpha * eps - sigma * x0)).square().mean((1, 2, 3))
 
 
+def times(draws: Tensor, count: int, low: float) -> Tensor:
+    """Times (b,) below `count`, of which a share `low` lies in the lower half, from uniform draws (b,).
+
+    One from each of b equal strata: the same law, less variance between steps.
+    """
+    b = len(draws)
+    u = (torch.arange(b, device=draws.device) + draws) / b
+    share = torch.where(u < low, u / max(low, 1e-9), 1 + (u - low) / max(1 - low, 1e-9)) / 2
+    return (share * count).long().clamp(max=count - 1)
+
+
 def train_denoiser(
     codec: Any,
     recipe: DenoiserRecipe,
@@ -243,9 +254,7 @@ def train_denoiser(
     def lesson() -> dict[str, Tensor]:
         batch = bank.draw(recipe.batch, unprompted=recipe.unprompted)
         eps = torch.randn_like(batch.latents)
-        # one time from each of `batch` equal strata: the same uniform law, less variance between steps
-        strata = torch.arange(recipe.batch, device=run.device) + torch.rand(recipe.batch, device=run.device)
-        t = (strata * (len(abar) / recipe.batch)).long().clamp(max=len(abar) - 1)
+        t = times(torch.rand(recipe.batch, device=run.device), len(abar), recipe.low)
         with run.autocast():
             mse = _errors(run.model, batch.latents, eps, t, batch.ids, abar).mean()
             also = lessons.losses(batch, abar[t]) if lessons else {}

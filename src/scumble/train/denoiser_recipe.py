@@ -17,7 +17,8 @@ class DenoiserRecipe:
     """Everything that decides the network's weights, apart from the machine's arithmetic.
 
     optimiser: "adamw" or "muon". held: whether the text encoder stays as it is; the lessons beside the denoising are
-    then left out, too. fresh: pictures drawn for each one that is trained on; first: pictures drawn beforehand.
+    then left out, too. low: share of the noise levels that are drawn from the lower half; 0.5 is the uniform law.
+    fresh: pictures drawn for each one that is trained on; first: pictures drawn beforehand.
     """
 
     minutes: float = 90
@@ -36,6 +37,7 @@ class DenoiserRecipe:
     rate: float = 1e-3
     decay: float = 1e-2
     ema: float = 0.9995
+    low: float = 0.5
     unprompted: float = 0.1
     full: float = 0.5
     labels: float = 0.1
@@ -46,6 +48,8 @@ class DenoiserRecipe:
     def __post_init__(self) -> None:
         if self.optimiser not in ("adamw", "muon"):
             raise InputError(f"optimiser: {self.optimiser!r}; it is 'adamw' or 'muon'")
+        if not 0 <= self.low <= 1:
+            raise InputError(f"low: {self.low} is no share from 0 to 1")
 
 
 def read_recipe(path: Path) -> DenoiserRecipe:
