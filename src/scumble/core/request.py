@@ -257,8 +257,7 @@ def param(
 ) -> Any:
     """A hyper-parameter: a dataclass field whose bounds, help and a second value worth trying travel with it.
 
-    `try_` is another valid value that changes the result, given the precondition `needs` (for the every-field
-    test).
+    `try_` is another valid value that changes the result, given `needs` (for the test of every field).
     """
     about = {"min": ge, "above": gt, "max": le, "below": lt, "choices": choices, "try": try_, "needs": needs}
     return field(
