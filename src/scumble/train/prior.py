@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scumble.core.errors import InputError
+from scumble.priors._quiet import quiet
 from scumble.scenes.world import VERSION
 
 from .codec import CodecRecipe, DecoderRecipe, standardised, train_codec, train_decoder
@@ -37,6 +38,7 @@ DOMAIN = (
 )
 
 
+@quiet()
 def train_prior(
     out: Path,
     *,
@@ -110,6 +112,7 @@ def _earlier(from_: Path, log: Path) -> dict[str, object]:
     return {"earlier": json.loads(told.read_text())} if told.exists() else {}
 
 
+@quiet()
 def snapshot(log: Path, out: Path) -> Path:
     """The prior that an unfinished training would give now, from its last checkpoint; returns `out`.
 
