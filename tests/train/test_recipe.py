@@ -79,6 +79,10 @@ def test_a_prior_starts_the_next_one_and_its_codec_can_be_kept(trained: Path, tm
     rows = (again / "denoiser.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["step"] >= 1
     assert all(str(trained) not in file.read_text() for file in again.rglob("*.json"))
+    third = train_prior(tmp_path / "third", minutes=SECONDS, from_=again, keep_codec=True, bank=20)
+    logs = {"denoiser": third, "earlier-denoiser": again, "earlier-earlier-denoiser": trained}
+    for name, of in logs.items():
+        assert (third / f"{name}.jsonl").read_text() == (of / "denoiser.jsonl").read_text()
 
 
 @pytest.mark.slow

@@ -32,6 +32,9 @@ PARTS = {
 CODEC_SHARE, DECODER_SHARE, READING_SHARE = 0.2, 0.15, 0.04
 """Shares of the budget for the codec, for its decoder alone, and for the text encoder's reading."""
 
+EARLIER = "earlier-"
+"""How the names of logs begin that an earlier training left, once for each training since."""
+
 DOMAIN = (
     "flat drawings of one or two coloured shapes (circle, square, triangle, star, heart, cross, diamond, ring), of any "
     "size and in any place, on a plain coloured, sky, brick or sand background, by day or at night"
@@ -106,8 +109,8 @@ def train_prior(
 def _earlier(from_: Path, log: Path) -> dict[str, object]:
     """What an earlier prior's folder says of how it was made; its logs are put beside those of this training."""
     for rows in from_.glob("*.jsonl"):
-        kept = log / (f"earlier-{rows.name}" if (log / rows.name).exists() else rows.name)
-        shutil.copy(rows, kept)
+        again = (log / rows.name.replace(EARLIER, "")).exists()  # this training had that stage, too
+        shutil.copy(rows, log / (f"{EARLIER}{rows.name}" if again else rows.name))
     told = from_ / "recipe.json"
     return {"earlier": json.loads(told.read_text())} if told.exists() else {}
 
