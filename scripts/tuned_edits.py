@@ -30,6 +30,7 @@ from scumble.bench.contestants import Contestant, Ready, split
 from scumble.bench.rows import read_rows
 from scumble.bench.run import Bench
 from scumble.bench.stages import Stage, Stages
+from scumble.cli import bench as command
 from scumble.cli import values
 from scumble.core.errors import InputError
 from scumble.core.pixels import to_images
@@ -71,13 +72,11 @@ class TunedBench(Bench):
 
 def contestant(text: str, adaptation: Any, changed: Sequence[str]) -> Contestant:
     """A row; where the training's values are not its own, they are part of the label."""
-    name, settings, extras = split(text)
-    if name != adaptation.name:
+    row = command.contestant(text)
+    if row.name != adaptation.name:
         raise InputError(f"{text}: rows of one run are of one method, here {adaptation.name}")
-    label = (
-        text if not changed else f"{text}{',' if settings else ':'}{','.join(f'tune.{c}' for c in changed)}"
-    )
-    return Contestant(label=label, name=name, settings=values.settings(settings), extras=extras)
+    tuned = ",".join(f"tune.{c}" for c in changed)
+    return replace(row, label=f"{row.label}{',' if row.settings else ':'}{tuned}") if changed else row
 
 
 def main(words: Sequence[str]) -> None:
