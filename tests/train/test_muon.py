@@ -68,8 +68,9 @@ def test_what_meets_the_data_and_tables_of_words_are_no_matrices():
 
 
 @pytest.mark.slow
-def test_a_recipe_in_a_file_holds_the_text_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_recipe_in_a_file_holds_the_text_encoder(tmp_path: Path):
     said = {"channels": [16, 16, 16], "heads": [1, 1, 1], "batch": 2, "bank": 4, "first": 4, "held": True}
+    said |= {"warm_up": 1, "cool_down": 1e-9}
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps({"world": 2, "denoiser": {"minutes": 3.0, "optimiser": "muon", **said}}))
     recipe = read_recipe(path)
@@ -78,8 +79,6 @@ def test_a_recipe_in_a_file_holds_the_text_encoder(tmp_path: Path, monkeypatch: 
     before = {name: p.clone() for name, p in start.named_parameters()}
     torch.manual_seed(0)
     codec = new_codec(CodecRecipe(channels=(8, 8, 8, 8))).eval()
-    monkeypatch.setattr("scumble.train.run.WARM_UP", 1)
-    monkeypatch.setattr("scumble.train.run.COOL_DOWN", 1e-9)
     trained = train_denoiser(
         codec, DenoiserRecipe(**{**vars(recipe), "minutes": 1e-3}), tmp_path / "log", start
     )
@@ -95,6 +94,9 @@ def test_a_recipe_in_a_file_holds_the_text_encoder(tmp_path: Path, monkeypatch: 
     [
         ('{"optimizer": "muon"}', r"no 'optimizer' \(did you mean 'optimiser'\?\)"),
         ('{"optimiser": "sgd"}', "it is 'adamw' or 'muon'"),
+        ('{"warm_up": 0}', "the first is 1 step or more"),
+        ('{"cool_down": 0}', "the second a share above 0"),
+        ('{"channel_weights": [1, 2]}', "2 weights for 8 latent channels"),
         ("[1]", "not a recipe"),
         ("{", "not a recipe"),
         (None, "not a recipe"),

@@ -26,7 +26,7 @@ from scumble.train.codec import (
     widened,
 )
 from scumble.train.data import SIDE, Canvas, canvases, fitted, wide
-from scumble.train.denoiser import alphas_cumprod, times
+from scumble.train.denoiser import alphas_cumprod, errors, times
 from scumble.train.denoiser_recipe import DenoiserRecipe
 from scumble.train.drawn import Drawings, attributes_of, owners_of
 from scumble.train.gates import Figure
@@ -155,6 +155,29 @@ def test_the_rate_holds_and_cools_down_once(tmp_path: Path, monkeypatch: pytest.
         run.going()
         rates.append(run.optimiser.param_groups[0]["lr"])
     assert rates == pytest.approx([1, 1, 1, 0.5, 0.001])
+
+
+def test_a_resumed_run_may_cool_down_at_another_time_but_not_warm_up(tmp_path: Path):
+    def run(**recipe: object) -> Run:
+        return Run("test", tmp_path, torch.nn.Linear(1, 1), rate=1.0, minutes=10, ema=0.9, recipe=recipe)
+
+    run(warm_up=5, cool_down=0.2).save()
+    run(warm_up=5, cool_down=0.5)
+    with pytest.raises(InputError, match="warm_up: 5 then, 6 now"):
+        run(warm_up=6, cool_down=0.2)
+
+
+def test_the_channels_weigh_in_the_loss_as_the_recipe_says():
+    x0, eps, t = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4), torch.tensor([10, 500, 900])
+    abar = torch.linspace(0.999, 0.01, 1000)
+    none = lambda x, t, ids: torch.zeros_like(x)  # noqa: E731
+    each = [
+        errors(none, x0, eps, t, t, abar, torch.tensor(w)[:, None, None]) for w in ((2.0, 0.0), (0.0, 2.0))
+    ]
+    assert torch.allclose((each[0] + each[1]) / 2, errors(none, x0, eps, t, t, abar), atol=1e-6)
+    alpha, sigma = abar[t, None, None].sqrt(), (1 - abar[t, None, None]).sqrt()
+    first = (alpha * eps[:, 0] - sigma * x0[:, 0]).square().mean((1, 2))
+    assert torch.allclose(each[0], first, atol=1e-6)
 
 
 def test_a_widened_codec_draws_what_it_drew_and_its_new_channels_live():

@@ -180,7 +180,7 @@ class Validation:
             )
             # other shapes than the training's: compiling them takes longer than running them
             with run.autocast(), torch.compiler.set_stance("force_eager"):
-                found.append(_errors(model, x0, eps, t, ids, abar))
+                found.append(errors(model, x0, eps, t, ids, abar))
         for p, value in zip(model.parameters(), now, strict=True):
             p.data.copy_(value)
         return [round(float(part.mean()), 5) for part in torch.cat(found).chunk(4)]
@@ -195,11 +195,13 @@ def digest(codec: Any) -> str:
     return found.hexdigest()[:12]
 
 
-def _errors(model: Any, x0: Tensor, eps: Tensor, t: Tensor, ids: Tensor, abar: Tensor) -> Tensor:
-    """Mean squared error of the predicted v, one a picture."""
+def errors(
+    model: Any, x0: Tensor, eps: Tensor, t: Tensor, ids: Tensor, abar: Tensor, weights: Tensor | float = 1.0
+) -> Tensor:
+    """Mean squared error of the predicted v, one a picture. weights: of the channels, (c, 1, 1)."""
     alpha, sigma = abar[t, None, None, None].sqrt(), (1 - abar[t, None, None, None]).sqrt()
     v = model(alpha * x0 + sigma * eps, t, ids).float()
-    return (v - (alpha * eps - sigma * x0)).square().mean((1, 2, 3))
+    return (weights * (v - (alpha * eps - sigma * x0)).square()).mean((1, 2, 3))
 
 
 def times(draws: Tensor, count: int, low: float) -> Tensor:
@@ -239,6 +241,7 @@ def train_denoiser(
     run = Run(
         "denoiser", folder, model, rate=recipe.rate, minutes=recipe.minutes, ema=recipe.ema, decay=recipe.decay,
         recipe=asdict(recipe) | {"world": VERSION, "codec": digest(codec)}, extra=lessons, optimiser=recipe.optimiser,
+        warm_up=recipe.warm_up, cool_down=recipe.cool_down,
     )  # fmt: skip
     torch.manual_seed(recipe.seed + run.step)
     encode = encoder(codec, run.autocast, run.device)
@@ -248,6 +251,7 @@ def train_denoiser(
     bank = Bank(drawings.by(workers), encode, recipe.latent_channels, recipe.bank, device=run.device)
     bank.grow(min(recipe.first, recipe.bank))
     abar = alphas_cumprod().to(run.device)
+    weights = torch.tensor(recipe.channel_weights or (1.0,), device=run.device)[:, None, None]
     forget = lessons.forget if lessons else lambda: None
     forget()
 
@@ -256,7 +260,7 @@ def train_denoiser(
         eps = torch.randn_like(batch.latents)
         t = times(torch.rand(recipe.batch, device=run.device), len(abar), recipe.low)
         with run.autocast():
-            mse = _errors(run.model, batch.latents, eps, t, batch.ids, abar).mean()
+            mse = errors(run.model, batch.latents, eps, t, batch.ids, abar, weights).mean()
             also = lessons.losses(batch, abar[t]) if lessons else {}
         weighted = [getattr(recipe, name) * value for name, value in also.items()]
         return {"loss": sum(weighted, mse), "mse": mse, **also}

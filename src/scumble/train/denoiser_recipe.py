@@ -11,6 +11,8 @@ import torch
 
 from scumble.core.errors import InputError, nearest
 
+from .run import COOL_DOWN, WARM_UP
+
 
 @dataclass(frozen=True, kw_only=True)
 class DenoiserRecipe:
@@ -18,7 +20,9 @@ class DenoiserRecipe:
 
     optimiser: "adamw" or "muon". held: whether the text encoder stays as it is; the lessons beside the denoising are
     then left out, too. low: share of the noise levels that are drawn from the lower half; 0.5 is the uniform law.
+    channel_weights: of the latent's channels in the loss; empty: all alike.
     fresh: pictures drawn for each one that is trained on; first: pictures drawn beforehand.
+    warm_up: steps over which the rate rises; cool_down: share of the budget, the last, over which it falls to zero.
     """
 
     minutes: float = 90
@@ -37,7 +41,10 @@ class DenoiserRecipe:
     rate: float = 1e-3
     decay: float = 1e-2
     ema: float = 0.9995
+    warm_up: int = WARM_UP
+    cool_down: float = COOL_DOWN
     low: float = 0.5
+    channel_weights: tuple[float, ...] = ()
     unprompted: float = 0.1
     full: float = 0.5
     labels: float = 0.1
@@ -50,6 +57,16 @@ class DenoiserRecipe:
             raise InputError(f"optimiser: {self.optimiser!r}; it is 'adamw' or 'muon'")
         if not 0 <= self.low <= 1:
             raise InputError(f"low: {self.low} is no share from 0 to 1")
+        if not 0 < self.cool_down <= 1 or self.warm_up < 1:
+            raise InputError(
+                f"warm_up: {self.warm_up}, cool_down: {self.cool_down}; the first is 1 step or more, the second a "
+                "share above 0 and at most 1"
+            )
+        if self.channel_weights and len(self.channel_weights) != self.latent_channels:
+            raise InputError(
+                f"channel_weights: {len(self.channel_weights)} weights for {self.latent_channels} latent channels; "
+                "give one each, or none"
+            )
 
 
 def read_recipe(path: Path) -> DenoiserRecipe:

@@ -27,10 +27,13 @@ from .muon import Muon
 log = logging.getLogger(__name__)
 
 WARM_UP = 500
-"""Steps over which the learning rate rises to its full value."""
+"""Steps over which the learning rate rises to its full value, unless a run says otherwise."""
 
 COOL_DOWN = 0.18
-"""Share of the budget, the last, over which the learning rate falls linearly to zero."""
+"""Share of the budget, the last, over which the learning rate falls linearly to zero, unless a run says otherwise."""
+
+MOVABLE = ("minutes", "cool_down")
+"""What a resumed run may have otherwise."""
 
 NO_MATRICES = ("conv_in", "conv_out", "token_embedding", "position_embedding")
 """Parts of networks that Muon leaves to AdamW, as Jordan et al. do: what meets the data, and tables of vectors."""
@@ -57,9 +60,10 @@ class Run:
 
     minutes: wall-clock budget, earlier parts of a resumed run included. The rate warms up, holds, and cools down once,
     in the last part of the budget; a resumed run may have another budget than before, so a run can be prolonged as
-    long as it has not cooled down, or cooled down at any time.
+    long as it has not cooled down, or cooled down at any time. warm_up: in steps. cool_down: a share of the budget.
     ema: decay of the weights' running average (warmed up), which is what is kept.
-    recipe: what a resumed run must agree in, apart from the budget. extra: networks trained along and not kept.
+    recipe: what a resumed run must agree in, apart from the budget and the cool-down. extra: networks trained along and
+    not kept.
     optimiser: "adamw" or "muon". Parameters that ask for no gradient stay as they are.
 
     Raises InputError for a checkpoint of another recipe.
@@ -78,9 +82,12 @@ class Run:
         recipe: Mapping[str, Any] | None = None,
         extra: nn.Module | None = None,
         optimiser: str = "adamw",
+        warm_up: int = WARM_UP,
+        cool_down: float = COOL_DOWN,
     ):
         self.name, self.folder, self.rate, self.minutes, self.ema = name, folder, rate, minutes, ema
-        self.recipe = {k: v for k, v in (recipe or {}).items() if k != "minutes"}
+        self.warm_up, self.cool_down = warm_up, cool_down
+        self.recipe = {k: v for k, v in (recipe or {}).items() if k not in MOVABLE}
         folder.mkdir(parents=True, exist_ok=True)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         half = fast_dtype(device) == torch.bfloat16
@@ -124,7 +131,7 @@ class Run:
 
     def going(self) -> bool:
         """Whether budget is left (one step is always taken); sets the learning rate for the next step."""
-        factor = min((self.step + 1) / WARM_UP, (1 - self.progress) / COOL_DOWN, 1.0)
+        factor = min((self.step + 1) / self.warm_up, (1 - self.progress) / self.cool_down, 1.0)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * max(factor, 0.001)
         return self.progress < 1 or self._first
