@@ -1,0 +1,97 @@
+"""Write the table and the picture of all methods in docs/bench.md from a folder of `scumble bench scenes`.
+
+    python scripts/bench_page.py runs/all [docs]
+
+The page names the command that fills such a folder; it continues an interrupted run. Look at the picture afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from scumble.bench.report import COST, JOINT, PRESERVED, SUCCESS, gather, values
+from scumble.bench.rows import TESTS, TableRow
+from scumble.bench.statistics import estimate
+from scumble.bench.tables import Column
+from scumble.measuring.tasks import scene_tasks
+
+COLUMNS = (SUCCESS, Column("found", "found, %", 100), PRESERVED, JOINT, *COST)
+FRAME = ("copy", "resample", "ceiling")
+ORDER = (
+    *FRAME, "dds_fast", "dds", "sds", "flowedit", "edit_friendly", "ddim_inversion", "npi", "direct_inversion", "p2p",
+    "pix2pix_zero", "masactrl", "plug_and_play", "ledits_pp", "diffedit", "sdedit:strength=0.6", "ilvr", "sdg",
+    "classifier_guidance:strength=0.7", "sdedit+mask", "repaint+mask", "blended_latent_diffusion+mask",
+    "blended_diffusion+mask",
+)  # fmt: skip
+SHOWN = (
+    "ceiling", "dds_fast", "dds", "sds", "p2p", "masactrl", "plug_and_play", "ddim_inversion", "diffedit",
+    "repaint+mask", "sdedit+mask",
+)  # fmt: skip
+TILE, GAP, LABEL, HEAD = 88, 6, 78, 22
+
+
+def table(methods: Mapping[str, Sequence[TableRow]]) -> Iterator[str]:
+    """Markdown, one row a method."""
+    yield "| | success, % | found, % | preserved, dB | joint, % | evaluations | seconds |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
+    for name in ORDER:
+        cells = [_cell(methods[name], column) for column in COLUMNS]
+        yield f"| {name if name in FRAME else f'`{name}`'} | {' | '.join(cells)} |"
+
+
+def _cell(rows: Sequence[TableRow], column: Column) -> str:
+    found = estimate(values(rows, column))
+    if found is None:
+        return "n/a"
+    digits = {"preserved": 1, "seconds": 1}.get(column.key, 0)
+    mean, low, high = (f"{v * column.scale:.{digits}f}" for v in (found.mean, found.low, found.high))
+    return mean if low == high or column in COST else f"{mean} [{low}, {high}]"
+
+
+def sheet(methods: Mapping[str, Sequence[TableRow]], folder: Path) -> Image.Image:
+    """The first edit of every kind that none of `SHOWN` refuses, by each of them."""
+    rows = {name: {row["id"]: row for row in methods[name]} for name in SHOWN}
+    first: dict[str, str] = {}
+    for row in methods["ceiling"]:
+        if row["kind"] != "noop" and all(rows[name][row["id"]]["output"] for name in SHOWN):
+            first.setdefault(row["kind"], row["id"])
+    bench = methods["ceiling"][0]["bench"]
+    tasks = {t.id: t for t in scene_tasks(bench["split"], len(methods["ceiling"]), bench["side"]).all}
+    heads = ("source", "true edit", *SHOWN[1:])
+    size = LABEL + len(heads) * (TILE + GAP), HEAD + len(first) * (TILE + GAP)
+    drawn = Image.new("RGB", size, "#f4f3ef")
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(10)
+    for k, head in enumerate(heads):
+        pen.text((LABEL + k * (TILE + GAP), 5), head, fill="black", font=font)
+    for y, (kind, name) in enumerate(first.items()):
+        top = HEAD + y * (TILE + GAP)
+        pen.text((4, top + TILE // 2 - 6), kind, fill="black", font=font)
+        pictures = [Image.fromarray(tasks[name].look().source)]
+        pictures += [Image.open(folder / rows[method][name]["output"]) for method in SHOWN]
+        for k, picture in enumerate(pictures):
+            small = picture.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
+            drawn.paste(small, (LABEL + k * (TILE + GAP), top))
+    return drawn
+
+
+def main(folder: Path, docs: Path) -> None:
+    """Replace the table in bench.md, and pictures/methods.png."""
+    methods = gather([path for path in sorted(folder.glob("*.jsonl")) if path.name != TESTS])
+    missing = [name for name in ORDER if name not in methods]
+    if missing:
+        raise SystemExit(f"{folder}: no rows of {', '.join(missing)}")
+    page = docs / "bench.md"
+    text = page.read_text(encoding="utf-8")
+    start = text.index("| | success, % |", text.index("## All methods on the built-in model"))
+    end = text.index("\n\n", start)
+    page.write_text(text[:start] + "\n".join(table(methods)) + text[end:], encoding="utf-8")
+    sheet(methods, folder).save(docs / "pictures" / "methods.png")
+
+
+if __name__ == "__main__":
+    given = [Path(word) for word in sys.argv[1:]]
+    main(given[0], given[1] if len(given) > 1 else Path("docs"))
