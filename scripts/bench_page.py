@@ -1,8 +1,8 @@
-"""Write the table and the picture of all methods in docs/bench.md from a folder of `scumble bench scenes`.
+"""Measure every method on the first test edits, and write the table and the picture of docs/bench.md.
 
-    python scripts/bench_page.py runs/all [docs]
+    python scripts/bench_page.py runs/all
 
-The page names the command that fills such a folder; it continues an interrupted run. Look at the picture afterwards.
+Run it after the weights have changed; it goes on with an interrupted run. Look at the picture afterwards.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from scumble import cli
 from scumble.bench.report import COST, JOINT, PRESERVED, SUCCESS, gather, values
 from scumble.bench.rows import TESTS, TableRow
 from scumble.bench.statistics import estimate
@@ -31,6 +32,8 @@ SHOWN = (
     "ceiling", "dds_fast", "dds", "sds", "p2p", "masactrl", "plug_and_play", "ddim_inversion", "diffedit",
     "repaint+mask", "sdedit+mask",
 )  # fmt: skip
+EDITS = 30
+DOCS = Path(__file__).parents[1] / "docs"
 TILE, GAP, LABEL, HEAD = 88, 6, 78, 22
 
 
@@ -78,20 +81,27 @@ def sheet(methods: Mapping[str, Sequence[TableRow]], folder: Path) -> Image.Imag
     return drawn
 
 
-def main(folder: Path, docs: Path) -> None:
-    """Replace the table in bench.md, and pictures/methods.png."""
+def measure(folder: Path) -> None:
+    """The rows of every method, by `scumble bench scenes`."""
+    given = ["--given", "clip=scenes", "--given", "classifier=scenes"]
+    asked = [word for name in ORDER if name not in FRAME for word in ("--method", name)]
+    options = ["--n", str(EDITS), "--no-back", "--dtype", "bfloat16", "-o", str(folder)]
+    status = cli.run(["bench", "scenes", *options, *given, *asked])
+    if status:
+        raise SystemExit(status)
+
+
+def main(folder: Path) -> None:
+    """Measure what is missing, replace the table in bench.md, and draw pictures/methods.png."""
+    measure(folder)
     methods = gather([path for path in sorted(folder.glob("*.jsonl")) if path.name != TESTS])
-    missing = [name for name in ORDER if name not in methods]
-    if missing:
-        raise SystemExit(f"{folder}: no rows of {', '.join(missing)}")
-    page = docs / "bench.md"
+    page = DOCS / "bench.md"
     text = page.read_text(encoding="utf-8")
     start = text.index("| | success, % |", text.index("## All methods on the built-in model"))
     end = text.index("\n\n", start)
     page.write_text(text[:start] + "\n".join(table(methods)) + text[end:], encoding="utf-8")
-    sheet(methods, folder).save(docs / "pictures" / "methods.png")
+    sheet(methods, folder).save(DOCS / "pictures" / "methods.png")
 
 
 if __name__ == "__main__":
-    given = [Path(word) for word in sys.argv[1:]]
-    main(given[0], given[1] if len(given) > 1 else Path("docs"))
+    main(Path(sys.argv[1]))
