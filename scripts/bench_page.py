@@ -7,21 +7,26 @@ Run it after the weights have changed; it goes on with an interrupted run. Look 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from scumble import cli
+from scumble.bench.baselines import BASELINES
 from scumble.bench.report import COST, JOINT, PRESERVED, SUCCESS, gather, values
-from scumble.bench.rows import TESTS, TableRow
-from scumble.bench.statistics import estimate
+from scumble.bench.rows import TableRow
+from scumble.bench.statistics import Estimate, estimate
 from scumble.bench.tables import Column
 from scumble.measuring.tasks import scene_tasks
 
-COLUMNS = (SUCCESS, Column("found", "found, %", 100), PRESERVED, JOINT, *COST)
-FRAME = ("copy", "resample", "ceiling")
+PERCENT = tuple(replace(column, digits=0) for column in (SUCCESS, Column("found", "found, %", 100), JOINT))
+COLUMNS = (*PERCENT[:2], PRESERVED, PERCENT[2])
+COSTS = (COST[0], replace(COST[1], digits=1))
+FRAME = tuple(BASELINES)
 ORDER = (
     *FRAME, "dds_fast", "dds", "sds", "flowedit", "edit_friendly", "ddim_inversion", "npi", "direct_inversion", "p2p",
     "pix2pix_zero", "masactrl", "plug_and_play", "ledits_pp", "diffedit", "sdedit:strength=0.6", "ilvr", "sdg",
@@ -42,17 +47,15 @@ def table(methods: Mapping[str, Sequence[TableRow]]) -> Iterator[str]:
     yield "| | success, % | found, % | preserved, dB | joint, % | evaluations | seconds |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for name in ORDER:
-        cells = [_cell(methods[name], column) for column in COLUMNS]
+        rows = methods[name]
+        cells = [column.show(estimate(values(rows, column))) for column in COLUMNS]
+        cells += [column.show(_mean(estimate(values(rows, column)))) for column in COSTS]
         yield f"| {name if name in FRAME else f'`{name}`'} | {' | '.join(cells)} |"
 
 
-def _cell(rows: Sequence[TableRow], column: Column) -> str:
-    found = estimate(values(rows, column))
-    if found is None:
-        return "n/a"
-    digits = {"preserved": 1, "seconds": 1}.get(column.key, 0)
-    mean, low, high = (f"{v * column.scale:.{digits}f}" for v in (found.mean, found.low, found.high))
-    return mean if low == high or column in COST else f"{mean} [{low}, {high}]"
+def _mean(found: Estimate | None) -> Estimate | None:
+    """Without its interval."""
+    return found and replace(found, low=math.nan, high=math.nan)
 
 
 def sheet(methods: Mapping[str, Sequence[TableRow]], folder: Path) -> Image.Image:
@@ -94,7 +97,7 @@ def measure(folder: Path) -> None:
 def main(folder: Path) -> None:
     """Measure what is missing, replace the table in bench.md, and draw pictures/methods.png."""
     measure(folder)
-    methods = gather([path for path in sorted(folder.glob("*.jsonl")) if path.name != TESTS])
+    methods = gather(sorted(folder.glob("*.jsonl")))
     page = DOCS / "bench.md"
     text = page.read_text(encoding="utf-8")
     start = text.index("| | success, % |", text.index("## All methods on the built-in model"))

@@ -6,7 +6,7 @@ The bench compares pictures pixel by pixel, so a well-drawn star two pixels off 
 study takes the rows and pictures of `scumble bench scenes` and looks for the nearest answer whose changed object is up
 to 3 % of the side away (`JITTER`, within which the world itself places objects), up to 7 % larger or smaller, with any
 grain of its texture that the world has; an added object may stand at any free place. The bench's own scores stay as
-they are. A row in brackets: 95 % interval over edits.
+they are. In brackets: 95 % intervals over edits.
 """
 
 from __future__ import annotations
@@ -43,14 +43,13 @@ class Miss:
     """An edit's result against the canonical answers, and against the nearest one that may be a little off.
 
     left: share of the error that is left, against the canonical answers and the nearest one. off: pixels of 128 between
-    the two. scale: how much larger the object of the nearest answer is.
+    the two.
     """
 
     kind: str
     found: bool
     left: tuple[float, float]
     off: float
-    scale: float
 
     @property
     def right(self) -> tuple[bool, bool]:
@@ -83,7 +82,7 @@ def nearest(edit: SceneEdit, result: Pixels, found: bool) -> Miss | None:
                 break
     (ax, ay), (bx, by) = thing.centre(), now.centre()
     off = float(np.hypot(ax - bx, ay - by)) * SIDE
-    return Miss(kind=edit.kind, found=found, left=(left, best), off=off, scale=now.extent / thing.extent)
+    return Miss(kind=edit.kind, found=found, left=(left, best), off=off)
 
 
 def _changed(edit: SceneEdit, scene: Scene) -> Thing | None:
