@@ -48,7 +48,7 @@ def test_the_slider_cuts_the_result_with_mouse_and_keys(tab: Any) -> None:
     tab.focus("#slider")
     tab.keyboard.press("ArrowRight")
     assert f"{cut + 0.5:g}%" in tab.evaluate("document.querySelector('#after').style.clipPath")
-    assert tab.evaluate("document.querySelector('#after').naturalWidth") == 256
+    until(tab, "document.querySelector('#after').naturalWidth === 256")  # it is fetched late
     tab.click("#zoom")
     assert tab.evaluate("document.querySelector('#before').clientWidth") == 256
 
@@ -253,7 +253,7 @@ def test_a_photo_of_a_phone_stands_upright_and_is_seen_whole(tab: Any, tmp_path:
     assert tab.evaluate(whole)
     assert Image.open(io.BytesIO(download(tab)[1])).size == (500, 900)
     tab.click("#zoom")
-    assert tab.evaluate("document.querySelector('#after').clientHeight") == 900
+    until(tab, "document.querySelector('#after').clientHeight == 900")
 
 
 def test_a_picture_is_pasted_and_dropped(tab: Any, png: Path) -> None:
