@@ -36,16 +36,41 @@ bench: $(STAMP)
 figures: $(STAMP)
 	$(BIN)/python scripts/pictures.py
 
-# what docs say about the built-in model, after new weights: some hours of one core; the same command goes on
-measured: $(STAMP)
-	$(BIN)/python scripts/bench_page.py runs/measured/all
-	$(BIN)/scumble bench scenes --method dds_fast --n 600 --no-back --dtype bfloat16 -o runs/measured/test
-	$(BIN)/python -m scumble.bench.studies misses runs/measured/test/dds_fast.jsonl
-	$(BIN)/scumble bench scenes --method dds --n 333 --no-back --dtype bfloat16 -o runs/measured/dds
-	$(BIN)/scumble bench drawings --method dds_fast --method dds --dtype bfloat16 -o runs/measured/drawings
-	$(BIN)/scumble reproduce dds --dtype bfloat16 -o runs/measured/paper
-	$(BIN)/python -m scumble.bench.studies attention_maps
-	$(BIN)/python -m scumble.bench.studies attention --n 60 --dear 20 --out runs/measured/attention
+# What docs say about the built-in model, after new weights: half a day of one core; the same command goes on. Pages name the
+# command of each of their tables.
+M := runs/measured
+STUDY := $(BIN)/python -m scumble.bench.studies
+SCENES := $(BIN)/scumble bench scenes --no-back --dtype bfloat16
+NIGHT := "a picture by day" "a picture at night" --clip scenes --n 16
+measured: figures
+	$(BIN)/python scripts/bench_page.py $(M)/all
+	$(SCENES) --method dds_fast --n 600 -o $(M)/test
+	$(STUDY) misses $(M)/test/dds_fast.jsonl
+	$(SCENES) --method dds --n 333 -o $(M)/dds
+	$(STUDY) layer --bench $(M)/dds/dds.jsonl
+	$(BIN)/scumble bench drawings --method dds_fast --method dds --dtype bfloat16 -o $(M)/drawings
+	$(BIN)/scumble reproduce dds --dtype bfloat16 -o $(M)/paper
+	$(STUDY) attention_maps
+	$(STUDY) attention --n 60 --dear 20 --out $(M)/attention
+	$(STUDY) inversion --pictures 8 --steps 20,50 --out $(M)/inversion.jsonl
+	$(STUDY) constrained ilvr --n 24 --sheet $(M)/ilvr.png
+	$(STUDY) constrained seam --n 24 --sheet $(M)/seam.png
+	$(STUDY) constrained background --n 12 --sheet $(M)/masked.png
+	$(STUDY) guided two --n 48 --sheet $(M)/two.png
+	$(STUDY) guided scale --n 48 --sheet $(M)/classifier_scale.png
+	$(STUDY) guided words --n 24
+	$(STUDY) dtypes --edits 8 --steps 10
+	$(BIN)/scumble train direction $(NIGHT) -o $(M)/night.safetensors
+	$(STUDY) guided directions --n 6 --given direction=$(M)/night.safetensors --sheet $(M)/asyrp.png
+	$(BIN)/scumble train direction $(NIGHT) --method diffusionclip --set rate=0.0001 -o $(M)/tuned.safetensors
+	$(STUDY) guided directions --n 12 --given tuned=$(M)/tuned.safetensors --sheet $(M)/diffusionclip.png
+	$(BIN)/python scripts/identity.py --sheet $(M)/dreambooth.png
+	$(BIN)/python scripts/tuned_edits.py imagic:guidance=3 imagic:guidance=3,eta=1.2 --n 30 \
+	  --tune steps=300 embedding_steps=200 rate=0.00001 -o $(M)/tuned
+	$(BIN)/python scripts/tuned_edits.py unitune:guidance=3 --tune rate=0.000008 --n 30 -o $(M)/tuned
+	$(STUDY) editors success
+	$(BIN)/python scripts/editor_ablations.py train -o $(M)/ablations
+	$(BIN)/python scripts/editor_ablations.py show -o $(M)/ablations --figure $(M)/ablations.png --sheet $(M)/ablations_tasks.png
 
 # torch first and alone: pip then takes the build that its indexes offer for this machine (CPU-only where one is named).
 $(STAMP): pyproject.toml constraints.txt
