@@ -31,6 +31,9 @@ from .world import (
 SMALLEST, LARGEST = 0.08, 0.33
 """Range of an object's radius, in units of the shorter side."""
 
+GRAIN = 0.095, 0.16
+"""Range of the distance between stripes or dots, in units of the shorter side."""
+
 WIDEST = 3.0
 """Largest ratio of the long to the short side."""
 
@@ -108,7 +111,7 @@ def _thing(rng: np.random.Generator, thing: Thing, aspect: float, outlined: bool
             paint=random_paint(rng, thing.colour),
             turn=round(float(rng.uniform(-12, 12)), 1) if rng.random() < 0.3 else 0.0,
             outline=round(float(rng.uniform(0.008, 0.025)), 4) if outlined else 0.0,
-            grain=round(min(float(rng.uniform(0.095, 0.16)), 0.8 * radius), 4)
+            grain=round(min(float(rng.uniform(*GRAIN)), 0.8 * radius), 4)
             if thing.texture != "plain"
             else None,
         ),

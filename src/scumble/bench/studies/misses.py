@@ -28,11 +28,11 @@ from scumble.measuring.judge import SUCCESS, Known, judge
 from scumble.measuring.tasks import SEED
 from scumble.pictures import reading
 from scumble.scenes import Scene, SceneEdit, Split, Thing, edits
-from scumble.scenes.wide import with_names
+from scumble.scenes.wide import GRAIN, with_names
 from scumble.scenes.world import JITTER, fits
 
 LARGER = 1.07
-GRAINS = (None, *np.linspace(0.095, 0.16, 14).round(4).tolist())
+GRAINS = (None, *np.linspace(*GRAIN, 14).round(4).tolist())
 STEPS = (4, 2, 1)  # pixels of 128, from coarse to fine
 LOOKS = 3  # at most, at each step
 SIDE = 128
