@@ -41,6 +41,7 @@ figures: $(STAMP)
 M := runs/measured
 STUDY := $(BIN)/python -m scumble.bench.studies
 SCENES := $(BIN)/scumble bench scenes --no-back --dtype bfloat16
+INVERSIONS := "ddim;ddim, told source;ddim, refined 3 times;ddim, inverted with guidance;regularised;npi;npi, told source;edit_friendly;direct"
 NIGHT := "a picture by day" "a picture at night" --clip scenes --n 16
 measured: figures
 	$(BIN)/python scripts/bench_page.py $(M)/all
@@ -52,7 +53,10 @@ measured: figures
 	$(BIN)/scumble reproduce dds --dtype bfloat16 -o $(M)/paper
 	$(STUDY) attention_maps
 	$(STUDY) attention --n 60 --dear 20 --out $(M)/attention
-	$(STUDY) inversion --pictures 8 --steps 20,50 --out $(M)/inversion.jsonl
+	$(STUDY) inversion --pictures 8 --steps 20,50 --kinds $(INVERSIONS) --out $(M)/inversion.jsonl
+	$(STUDY) inversion --pictures 8 --steps 20 --kinds null_text --out $(M)/inversion.jsonl
+	$(SCENES) --split validation --n 60 --method p2p:steps=20 --method p2p:steps=20,inversion=ddim \
+	  --method p2p:steps=20,inversion=edit_friendly -o $(M)/p2p
 	$(STUDY) constrained ilvr --n 24 --sheet $(M)/ilvr.png
 	$(STUDY) constrained seam --n 24 --sheet $(M)/seam.png
 	$(STUDY) constrained background --n 12 --sheet $(M)/masked.png
