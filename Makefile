@@ -45,7 +45,7 @@ INVERSIONS := "ddim;ddim, told source;ddim, refined 3 times;ddim, inverted with 
 NIGHT := "a picture by day" "a picture at night" --clip scenes --n 16
 measured: figures
 	$(BIN)/python scripts/bench_page.py $(M)/all
-	$(SCENES) --method dds_fast --n 600 -o $(M)/test
+	$(SCENES) --method dds_fast --method sdedit:strength=0.6 --method flowedit --method ddim_inversion --n 600 -o $(M)/test
 	$(STUDY) misses $(M)/test/dds_fast.jsonl
 	$(SCENES) --method dds --n 333 -o $(M)/dds
 	$(STUDY) layer --bench $(M)/dds/dds.jsonl
