@@ -32,12 +32,12 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py
 
-# the pictures that the built-in model drew for README and docs/first-edit.md, after new weights
+# the pictures that the built-in model drew for README, docs/first-edit.md and other guides, after new weights
 figures: $(STAMP)
 	$(BIN)/python scripts/pictures.py
 
-# What docs say about the built-in model, after new weights: half a day of one core; the same command goes on. Pages name the
-# command of each of their tables.
+# Most of what docs say about the built-in model, after new weights: half a day of one core. The same command goes on with what is
+# long, and makes what is short again. Pages name the command of each of their tables.
 M := runs/measured
 STUDY := $(BIN)/python -m scumble.bench.studies
 SCENES := $(BIN)/scumble bench scenes --no-back --dtype bfloat16

@@ -7,10 +7,9 @@ Run it after the weights have changed, and look at every picture. FOLDER: by def
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from runpy import run_path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
@@ -40,20 +39,26 @@ CHANGES = (
     ("by day", "at night"),
 )
 
-LOOKED_AT: Mapping[str, Scene] = {
-    "cyan, diamond, background, night": Scene(
-        things=(Thing(shape="diamond", colour="cyan", texture="striped", size="medium", place="centre"),),
-        background="grey",
-        look="night",
-    ),
-    "red, star, yellow, circle": Scene(
-        things=(
-            Thing(shape="star", colour="red", texture="dotted", size="medium", place="right"),
-            Thing(shape="circle", colour="yellow", size="small", place="bottom"),
+LOOKED_AT = (
+    (
+        ("cyan", "diamond", "background", "night"),
+        Scene(
+            things=(Thing(shape="diamond", colour="cyan", texture="striped", size="medium", place="centre"),),
+            background="grey",
+            look="night",
         ),
-        background="sand",
     ),
-}
+    (
+        ("red", "star", "yellow", "circle"),
+        Scene(
+            things=(
+                Thing(shape="star", colour="red", texture="dotted", size="medium", place="right"),
+                Thing(shape="circle", colour="yellow", size="small", place="bottom"),
+            ),
+            background="sand",
+        ),
+    ),
+)
 EXAMPLES = {"neural_field": "field", "recolour": "lut"}  # docs/engine.md
 
 
@@ -91,10 +96,10 @@ def heat(folder: Path) -> None:
     """Where the model looks, one drawing over the other."""
     with TemporaryDirectory() as place:
         sheets: list[Image.Image] = []
-        for words, scene in LOOKED_AT.items():
+        for words, scene in LOOKED_AT:
             drawing, sheet = Path(place) / "in.png", Path(place) / f"{len(sheets)}.png"
             Image.fromarray(render(scene, 256)).save(drawing)
-            asked = [part for word in words.split(", ") for part in ("--word", word)]
+            asked = [part for word in words for part in ("--word", word)]
             run("attention", str(drawing), "--prompt", full_caption(scene), *asked, "-o", str(sheet))
             sheets.append(Image.open(sheet).convert("RGB"))
     size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
@@ -108,9 +113,8 @@ def moved(folder: Path) -> None:
     """What the examples make whose form is not a picture."""
     for example, name in EXAMPLES.items():
         with TemporaryDirectory() as place:
-            words, sys.argv = sys.argv, ["", "--out", place]
-            run_path(str(Path(__file__).parents[1] / "examples" / f"{example}.py"), run_name="__main__")
-            sys.argv = words
+            script = Path(__file__).parents[1] / "examples" / f"{example}.py"
+            subprocess.run([sys.executable, script, "--out", place], check=True)
             keep(Path(place) / "source.png", folder / f"{name}_before.png", 128)
             keep(Path(place) / "edited.png", folder / f"{name}_after.png", 128)
 
