@@ -159,6 +159,17 @@ def test_a_check_that_is_overtaken_counts_no_more(tab: Any) -> None:
     assert tab.get_attribute("#command", "aria-busy") == "false"
 
 
+def test_a_mask_has_the_shape_of_the_picture_before_the_picture_arrives(tab: Any, png: Path) -> None:
+    held = Held(tab, "**/api/pictures/*", most=1)
+    upload(tab, png)
+    held.come()
+    tab.click("#mask-part > summary")
+    tab.click("#mask-draw")
+    box = tab.locator("#brushed").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(96 / 64, abs=0.01)
+    held.release()
+
+
 def test_a_stroke_that_is_drawn_while_the_mask_is_uploaded_counts(tab: Any, png: Path, page: Page) -> None:
     upload(tab, png)
     choose(tab, "dds", steps=2)

@@ -41,6 +41,7 @@ export class Stage {
     $("frame").classList.toggle("small", small);
     $("frame").style.setProperty("--wide", result?.heat ? "100%" : `${Math.max(width, Math.min(1, width / height) * 512)}px`);
     $("frame").style.setProperty("--ratio", result?.heat ? 100 : width / height);
+    $("frame").style.setProperty("--shape", result?.heat ? "auto" : width / height); // also while the picture is fetched
     $("frame").style.setProperty("--full", result?.heat ? "auto" : `${width}px`);
     const below = result?.heat ? file : result ? `api/pictures/${result.image}` : this.input?.url;
     if (below && $("before").getAttribute("src") !== below) $("before").src = below;
