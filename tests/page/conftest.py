@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,13 @@ def serve(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Generat
 
 @pytest.fixture(scope="session")
 def page(serve: Serve) -> Page:
-    """One page for many tests."""
-    return serve()
+    """One page for many tests, its model loaded."""
+    page = serve()
+    client = PageClient(page.url)
+    while not all(model["loaded"] for model in client.ask("GET", "/api")["models"]):
+        time.sleep(0.05)
+    client.close()
+    return page
 
 
 @pytest.fixture

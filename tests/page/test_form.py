@@ -94,7 +94,7 @@ def test_another_model_brings_its_own_form(there: Any, checkpoint: Path) -> None
     choose(there, "dds")
     assert there.inner_text("#domain") == "Made for: circles."
     assert there.inner_text("#words summary") == "It knows 6 words"
-    assert there.get_attribute("#parameter-guidance", "placeholder").startswith("3.5 (paper: ")
+    until(there, "document.querySelector('#parameter-guidance').placeholder.startsWith('3.5 (paper: ')")
     assert there.is_visible("#upscale")
     there.select_option("#model", str(checkpoint))
     until(there, "document.querySelector('#domain').textContent.startsWith('The model is loaded with')")
