@@ -50,7 +50,9 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A value of the training; repeats."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first weights, and of drawn pictures.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The seed of the first weights and of the drawn pictures.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="[default: TARGET.safetensors]")] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,

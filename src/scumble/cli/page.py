@@ -59,7 +59,7 @@ def command(
     ] = None,
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Edit pictures in a browser: a page that this machine serves to itself.
+    """Edit pictures in a browser.
 
     Only this machine can reach the page, unless --host names another address and --password protects it. Pictures
     stay on this machine, and are deleted when the page closes.

@@ -43,7 +43,8 @@ def command(
     class_prompt: Annotated[
         str,
         typer.Option(
-            "--class-prompt", help="What others of the kind are.  \\[default: --prompt without the word]"
+            "--class-prompt",
+            help="A prompt for other pictures of the same kind.  \\[default: --prompt without the word]",
         ),
     ] = "",
     class_pictures: Annotated[
@@ -61,7 +62,9 @@ def command(
         bool,
         typer.Option("--checkpointing", help="Less memory for more time: activations are computed again."),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the times and the noise of the training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The seed of the times and of the noise in the training.")
+    ] = 0,
     size: options.Size = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="[default: METHOD.tuned]")] = None,
     overwrite: options.Overwrite = False,

@@ -27,7 +27,9 @@ def command(
     image: Annotated[Path, typer.Argument(metavar="IN", help="A PNG, JPEG or WebP picture of any size.")],
     factor: Annotated[
         int | None,
-        typer.Option(help="2, or 4 by two passes; of a stage that takes text 4.  \\[default: 2, or its 4]"),
+        typer.Option(
+            help="2, or 4 in two passes; a stage that takes text needs 4.  \\[default: 2; with text 4]"
+        ),
     ] = None,
     prompt: Annotated[
         str | None,
@@ -40,7 +42,7 @@ def command(
     ] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(help="Of a stage that takes text: how strongly it follows it.  \\[default: 4]"),
+        typer.Option(help="For a stage that takes text: how strongly it follows the prompt.  \\[default: 4]"),
     ] = None,
     steps: Annotated[
         int | None,
@@ -59,7 +61,7 @@ def command(
     stage: Annotated[
         str,
         typer.Option(
-            help="The built-in stage, a folder of `scumble train sr3`, or one of IF's second stage."
+            help="The built-in stage, a folder that `scumble train sr3` made, or a folder with the second stage of IF."
         ),
     ] = STAGE,
     device: Annotated[

@@ -83,7 +83,7 @@ class Recipe(Loading):
     settings: Mapping[str, object] = field(
         default_factory=dict[str, object],
         metadata={
-            "help": "A parameter of the method; `scumble methods dds` lists them.",
+            "help": "A parameter of the method; `scumble methods NAME` lists them.",
             "values": "NAME=VALUE",
         },
     )
