@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -121,3 +122,17 @@ def test_messages_have_headings() -> None:
                 if len(re.findall("[a-z]+", text)) > 3 and not any(says(text, quote) for quote in documented):
                     lost.append(text)
     assert not lost
+
+
+def test_the_reference_is_complete() -> None:
+    """It names all that `scumble` offers, every variable of the environment, and every extra."""
+    import scumble
+
+    named = set(re.findall(r"`([\w.-]+)", (ROOT / "docs/reference.md").read_text(encoding="utf-8")))
+    assert set(scumble.__all__) - named == set()
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    assert set(re.findall(r"\bSCUMBLE_[A-Z_]+", code)) - named == set()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert set(extras) - named == set()

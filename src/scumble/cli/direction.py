@@ -53,7 +53,9 @@ def command(
     seed: Annotated[
         int, typer.Option(min=0, help="The seed of the first weights and of the drawn pictures.")
     ] = 0,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="[default: TARGET.safetensors]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The file to write.  \\[default: TARGET.safetensors]")
+    ] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -34,7 +34,9 @@ EXAMPLES = (
 )
 def command(
     recipe: Recipe,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="[default: IN.inv]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The file to write.  \\[default: IN.inv]")
+    ] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -66,7 +66,9 @@ def command(
         int, typer.Option(min=0, help="The seed of the times and of the noise in the training.")
     ] = 0,
     size: options.Size = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="[default: METHOD.tuned]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The file to write.  \\[default: METHOD.tuned]")
+    ] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
