@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scumble.core.errors import InputError
+from scumble.core.request import EditRequest
 from scumble.core.text import Negative
+from scumble.methods.blended_latent_diffusion import BlendedLatentDiffusion
 from scumble.priors._families import RELATIVES
 from scumble.priors._folder import Folder
 from scumble.priors.load import load_prior, usual_method
+from scumble.tuning.weights import changed, copied
 from tests.priors.families import MAKERS, flux, pixart, save, sd3, sdxl
 
 Change = Callable[..., None]
@@ -243,6 +246,32 @@ def test_a_codec_of_sdxl_that_overflows_is_repeated_in_float32(
     with pytest.warns(UserWarning, match=r"decoding overflowed in torch.float16: it was repeated in float32"):
         picture = half.decode(z)
     torch.testing.assert_close(picture, full.decode(z), rtol=0, atol=5e-3)
+
+
+@torch.no_grad()
+def test_a_codec_that_overflows_while_its_weights_are_changed_has_its_own_afterwards(
+    copy: Callable[[str], Path], edit_json: Change
+) -> None:
+    folder = copy("sdxl")
+    edit_json(folder / "vae/config.json", force_upcast=False)
+    half = load_prior(str(folder), device="cpu", dtype="float16")
+    z = torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(0))
+    before = half.decode(z)
+    values = copied(half, "codec")
+    for name in ("codec.decoder.conv_in.weight", "codec.decoder.conv_in.bias"):
+        values[name] = (values[name].float() * 1e5).clamp(-6e4, 6e4).half()
+    with changed(half, values), pytest.warns(UserWarning, match=r"it was repeated in float32$"):
+        half.decode(z)
+    torch.testing.assert_close(half.decode(z), before, rtol=0, atol=0)
+
+
+def test_a_decoder_of_half_precision_is_not_fitted(copy: Callable[[str], Path], edit_json: Change) -> None:
+    folder = copy("sdxl")
+    edit_json(folder / "vae/config.json", force_upcast=False)
+    half = load_prior(str(folder), device="cpu", dtype="float16")
+    request = EditRequest(image=torch.zeros(1, 3, 64, 64), target="a", mask=torch.ones(1, 1, 64, 64))
+    with pytest.raises(InputError, match="too coarse for the small steps of a training; load it in float32"):
+        BlendedLatentDiffusion(fit="decoder")(half, request, lambda step: pytest.fail("it began"))
 
 
 def test_flux_does_not_run_in_float16(folders: dict[str, Path]) -> None:

@@ -85,3 +85,11 @@ def test_the_bottleneck_of_a_pixel_model_is_reached(pixel: PixelPrior) -> None:
         assert torch.equal(eps(pixel), plain)
     ((site, shape, now),) = control.seen
     assert (site.kind, site.stride, shape, now.latent) == ("mid", 4, (1, 32, 8, 8), (32, 32))
+
+
+def test_a_pixel_model_takes_pictures_to_its_device() -> None:
+    """Pictures come on the CPU, wherever the network is."""
+    here = PixelPrior.from_pretrained(TINY_DDPM)
+    there = PixelPrior(here.network, here.schedule, here.card, device="meta")
+    assert there.encode(torch.zeros(1, 3, 16, 16)).device.type == "meta"
+    assert there.embed([""]).tokens.device.type == "meta"

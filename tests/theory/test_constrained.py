@@ -9,6 +9,8 @@ from torch import Tensor
 from scumble.core.errors import InputError
 from scumble.core.job import Job
 from scumble.core.request import EditRequest, Method
+from scumble.core.schedule import Schedule
+from scumble.core.warp import Warp
 from scumble.loops.lowpass import low_pass
 from scumble.methods.blended_latent_diffusion import BlendedLatentDiffusion, widened
 from scumble.methods.ilvr import ILVR
@@ -202,3 +204,26 @@ def test_an_open_mask_is_sampling() -> None:
 def test_a_pixel_model_has_no_decoder_to_fit() -> None:
     with pytest.raises(InputError, match="fit: model 'gaussian' works on pixels and has no decoder"):
         BlendedLatentDiffusion(steps=2, fit="decoder")(gaussian(), asked())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ILVR(steps=4, factor=2),
+        RePaint(steps=4, jump_length=1, jump_samples=1),
+        BlendedLatentDiffusion(steps=4),
+    ],
+)
+def test_levels_are_those_of_the_canvas(method: Method) -> None:
+    """Where the shift of a flow depends on the canvas."""
+    schedule, seen = Schedule.flow(warp=Warp(across=(0.5, 1.15))), list[float]()
+    method(gaussian(schedule), asked(), lambda step: seen.append(step.t))
+    assert seen == [t for t, _ in schedule.on(4 * 8).grid(4)] != [t for t, _ in schedule.grid(4)]
+
+
+def test_a_reference_is_followed_on_the_levels_of_the_canvas() -> None:
+    request = asked(mask=None)
+    edit = ILVR(steps=4, factor=2, stop=0)(gaussian(Schedule.flow(warp=Warp(across=(0.5, 1.15)))), request)
+    reference = request.reference
+    assert reference is not None
+    assert float(low_pass(edit.latent - reference, 2).abs().mean()) < 0.05  # without it 0.3

@@ -198,3 +198,13 @@ def test_bad_input_is_said() -> None:
         BlendedDiffusion()(prior, replace(request, mask=torch.ones(1, 1, *SIZE)))
     with pytest.raises(InputError, match="judges clean pictures, so its gradient goes through the model"):
         SDG(steps=5)(prior, replace(request, given={"clip": PlainClip(noisy=False)}))
+
+
+def test_without_a_picture_strength_has_nothing_to_keep() -> None:
+    """The start is noise, so all moves are made."""
+    prior, steps = finite(Schedule.scaled_linear()), list[float]()
+    method = ClassifierGuidance(steps=5, strength=0.4, form="score", eta=0)
+    classifier = ExactClassifier(prior.schedule)
+    request = EditRequest(size=SIZE, target="a", given={"classifier": classifier})
+    method(prior, request, lambda step: steps.append(step.t))
+    assert steps == [t for t, _ in prior.schedule.grid(5)]

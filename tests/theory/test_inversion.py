@@ -21,6 +21,7 @@ from scumble.core.noise import Noise
 from scumble.core.request import EditRequest
 from scumble.core.text import Text
 from scumble.inversions import KINDS, DDIMInverter, begin, replay
+from scumble.inversions.kinds import EditFriendlyInverter
 from scumble.loops.ddim import ddim
 from scumble.loops.invert import invert
 from scumble.methods.ddim_inversion import DDIMInversion
@@ -28,6 +29,7 @@ from scumble.methods.direct_inversion import DirectInversion
 from scumble.methods.edit_friendly import EditFriendly
 from scumble.methods.sdedit import SDEdit
 from scumble.priors.exact import GaussianPrior
+from scumble.tuning.null_text import Tuning, tune_null_text
 
 STEPS, W = 12, 5.0
 PRIOR = GaussianPrior({"": 0.1, "a": (0.6, -0.2, 0.0), "b": (-0.3, 0.4, 0.9)}, 0.5)
@@ -290,3 +292,59 @@ def test_files_that_are_no_inversion_are_refused(tmp_path: Path) -> None:
         artifacts.given("shape", "cat.inv")
     with pytest.raises(InputError, match="no such folder"):
         artifacts.save(broken, tmp_path / "nowhere" / "cat.inv")
+
+
+def test_noise_maps_of_second_order_start_where_they_were_made() -> None:
+    """Each of them needs the move before it."""
+    second = EditFriendlyInverter(steps=STEPS, order=2)(job(), STEPS)
+    assert second.skip(0).pairs == second.pairs
+    with pytest.raises(InputError, match="its moves build on each other"):
+        second.skip(1)
+
+
+def test_null_texts_are_tuned_for_the_guidance_that_sampling_uses() -> None:
+    """Also where a model keeps the norms of the text's output (Qwen-Image)."""
+    prior = copy(PRIOR)
+    prior.card = replace(PRIOR.card, norm=2)
+    frame, inversion = job(prior=prior), inverted("ddim")
+    text, null = frame.text(("a",), 1), frame.text(("",), 1)
+    tuned = tune_null_text(
+        frame.prior, inversion.trajectory, inversion.pairs, text, null, W, Tuning(inner_steps=2)
+    )
+    given, states = replace(inversion, nulls=tuned.tokens), list[Tensor]()
+    with torch.no_grad():
+        denoise = guide(frame.prior, text, given.null(null), W)
+        ddim(denoise, given.start(1), given.pairs, PRIOR.schedule, each=lambda x, *_: states.append(x) or x)
+    torch.testing.assert_close(torch.stack(states), tuned.path[1:])
+
+
+def test_small_losses_of_null_texts_have_gradients_in_half_precision() -> None:
+    """Their gradients are below what float16 can hold."""
+    prior = GaussianPrior({"": 0.0, "a": 0.0}, 0.5)
+
+    class Half(GaussianPrior):
+        def x0(self, x_t: Tensor, t: Tensor, text: Text) -> Tensor:
+            mu = text.tokens.half().movedim(1, 2)[..., None]
+            return mu.expand_as(x_t).contiguous().to(x_t)
+
+    half = Half({"": 0.0, "a": 0.0}, 0.5)
+    x = torch.zeros(1, 3, 64, 64, dtype=torch.float64)
+    frame = job(x, prior=half, source="a", target="a")
+    text, null = frame.text(("a",), 1), frame.text(("",), 1)
+    (t, s) = prior.schedule.grid(STEPS)[-2]
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = map(prior.schedule.at, (t, s))
+    wanted = x + 1e-4 * (alpha_s - alpha_t * sigma_s / sigma_t)
+    tuned = tune_null_text(
+        frame.prior, torch.stack([x, wanted]), [(t, s)], text, null, 2.0, Tuning(inner_steps=1, early_stop=0)
+    )
+    assert float(tuned.tokens.mean()) < -1e-3
+
+
+@pytest.mark.parametrize("kind", ["npi", "null_text"])
+def test_a_model_without_null_text_is_refused_before_the_inversion(kind: str) -> None:
+    prior = copy(PRIOR)
+    prior.card = replace(PRIOR.card, guidance="embedded")
+    frame = job(prior=prior)
+    with pytest.raises(InputError, match="tunes the null text"):
+        KINDS[kind](STEPS, W)(frame, STEPS)
+    assert frame.evaluations == 0

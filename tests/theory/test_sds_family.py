@@ -1,5 +1,7 @@
 """NFSD and SBP: what they change about SDS."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.prior import Card
 from scumble.core.request import EditRequest
+from scumble.core.schedule import Schedule
 from scumble.methods.nfsd import NFSD
 from scumble.methods.sbp import SBP
 from scumble.methods.sds import SDS
@@ -15,7 +18,7 @@ from scumble.scores.nfsd import NFSDScore
 from scumble.scores.sbp import SBPScore
 from scumble.scores.sds import SDSScore
 
-from .common import MEANS, mean, picture
+from .common import MEANS, gaussian, mean, picture
 
 PRIOR = GaussianPrior({**MEANS, "blur": (0.2, 0.2, 0.2), "tiger, sharp": 0.5, "tiger, blurry": -0.5}, 0.5)
 
@@ -107,3 +110,16 @@ def test_words_that_the_model_does_not_know_are_refused(method, monkeypatch: pyt
     message = r"(bad|good): model 'few' does not know '\w+'.*set (bad|good) to words that it knows"
     with pytest.raises(InputError, match=message):
         method(PRIOR, EditRequest(image=picture(), target="tiger"))
+
+
+def test_on_a_flow_its_clean_times_are_those_of_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = dict[str, Any]()
+
+    def spied(*args: Any, **values: Any) -> NFSDScore:
+        seen.update(values)
+        return NFSDScore(*args, **values)
+
+    monkeypatch.setattr("scumble.methods.nfsd.NFSDScore", spied)
+    for schedule, t in ((Schedule.scaled_linear(), 200), (Schedule.flow(), 364)):
+        NFSD(steps=1, bad="")(gaussian(schedule), EditRequest(image=picture(), target="cat"))
+        assert seen["t_clean"] == t

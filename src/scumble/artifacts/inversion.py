@@ -107,9 +107,17 @@ class Inversion:
         return x_s + self._rows(self.noises[self._number(s) - 1], sizes).to(x_s)
 
     def skip(self, moves: int) -> "Inversion":
-        """The inversion without its first moves: for an edit that starts at less noise, closer to the picture."""
+        """The inversion without its first moves: for an edit that starts at less noise, closer to the picture.
+
+        Raises InputError where none is left, and for noise maps of a higher order, of which each needs the move before.
+        """
         if not 0 <= moves < len(self.pairs):
             raise InputError(f"skip: {moves} of {len(self.pairs)} moves; at least one must be left")
+        if moves and self.noises is not None and self.order > 1:
+            raise InputError(
+                f"inversion: it starts {moves} moves before this edit, but its moves build on each other (order "
+                f"{self.order}); invert the picture again with this edit's own start"
+            )
         rest = {name: x[moves:] for name, x in self.tensors().items()}
         return replace(self, pairs=self.pairs[moves:], **rest)
 

@@ -261,7 +261,7 @@ def unable(name: str, needs: Needs, card: Card) -> str | None:
                 )
             return f"prior: {name} needs a model with {ability}, which {card.id!r} does not have{hint}"
     if needs.null and card.guidance != "free":
-        return f"prior: {name} tunes the null text, and {card.id!r} was trained to run without one; use another method"
+        return f"prior: {name} tunes the null text, and {card.id!r} was trained to run without one; use another one"
     return None
 
 

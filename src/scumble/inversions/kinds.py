@@ -12,10 +12,10 @@ from scumble.artifacts.origin import digests
 from scumble.core.errors import InputError
 from scumble.core.grids import upward
 from scumble.core.guidance import guide
-from scumble.core.job import Job
+from scumble.core.job import Job, unable
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Denoiser
-from scumble.core.request import Watch
+from scumble.core.request import Needs, Watch
 from scumble.core.schedule import Schedule
 from scumble.core.types import Latent, Pair, Time
 from scumble.loops.ddim import ddim
@@ -101,6 +101,12 @@ def chain(
     return torch.stack(states)
 
 
+def _check(job: Job, kind: str, needs: Needs) -> None:
+    """Raises InputError where the model cannot do what the kind needs, before anything costly is done."""
+    if reason := unable(f"the inversion {kind}", needs, job.prior.card):
+        raise InputError(reason)
+
+
 def _clean(job: Job, sample: bool = False) -> Latent:
     return job.encode(sample=sample).expand(job.sources, -1, -1, -1)
 
@@ -159,6 +165,7 @@ class NPIInverter(DDIMInverter):
     def __call__(self, job: Job, total: int) -> Inversion:
         if any(job.negative):
             raise InputError("negative: npi uses the source prompt instead; leave it out")
+        _check(job, "npi", Needs(null=True))
         text, moves = job.text(job.source, job.sources), self.steps - self.skip
         return replace(
             super().__call__(job, total),
@@ -181,6 +188,7 @@ class NullTextInverter(_OnGrid):
         return 2
 
     def __call__(self, job: Job, total: int) -> Inversion:
+        _check(job, "null_text", Needs(null=True, gradient=True))
         pivot = DDIMInverter(steps=self.steps, skip=self.skip, told=self.told)(job, total)
         rows, steps = job.sources, len(pivot.pairs)
         tuned = tune_null_text(

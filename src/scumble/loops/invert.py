@@ -3,7 +3,7 @@
 They differ in the time of the network call at level t, on the way up to level s. With "source" the network gets t, the
 level of x (Dhariwal & Nichol 2021; DiffusionCLIP, arXiv:2110.02711). With "target" it gets s, the level that x moves
 to and the time that the step back down will use (Prompt-to-Prompt, arXiv:2208.01626; null-text inversion,
-arXiv:2211.09794).
+arXiv:2211.09794). A clean level below every time of the network (-1) is told as 0.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def invert(
 
     def predict(x_t: Latent, t: float, s: float) -> Prediction:
         stands, goes = schedule.time(t, len(x_t)), schedule.time(s, len(x_t))
-        p = denoise(x_t, goes if told == "target" else stands, stands)
+        p = denoise(x_t, goes if told == "target" else stands.clamp(min=0), stands)
         for _ in range(refine):
             p = schedule.predict(
                 x_t, stands, eps=denoise(steps.ddim(p, x_t, t, s, schedule).mean, goes, None).eps

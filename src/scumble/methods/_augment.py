@@ -22,7 +22,9 @@ def augmented(y: Latent, n: int, noise: Noise) -> Tensor:
     """
     if n == 1:
         return y
-    draws = noise.like(y.new_empty(len(y), n - 1, 13, 1).float())[..., 0]
+    draws = noise.like(y.new_empty(len(y), n - 1, 13, 1).float())[
+        ..., 0
+    ].cpu()  # some devices have no float64
     uniform = (
         1 + torch.erf(draws.movedim(1, 0).reshape(-1, 13).double() / math.sqrt(2))
     ) / 2  # (n - 1) b views

@@ -48,12 +48,7 @@ class Distillation(Method):
             raise InputError(
                 f"t_high: {self.t_high} is beyond this model's {known.T} times; give at most {known.T}"
             )
-        if known is schedule:
-            return self.t_low, self.t_high
-        low, high = (
-            round(schedule.level(float(sigma / alpha) if alpha else float("inf")))
-            for alpha, sigma in map(known.at, (self.t_low, self.t_high))
-        )
+        low, high = alike(schedule, self.t_low), alike(schedule, self.t_high)
         return low, max(high, low + 1)
 
     def follow(self, score: Score, x: Latent, job: Job) -> Edit:
@@ -74,3 +69,11 @@ class Distillation(Method):
         )
         kept = {"theta": theta} if "theta" in job.request.keep else None
         return job.edit(g(theta), kept=kept, raw=g.picture(theta) if isinstance(g, Painting) else None)
+
+
+def alike(schedule: Schedule, t: int) -> int:
+    """The time with the noise-to-signal ratio that t has on Stable Diffusion, on a flow; elsewhere t itself."""
+    if schedule.abar is not None:
+        return t
+    alpha, sigma = Schedule.scaled_linear().at(t)
+    return round(schedule.level(float(sigma / alpha) if alpha else float("inf")))

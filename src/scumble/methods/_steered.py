@@ -51,7 +51,7 @@ class Steered(Guided):
         ge=0,
         le=1,
         try_=0.8,
-        help="the noise level to start at, as in sdedit; without a picture from noise",
+        help="the noise level to start at, as in sdedit; without a picture always noise",
     )
     steps: int = param(
         250, ge=1, try_=20, help="levels of the full path from noise; strength * steps are taken"
@@ -111,7 +111,10 @@ class Steered(Guided):
         After every step what the mask keeps is put back, unless `each` is given.
         """
         schedule = job.prior.schedule
-        if not (pairs := self._pairs(schedule)):
+        pairs = self._pairs(schedule)
+        if job.request.image is None and self.strength < 1:
+            pairs = schedule.grid(self.steps)  # from noise, there is nothing to keep
+        if not pairs:
             return z
         denoise = self.denoiser(job)
         traced = None if judge.noisy else Traced(denoise)

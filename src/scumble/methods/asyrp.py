@@ -49,6 +49,7 @@ class Asyrp(Method):
             "A model that reads text is asked with the source prompt, by default the empty one, without guidance.",
             "The model is asked once, with and without the shift as two rows; the published code runs the decoder "
             "twice, also where nothing is shifted.",
+            "The words of an edit are put into twelve sentences; the published code has the 79 of ImageNet.",
         ),
     )
     needs: ClassVar[Needs] = Needs(control=True, given=("direction",))
@@ -71,7 +72,8 @@ class Asyrp(Method):
 
     @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
-        job, schedule = Job(self, prior, request, on_step), prior.schedule
+        job = Job(self, prior, request, on_step)
+        schedule = job.schedule
         given = job.given("direction", HSpaceDirection, "`scumble train direction --method asyrp` makes one")
         assert given is not None
         given.check(prior.card)

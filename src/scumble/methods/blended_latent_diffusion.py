@@ -96,8 +96,10 @@ class BlendedLatentDiffusion(Guided):
     @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
-        schedule, pairs = prior.schedule, self._pairs(prior.schedule)
+        schedule, pairs = job.schedule, self._pairs(job.schedule)
         z = job.spread(job.encode(sample=self.compat == "pipeline"))
+        if self.fit:
+            self._fit().check(job.prior, z, job.image)  # before anything costly is done
         mask, eps = job.mask(z), job.noise.like(z)
         assert mask is not None
         n = len(pairs) + (self.fit_steps * len(z) if self.fit else 0)
@@ -144,14 +146,16 @@ class BlendedLatentDiffusion(Guided):
 
         return blend
 
+    def _fit(self) -> Fit:
+        rate = self.decoder_rate if self.fit == "decoder" else self.latent_rate
+        return Fit(what=self.fit, steps=self.fit_steps, rate=rate, weight=self.fit_weight)
+
     def _fitted(self, job: Job, x: Latent, watch: Watch, done: int, n: int) -> Image:
         """The picture whose background is fitted to the input's."""
-        rate = self.decoder_rate if self.fit == "decoder" else self.latent_rate
-        fit = Fit(what=self.fit, steps=self.fit_steps, rate=rate, weight=self.fit_weight)
         mask, updates = job.request.mask, count(done + 1)
         assert mask is not None
         mask = torch.nn.functional.interpolate(mask.to(x), job.image.shape[-2:])
-        return fit(
+        return self._fit()(
             job.prior,
             x,
             job.image.to(x),

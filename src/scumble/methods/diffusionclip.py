@@ -43,6 +43,7 @@ class DiffusionCLIP(Method):
             "The batch's losses are per picture; the published code averages the directions first. They are the same "
             "for its batches of one.",
             "The identity term has a gradient in the memory-saving form, too; the published one loses it there.",
+            "The words of an edit are put into twelve sentences; the published code has the 79 of ImageNet.",
         ),
     )
     needs: ClassVar[Needs] = Needs(given=("tuned",))
@@ -60,7 +61,8 @@ class DiffusionCLIP(Method):
 
     @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
-        job, schedule = Job(self, prior, request, on_step), prior.schedule
+        job = Job(self, prior, request, on_step)
+        schedule = job.schedule
         tuned = job.given("tuned", TunedWeights, "`scumble train direction --method diffusionclip` makes one")
         assert tuned is not None
         tuned.check(prior.card)

@@ -89,8 +89,8 @@ class ILVR(Guided):
             ddpm(
                 job.clamped(self.denoiser(job), z) if self.clamp else self.denoiser(job),
                 job.noise.like(z),
-                prior.schedule.grid(self.steps),
-                prior.schedule,
+                job.schedule.grid(self.steps),
+                job.schedule,
                 noise=job.noise,
                 kind=cast(Variance, self.variance),
                 each=self._follow(job, z),
@@ -100,7 +100,7 @@ class ILVR(Guided):
 
     def _follow(self, job: Job, z: Latent) -> Each:
         """After a step: the reference's low frequencies and, outside a mask, the picture."""
-        schedule, pairs = job.prior.schedule, job.prior.schedule.grid(self.steps)
+        schedule, pairs = job.schedule, job.schedule.grid(self.steps)
         y, end = self._reference(job), pairs[-1][1]
         cells, kind = self._cells(job, z), cast(Kind, self.low_pass)
         free = portion(len(pairs), self.stop) + (self.compat == "authors")

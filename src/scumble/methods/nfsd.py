@@ -11,7 +11,7 @@ from scumble.core.host import isolated
 from scumble.core.job import Job
 from scumble.core.prior import Prior
 from scumble.core.request import Edit, EditRequest, Needs, OnStep, Paper, param
-from scumble.methods._distillation import Distillation, optimizer
+from scumble.methods._distillation import Distillation, alike, optimizer
 from scumble.scores.nfsd import NFSDScore
 
 BAD = "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, low-resolution, gloomy"
@@ -48,7 +48,13 @@ class NFSD(Distillation):
     guidance: float = param(
         7.5, ge=0, try_=3.0, help="weight of the prompt's direction; no more than in sampling is needed"
     )
-    t_clean: int = param(200, ge=0, try_=800, help="below this time only the null prediction is used")
+    t_clean: int = param(
+        200,
+        ge=0,
+        le=1000,
+        try_=800,
+        help="below this time only the null prediction is used (of a flow: the same noise-to-signal ratio)",
+    )
     bad: str = param(BAD, try_="a", help="a prompt that describes bad pictures")
     sigma_exp: float = param(2.0, try_=0.0, help="q in the weight sigma^q of the gradient at time t")
 
@@ -61,7 +67,7 @@ class NFSD(Distillation):
             null=job.text(job.negative),
             bad=job.text([job.known("bad", self.bad)]),
             guidance=self.guidance,
-            t_clean=self.t_clean,
+            t_clean=alike(job.schedule, self.t_clean),
             sigma_exp=self.sigma_exp,
         )
         return self.follow(score, job.spread(job.encode()), job)

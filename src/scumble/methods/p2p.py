@@ -47,7 +47,7 @@ class P2P(Method):
             "If a changed word has more or fewer tokens than the one it replaces, the published alignment "
             "ignores the shift after the last such word, and never shifts the padding. Here every token "
             "keeps its own map, unless compat='authors'.",
-            "The published windows of cross-attention are one step longer than stated, and all targets "
+            "The published windows of cross-attention may be one step longer than stated, and all targets "
             "share the factors of the first. compat='authors' does the same.",
             "Limits on the size of maps are strides of the latent: the published 32 x 32 and 16 x 16 "
             "pixels are 2 and 4 for 64 x 64 latents.",

@@ -77,7 +77,7 @@ class RePaint(Guided):
     @isolated()
     def __call__(self, prior: Prior, request: EditRequest, on_step: OnStep | None = None) -> Edit:
         job = Job(self, prior, request, on_step)
-        schedule, moves = prior.schedule, self._moves(prior.schedule)
+        schedule, moves = job.schedule, self._moves(job.schedule)
         z = job.spread(job.encode())
         denoise = job.clamped(self.denoiser(job), z) if self.clamp else self.denoiser(job)
         end = None if self.compat else moves[-1][1]

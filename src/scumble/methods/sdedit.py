@@ -44,6 +44,7 @@ class SDEdit(Guided):
             "compat='authors'.",
             "compat='img2img' rounds the strength like text-to-image pipelines, and draws a sample from "
             "the codec.",
+            "It noises and denoises once; the published code does so three times by default (repeats=3).",
         ),
     )
     needs: ClassVar[Needs] = Needs()

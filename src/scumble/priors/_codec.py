@@ -96,12 +96,14 @@ class LatentCodec(Shared):
             y = run(self._vae, x.to(self._vae.dtype)).float()
         if self._vae.dtype == torch.float32 or y.isfinite().all() or not x.isfinite().all():
             return y
+        onwards = "" if self._changing else ", in which this prior's autoencoder runs from now on"
         warnings.warn(
-            f"{what} overflowed in {self._vae.dtype}: it was repeated in float32, in which this prior's "
-            "autoencoder runs from now on",
+            f"{what} overflowed in {self._vae.dtype}: it was repeated in float32{onwards}",
             UserWarning,
             stacklevel=3,
         )
-        self._vae = copy.deepcopy(self._vae).float()  # a copy: the weights may belong to a pipeline
-        with self._desk.at_work(self._vae):
-            return run(self._vae, x.float())
+        wide = copy.deepcopy(self._vae).float()  # a copy: the weights may belong to a pipeline
+        if not self._changing:  # else its weights are not the prior's own, and go when the change ends
+            self._vae = wide
+        with self._desk.at_work(wide):
+            return run(wide, x.float())

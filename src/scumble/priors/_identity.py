@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from scumble.core.control import AttentionControl, Site
@@ -15,15 +16,19 @@ from scumble.core.types import Image, Latent
 
 
 class IdentityCodec:
-    """Encodes and decodes without any change; has no attention to control, and no loading options."""
+    """Encodes and decodes without any change; has no attention to control, and no loading options.
 
+    `device`: where the network is, and so the latents.
+    """
+
+    device: torch.device = torch.device("cpu")
     loaded: Mapping[str, Any] = MappingProxyType({})
 
     def sites(self) -> frozenset[Site]:
         return frozenset()
 
     def encode(self, image: Image, noise: Noise | None = None) -> Latent:
-        return image
+        return image.to(self.device)
 
     def decode(self, latent: Latent) -> Image:
         return latent

@@ -30,6 +30,7 @@ class Shared:
     """
 
     lock: threading.RLock
+    _changing = False  # whether the weights are changed for a while
 
     def __copy__(self) -> Self:
         """Another prior around the same network, with the same lock."""
@@ -42,7 +43,11 @@ class Shared:
         """The network's lock: `_refuse_tuning` says first whether its weights can change at all."""
         self._refuse_tuning()
         with self.lock:
-            yield
+            before, self._changing = self._changing, True
+            try:
+                yield
+            finally:
+                self._changing = before
 
     def _refuse_tuning(self) -> None:
         """Raises InputError for weights that cannot change."""

@@ -30,7 +30,7 @@ class PixelPrior(Shared, IdentityCodec):
 
     `network` may output c channels (fixed variance) or 2c, the latter half being the learned-range variance
     in [-1, 1] (Nichol & Dhariwal 2021). `weights` are its parameters by name; `module` is the U-Net inside it, where a
-    control reaches it.
+    control reaches it; `device` is where it computes.
     """
 
     def __init__(
@@ -40,8 +40,9 @@ class PixelPrior(Shared, IdentityCodec):
         card: Card,
         weights: Mapping[str, Tensor] | None = None,
         module: nn.Module | None = None,
+        device: str | torch.device = "cpu",
     ):
-        self.schedule, self.card = schedule, card
+        self.schedule, self.card, self.device = schedule, card, torch.device(device)
         self._network, self._weights, self._module = network, dict(weights or {}), module
         self.lock, self._bridge = lock_of(network if module is None else module), cast(Bridge | None, None)
 
@@ -82,6 +83,7 @@ class PixelPrior(Shared, IdentityCodec):
             read_card(folder),
             weights,
             unet,
+            device,
         )
 
     @property
@@ -117,7 +119,8 @@ class PixelPrior(Shared, IdentityCodec):
         """The null text, for prompts that are all empty."""
         if any(prompts):
             raise InputError(f"prompts: {self.card.id} takes no text; leave source and target out")
-        return Text(tokens=torch.zeros(len(prompts), 1, 1, dtype=torch.float32), prompts=tuple(prompts))
+        tokens = torch.zeros(len(prompts), 1, 1, dtype=torch.float32, device=self.device)
+        return Text(tokens=tokens, prompts=tuple(prompts))
 
     @alone
     def predict(self, x_t: Latent, t: Time, text: Text, at: Time | None = None) -> Prediction:

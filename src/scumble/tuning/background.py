@@ -13,7 +13,7 @@ from torch import Tensor
 from scumble.core.errors import InputError
 from scumble.core.prior import Prior
 from scumble.core.types import Image, Latent
-from scumble.tuning.weights import changed, copied
+from scumble.tuning.weights import changed, check_precise, copied
 
 Area = Float[Tensor, "#b 1 H W"]
 """A mask of the picture's size."""
@@ -35,15 +35,22 @@ class Fit:
         """The pictures (b, 3, H, W) of the latents z, fitted to `image` where the mask (1 or b, 1, H, W) is 0.
 
         Every picture is fitted by itself, from the model's own decoder on; the model is left as it was. Reports
-        b times `steps` updates. Raises InputError for a model without a decoder.
+        b times `steps` updates. Raises InputError as `check` does.
         """
-        if self.what == "decoder" and z.shape[1:] == image.shape[1:]:
-            raise InputError(
-                f"fit: model {prior.card.id!r} works on pixels and has no decoder to fit; leave fit out"
-            )
+        self.check(prior, z, image)
         images, masks = image.expand(len(z), -1, -1, -1), mask.expand(len(z), -1, -1, -1)
         rows = (slice(i, i + 1) for i in range(len(z)))
         return torch.cat([self._one(prior, z[row], images[row], masks[row], report) for row in rows])
+
+    def check(self, prior: Prior, z: Latent, image: Image) -> None:
+        """Raises InputError for a model without a decoder, or with one of half precision, where it is to be fitted."""
+        if self.what != "decoder":
+            return
+        if z.shape[1:] == image.shape[1:]:
+            raise InputError(
+                f"fit: model {prior.card.id!r} works on pixels and has no decoder to fit; leave fit out"
+            )
+        check_precise(prior, prior.parameters("codec"), "fit", "fit the latent (fit=latent)")
 
     def _one(self, prior: Prior, z: Latent, image: Image, mask: Area, report: Report) -> Image:
         drawn = prior.decode(z)

@@ -17,7 +17,10 @@ from scumble.tuning.stages import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class DreamBooth(Changing):
-    """Defaults: those of the common script for LoRAs; the paper tunes whole weights (form=weights, rate=5e-6)."""
+    """Defaults: those of the README of diffusers' script for LoRAs.
+
+    The paper tunes whole weights (form=weights, rate=5e-6).
+    """
 
     name: ClassVar[str] = "dreambooth"
     paper: ClassVar[Paper] = Paper(

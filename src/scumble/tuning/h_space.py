@@ -29,7 +29,9 @@ NUDGE = 1e-6  # of the published grid, before it is rounded down
 
 @dataclass(frozen=True, kw_only=True)
 class HSpaceTraining:
-    """How a direction in h-space is trained. Defaults: the authors' script, but for Adam and its rate."""
+    """How a direction in h-space is trained. Defaults: the authors' script, but for Adam, its rate, and one epoch at a
+    constant rate instead of five at a falling one.
+    """
 
     start: int = param(999, ge=1, help="time that pictures are taken up to, as in the edit")
     edit_until: int = param(500, ge=0, help="the bottleneck is shifted at times from here on up")

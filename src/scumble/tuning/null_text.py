@@ -9,11 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scumble.core.guidance import Branch
 from scumble.core.prediction import Prediction
-from scumble.core.prior import Prior, Text
+from scumble.core.prior import Prior, Row, Text
 from scumble.core.request import Watch
 from scumble.core.types import Latent, Pair
 from scumble.loops import steps
+
+MAGNIFIED = 2.0**16
+"""Factor of the loss in the backward pass, undone afterwards: small losses have gradients that float16 rounds to
+nothing. A power of two, so that float32 computes the same.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,7 @@ def tune_null_text(
     """
     x, found, losses = trajectory[0], list[Tensor](), list[Tensor]()
     path = [x]
-    schedule = prior.schedule
+    schedule, role = prior.schedule, Branch("target", text, null, guidance, prior.card.norm)
 
     def predict(x_t: Latent, t: float, s: float) -> Prediction:
         """Guided by the null text that is found for the move."""
@@ -70,7 +76,9 @@ def tune_null_text(
             aim = prior.predict(x_t, now, text)
 
         def guided(tokens: Tensor) -> Prediction:
-            return prior.predict(x_t, now, replace(null, tokens=tokens)).toward(aim, guidance)
+            rows: dict[Row, Prediction] = {("target", "text"): aim}
+            rows["target", "null"] = prior.predict(x_t, now, replace(null, tokens=tokens))
+            return role.combine(rows, schedule, now)
 
         def move(tokens: Tensor) -> Latent:
             return steps.ddim(guided(tokens), x_t, t, s, schedule).mean
@@ -113,7 +121,8 @@ def _descend(
             error = (move(tokens) - aim).square().mean((1, 2, 3))
             error = error.mean().expand(len(aim)) if tuning.published else error
             loss = error[0] if tuning.published else error.sum()
-            (tokens.grad,) = torch.autograd.grad(loss, tokens)
+            (grad,) = torch.autograd.grad(MAGNIFIED * loss, tokens)
+        tokens.grad = grad / MAGNIFIED
         before = tokens.detach().clone()
         adam.step()
         with torch.no_grad():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scumble.core.errors import InputError
 from scumble.core.prior import LowRank, Prior, Text
-from scumble.tuning.weights import changed, copied
+from scumble.tuning.weights import changed, check_precise, copied
 
 TABLES = "token_embedding.weight", "embed_tokens.weight", "shared.weight"
 """How the names of tables of token embeddings end: CLIP's, newer encoders', T5's."""
@@ -70,12 +70,7 @@ class Weights(Trained):
             raise InputError(
                 f"named: {named!r} is in the name of no weight; weights are called {next(iter(own))}"
             )
-        half = next((w.dtype for w in self.values.values() if torch.finfo(w.dtype).bits < 32), None)
-        if half is not None:
-            raise InputError(
-                f"tuning: '{prior.card.id}' is loaded in {str(half).removeprefix('torch.')}, too coarse for the small "
-                "steps of a training; load it in float32, or train a LoRA (form=lora)"
-            )
+        check_precise(prior, self.values, "tuning", "train a LoRA (form=lora)")
         self._weights: Mapping[str, Tensor] = {}
 
     @property
@@ -165,7 +160,7 @@ class Embedding(Trained):
 class Rows(Trained):
     """Rows of the tables of token embeddings (textual inversion): those of the ids (n,), begun at `start` by table.
 
-    Raises InputError as `Weights` does.
+    Raises InputError for weights that cannot be tuned: quantised, offloaded. The rows themselves are float32.
     """
 
     def __init__(self, prior: Prior, ids: Sequence[int], start: Mapping[str, Tensor]):

@@ -7,6 +7,7 @@ again afterwards. So they are restored bit for bit, after an exception too, and 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from scumble.core.errors import InputError
@@ -42,6 +43,16 @@ def changed(prior: Prior, values: Weights, *, trained: bool = False) -> Generato
             for name, weight in weights.items():
                 weight.data, wanted = before[name]
                 weight.requires_grad_(wanted)
+
+
+def check_precise(prior: Prior, weights: Weights, what: str, instead: str) -> None:
+    """Raises InputError for weights of half precision, which lose the small steps of a training."""
+    half = next((w.dtype for w in weights.values() if torch.finfo(w.dtype).bits < 32), None)
+    if half is not None:
+        raise InputError(
+            f"{what}: '{prior.card.id}' is loaded in {str(half).removeprefix('torch.')}, too coarse for the small "
+            f"steps of a training; load it in float32, or {instead}"
+        )
 
 
 def fitted(prior: Prior, values: Weights) -> dict[str, Tensor]:
