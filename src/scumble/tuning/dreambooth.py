@@ -17,7 +17,7 @@ from scumble.tuning.stages import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class DreamBooth(Changing):
-    """Defaults: those of the README of diffusers' script for LoRAs.
+    """Defaults: those that the README of the common script for LoRAs gives.
 
     The paper tunes whole weights (form=weights, rate=5e-6).
     """
