@@ -1,5 +1,6 @@
 """Exported editors: the files' pictures are PyTorch's, at any size and batch, without scumble; and what is refused."""
 
+import errno
 import json
 import re
 import subprocess
@@ -183,6 +184,39 @@ def test_a_place_that_cannot_be_is_named(name: str, message: str, tmp_path: Path
     with pytest.raises(InputError, match=message):
         exporting.check(tmp_path / name)
     assert (tmp_path / "old.onnx").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("out", ["it", "it/.", "link", "model"])
+def test_the_folders_that_are_read_take_no_files(
+    out: str, editor: Editor, loaded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    editor.save(Path("it"))
+    Path("model").mkdir()
+    Path("link").symlink_to("it")
+    (Path(out) / "README.md").write_text("mine")
+    assert cli.run(["export", "it", "--model", "model", "-o", out, "--overwrite"]) == 2
+    assert (
+        "this is the folder that is exported, or its model's; choose another one" in capsys.readouterr().err
+    )
+    assert (Path(out) / "README.md").read_text() == "mine"
+    assert loaded == []
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "there"])
+def test_a_disk_that_takes_no_changes_is_found_before_the_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(self: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr(Path, "touch", denied)
+    with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\)"):
+        exporting.check(tmp_path / name)
+    with pytest.raises(InputError, match=r"cannot be written \(File name too long\)"):
+        exporting.check(tmp_path / f"{'x' * 300}.onnx")
 
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from math import isfinite
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from scumble.core.atomic import atomic
 from scumble.core.errors import InputError
+from scumble.core.outputs import Inputs, check_input, check_place
+from scumble.core.places import exists
 
 if TYPE_CHECKING:
     from scumble.core.request import Artifact
@@ -36,12 +38,17 @@ KINDS: dict[str, str] = {**ARTIFACTS, "h_space": "scumble.artifacts.h_space:HSpa
 """What a file can hold: the kind in its header -> "module:Class". Two kinds can be given by one name."""
 
 
-def check_output(path: Path) -> None:
-    """Raises InputError if `save` could not write there."""
-    if path.is_dir():
-        raise InputError(f"{path}: a folder is in the way; choose another name")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: no such folder; create it first")
+def check_output(path: Path, inputs: Iterable[str | Path | None] = (), *, overwrite: bool = True) -> None:
+    """Check, before any work is done, that `save` can write there.
+
+    inputs: files that are read, and folders of which all files are. Raises InputError for one of them, (unless
+    `overwrite`) for any existing file, and for what cannot be written.
+    """
+    read = Inputs(inputs, folders=True)
+    check_input(path, read)
+    if not overwrite and exists(path) and not path.is_dir():
+        raise InputError(f"{path}: exists already; --overwrite replaces it")
+    check_place(path, read)
 
 
 def save(artifact: Artifact, path: Path, *, replace: bool = True) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -23,6 +23,7 @@ from scumble.editing.checks import (
     check_words,
     method_class,
 )
+from scumble.editing.inputs import inputs
 from scumble.editing.plan import choose
 from scumble.editing.recipe import Recipe, weighted
 from scumble.pictures.glance import Glance, glance
@@ -53,6 +54,8 @@ class Checked:
     sizes: Mapping[str, tuple[int, int]]
     cards: Mapping[str, Card] = field(default_factory=dict[str, "Card"])
     """By what `model_key` says of a recipe."""
+    files: Collection[Path] = ()
+    """The names of all that rows read, also those with faults."""
 
 
 def check(
@@ -68,7 +71,7 @@ def check(
         checker.add(entry)
         if on_row:
             on_row(entry.number)
-    return Checked(checker.rows, checker.faults, checker.sizes(), checker.cards())
+    return Checked(checker.rows, checker.faults, checker.sizes(), checker.cards(), checker.files)
 
 
 def table(faults: Sequence[Fault], most: int = 40) -> list[str]:
@@ -101,6 +104,7 @@ class _Checker:
         self._reading, self._namer = reading, namer
         self.rows: list[Row] = []
         self.faults: list[Fault] = []
+        self.files = set[Path]()
         self._known: dict[object, Any] = {}  # results and errors by key
         self._taken: dict[str, int] = {}  # outputs and identities -> row
         self._failed = False
@@ -147,6 +151,7 @@ class _Checker:
         recipe = self._try(number, lambda: self._reading.recipe(entry))
         if recipe is None:
             return
+        self.files.update(inputs(recipe))
         contents: dict[str, str] = {}
         self._files(number, recipe, contents)
         card = self._try(number, lambda: self._card(recipe))

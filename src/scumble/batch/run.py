@@ -6,14 +6,16 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scumble.batch.groups import groups
-from scumble.batch.ledger import TABLE, Ledger, Record, write_table
+from scumble.batch.ledger import RESULTS, TABLE, Ledger, Record, write_table
 from scumble.batch.making import Maker, Pending, finished
 from scumble.core.atomic import atomic, parts
 from scumble.core.errors import InputError
+from scumble.core.outputs import Inputs
 from scumble.editing.passport import passport_of
 
 if TYPE_CHECKING:
@@ -38,12 +40,15 @@ class Batch:
     manifest: str
     size: int = 8
     overwrite: bool = False
+    source: Path | None = None  # the manifest's file
 
     def missing(self, ledger: Ledger) -> list[Row]:
         """The rows that are not made yet, or not as they are asked for now.
 
-        Raises InputError, unless `overwrite`, for a file in the way that is none of this manifest's.
+        Raises InputError for a result that would replace an input and, unless `overwrite`, for a file in the way that
+        is none of this manifest's.
         """
+        self._check_inputs()
         outputs = ledger.by_output()
         missing: list[Row] = []
         for row in self.checked.rows:
@@ -63,6 +68,18 @@ class Batch:
             for part, name in parts(folder):
                 if folder / name in ours:
                     part.unlink(missing_ok=True)
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        return Inputs([self.source, *self.checked.files])
+
+    def _check_inputs(self) -> None:
+        names = [*(row.output for row in self.checked.rows), RESULTS, TABLE, SUMMARY]
+        for path in (self.out / name for name in names):
+            if path in self._inputs:
+                raise InputError(
+                    f"{path}: this would overwrite the input of a row; choose another folder or another --name"
+                )
 
     def _check_place(self, row: Row, outputs: Mapping[str, Record]) -> None:
         path = self.out / row.output
@@ -144,7 +161,7 @@ class Batch:
     def sheets(self, ledger: Ledger, made: set[str]) -> list[Path]:
         """Draw a contact sheet for every hundred rows of which one is in `made` (identities) or that has none yet.
 
-        A sheet takes no row's name.
+        A sheet takes no row's name, and replaces no input.
         """
         from scumble.pictures import sheets, writing
 
@@ -154,7 +171,7 @@ class Batch:
             some = rows[first : first + PER_SHEET]
             path = self.out / f"sheet-{self.manifest}-{k:04d}.png"
             there = path.exists() and not made & {row.identity for row in some}
-            if there or path.name.lower() in results:
+            if there or path.name.lower() in results or path in self._inputs:
                 continue
             cells = [cell for row in some if (cell := self._cell(ledger.records.get(row.identity)))]
             if cells:

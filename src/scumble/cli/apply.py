@@ -12,6 +12,7 @@ import typer
 from scumble.cli import flags, options
 from scumble.cli.voice import Voice, hand_over
 from scumble.core.errors import InputError
+from scumble.editing.inputs import inputs
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import Delivery, default, make_folder
 from scumble.editing.telling import record, summary
@@ -25,6 +26,7 @@ EXAMPLES = (
     "scumble apply runs/scenes-editor in.png --task star",
     "scumble apply runs/scenes-editor a.png b.png --task blue --strength 0.7 -o edited",
 )
+SHEET = "sheet.png"
 FIELDS = ("target", "mask", "keep", "crop", "size")
 
 
@@ -81,8 +83,8 @@ def run(
     names = [str(each.settings.get("task", "edit")) for each in wanted[0]]
     several = len(pictures) * len(names) > 1
     paths = _paths(pictures, names, delivery, claims, several)
-    for k, (path, of) in enumerate(zip(pictures, read_in, strict=True)):
-        delivery.check(paths[k * len(names) : (k + 1) * len(names)], of, [path, *_masks(asked)])
+    sheet = [delivery.out / SHEET] if len(names) > 1 and delivery.out and delivery.overwrite else []
+    delivery.check([*paths, *sheet], read_in[0], [*pictures, *inputs(asked)])
     name = asked.model or str(editor.about.get("prior", "scenes"))
     with voice.waiting(f"loading {name}"):
         prior = loading.load(replace(asked, model=name))
@@ -116,10 +118,6 @@ def _paths(
     return paths
 
 
-def _masks(asked: Recipe) -> list[Path]:
-    return [Path(str(asked.mask))] if asked.mask else []
-
-
 def _sheet(
     read_in: list[Picture], names: list[str], cells: dict[int, Cell], delivery: Delivery, as_json: bool
 ) -> None:
@@ -130,4 +128,4 @@ def _sheet(
         rows.append(Cell(sheets.panel(of.rgb, 200, 400), ["input"]))
         rows += [cells[k * len(names) + i] for i in range(len(names))]
     columns = len(names) + 1 if len(read_in) > 1 else None
-    hand_over([delivery.write(sheets.sheet(rows, columns), delivery.out / "sheet.png")], as_json=as_json)
+    hand_over([delivery.write(sheets.sheet(rows, columns), delivery.out / SHEET)], as_json=as_json)

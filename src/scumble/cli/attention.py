@@ -12,6 +12,8 @@ from scumble.cli import flags, options
 from scumble.cli.voice import Voice
 from scumble.core.errors import InputError
 from scumble.core.loading import check_text
+from scumble.core.outputs import Inputs
+from scumble.editing.inputs import inputs
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import default, kept
 from scumble.pictures import sheets
@@ -54,7 +56,7 @@ def command(
         raise InputError('prompt: empty; describe what the picture shows, such as --prompt "a red circle"')
     check_text("prompt", prompt)
     image = reading.read(picture)
-    writing.check_output(out, [picture], overwrite=overwrite)
+    writing.check_output(out, Inputs(inputs(recipe)), overwrite=overwrite)
     with voice.waiting(f"loading {recipe.model}"):
         prior = loading.load(recipe)
     if prior.card.capabilities.isdisjoint(("control", "joint")):

@@ -85,7 +85,10 @@ def command(
         int | None, typer.Option(metavar="N", help="Stop when more rows than this have failed.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files in the way that are not this batch's.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace files in the way that are not this batch's; never an input."
+        ),
     ] = False,
     no_sheets: Annotated[bool, typer.Option("--no-sheets", help="Draw no contact sheets.")] = False,
     dry_run: Annotated[
@@ -113,7 +116,7 @@ def command(
     name = (
         manifest.name if manifest.name not in ("", "..") else manifest.resolve().name
     )  # "." is a folder, too
-    made = Batch(checked, out, name, batch, overwrite)
+    made = Batch(checked, out, name, batch, overwrite, manifest)
     check_folder(out)
     if dry_run:
         _estimate(made, voice, as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -17,6 +17,7 @@ from scumble.cli.voice import Voice
 from scumble.core.atomic import claimed
 from scumble.core.errors import InputError
 from scumble.core.loading import Loading
+from scumble.editing.inputs import inputs
 
 if TYPE_CHECKING:
     from scumble.core.judges import Embedder
@@ -68,7 +69,9 @@ def command(
 
     voice, settings = Voice(quiet), values.settings(set_ or [])
     out = out or Path(re.sub(r"\W+", "-", target.strip()).strip("-") + SUFFIX)
-    _check(source, target, method, clip, out, overwrite)
+    _check(source, target, method, clip, out)
+    files = [] if pictures is None else _files(pictures)
+    check_output(out, [*files, clip, *inputs(loading)], overwrite=overwrite)
     direction.check(method, settings)
     judge = _judge(cast(str, clip))
     with voice.waiting(f"loading {loading.model}"):
@@ -82,14 +85,14 @@ def command(
         recipe=direction.values(method, settings, prior.card),
         seed=seed,
     )
-    seen = _pictures(prior, pictures, n, seed)
+    seen = _pictures(prior, files[:n], n, seed)
     with claimed(out), stopping(voice) as stop:
         made = _train(direction, (prior, judge, seen, asked, out), stop, voice)
     typer.echo(out)
     voice.say(f"use it with: scumble edit IN.png --method {method} --given {made.name}={out}")
 
 
-def _check(source: str, target: str, method: str, clip: str | None, out: Path, overwrite: bool) -> None:
+def _check(source: str, target: str, method: str, clip: str | None, out: Path) -> None:
     for name, words in {"source": source, "target": target}.items():
         if not words.strip():
             raise InputError(
@@ -99,9 +102,6 @@ def _check(source: str, target: str, method: str, clip: str | None, out: Path, o
         raise InputError(
             "clip: missing; name the folder of a CLIP with --clip, which measures the edit, or --clip scenes"
         )
-    check_output(out)
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists already; --overwrite replaces it")
     if method == "asyrp" and out.suffix != SUFFIX:
         raise InputError(f"{out}: the name of a direction must end in {SUFFIX}")
 
@@ -112,17 +112,23 @@ def _judge(clip: str) -> Embedder:
     return cast("Embedder", network("clip", clip))
 
 
-def _pictures(prior: Prior, folder: Path | None, n: int, seed: int) -> list[Image]:
+def _files(folder: Path) -> list[Path]:
+    """The pictures of a folder. Raises InputError where there are none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name one with pictures like those that will be edited")
+    files = sorted(file for ending in ENDINGS for file in folder.glob(ending))
+    if not files:
+        raise InputError(f"{folder}: no pictures there; it takes PNG, JPEG and WebP files")
+    return files
+
+
+def _pictures(prior: Prior, files: Sequence[Path], n: int, seed: int) -> list[Image]:
+    """The pictures in the files, or as many drawn ones."""
     from scumble.pictures import reading
     from scumble.train import direction
 
-    if folder is None:
-        return direction.drawn(prior, n, seed)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name one with pictures like those that will be edited")
-    files = sorted(file for ending in ENDINGS for file in folder.glob(ending))[:n]
     if not files:
-        raise InputError(f"{folder}: no pictures there; it takes PNG, JPEG and WebP files")
+        return direction.drawn(prior, n, seed)
     return direction.pictures_of(prior, [reading.read(file).rgb for file in files])
 
 

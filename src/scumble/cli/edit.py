@@ -14,6 +14,7 @@ import typer
 from scumble.cli import flags, options, values
 from scumble.cli.voice import Voice, hand_over, perform, prepare
 from scumble.core.atomic import claimed
+from scumble.editing.inputs import inputs
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import Delivery, Film, make_folder
 from scumble.editing.room import Room, room
@@ -109,8 +110,7 @@ def _run(
     voice, image = showing.voice, read(asked.image)
     recipe = opened(replace(asked, image=image))
     paths, sheet = delivery.paths(Path(str(asked.image)), str(recipe.method), targets, seeds, claims)
-    inputs = [Path(str(each)) for each in (asked.image, asked.mask) if each]
-    delivery.check([*paths, *sheet], image, inputs, recipe.upscale)
+    delivery.check([*paths, *sheet], image, inputs(asked), recipe.upscale)
     if delivery.out and not sheet and claims:
         claims.enter_context(claimed(delivery.out))
     known = room(recipe) if showing.dry_run else None

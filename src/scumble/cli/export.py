@@ -11,6 +11,7 @@ import typer
 from scumble.cli import flags, options
 from scumble.cli.voice import Voice
 from scumble.core.loading import Loading
+from scumble.editing.inputs import inputs
 
 EXAMPLES = (
     "scumble export runs/scenes-editor",
@@ -48,7 +49,7 @@ def command(
     from scumble.train import export
 
     place = out or editor.with_name(f"{editor.resolve().name}-exported")
-    export.check(place, overwrite=overwrite)
+    export.check(place, [editor, *inputs(loading)], overwrite=overwrite)
     made, voice = apply.read(editor), Voice(quiet)
     name = str(loading.model or made.about.get("prior", "scenes"))
     with voice.waiting(f"loading {name}"):

@@ -11,6 +11,7 @@ import typer
 from scumble.cli import flags, options
 from scumble.cli.voice import Voice, prepare
 from scumble.core.errors import InputError
+from scumble.editing.inputs import inputs
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import kept
 
@@ -48,9 +49,7 @@ def command(
     voice, out = Voice(quiet), out or picture.with_suffix(".inv")
     check_method(recipe)
     image = reading.read(picture)
-    artifacts.check_output(out)
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists already; --overwrite replaces it")
+    artifacts.check_output(out, inputs(recipe), overwrite=overwrite)
     plan = prepare(voice, replace(recipe, image=image, target=recipe.source))
     last: list[Step] = []
     with voice.steps(plan.name) as tell:

@@ -14,6 +14,7 @@ from scumble.cli import flags, options, values
 from scumble.cli.voice import Voice, hand_over
 from scumble.core.atomic import claimed
 from scumble.core.errors import InputError
+from scumble.editing.inputs import inputs
 from scumble.editing.paint import PaintRecipe
 from scumble.editing.results import Delivery, make_folder, names
 from scumble.pictures import sheets
@@ -79,7 +80,7 @@ def run(
 
     subject = Path(Path(names([recipe.prompt or "picture"], [0])[0]).stem)
     paths, sheet = delivery.paths(subject, "paint", [recipe.prompt], seeds, claims)
-    delivery.check([*paths, *sheet], None, [])
+    delivery.check([*paths, *sheet], None, inputs(recipe))
     if delivery.out and not sheet:
         claims.enter_context(claimed(delivery.out))
     with voice.waiting(f"loading {recipe.model}"):

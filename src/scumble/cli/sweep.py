@@ -15,6 +15,8 @@ from scumble.cli.axes import axes, columns
 from scumble.cli.voice import Voice, perform, prepare
 from scumble.core.atomic import claimed
 from scumble.core.errors import InputError, MachineError
+from scumble.core.outputs import Inputs, check_input
+from scumble.editing.inputs import inputs
 from scumble.editing.passport import passport_of
 from scumble.editing.recipe import Recipe
 from scumble.editing.results import check_folder, make_folder
@@ -30,6 +32,7 @@ EXAMPLES = (
     'scumble sweep in.png --source "a red circle" --target "a blue circle" --over guidance=2.5,4 --over steps=12,24',
     'scumble sweep in.png --source "a red circle" --over "target=a blue circle|a red star" --over method=dds,sdedit',
 )
+SHEET = "sheet.png"
 MARKED = (
     "Framed: no other cell has more direction (towards the target) at the same distance from the input or less. The "
     "input counts as a cell at 0, 0."
@@ -80,6 +83,9 @@ def command(
             raise InputError(f"--{name}: --over sweeps it; leave one of the two out")
     cells = variants(swept, opened(recipe))
     folder = out or picture.with_name(f"{picture.stem}.sweep")
+    read = Inputs(inputs(recipe))
+    for path in [*(folder / cell.file for cell in cells), folder / SHEET]:
+        check_input(path, read)
     run(cells, folder, Voice(quiet), columns(swept, len(cells)), overwrite=overwrite, as_json=as_json)
 
 
@@ -98,7 +104,7 @@ def run(
     from scumble.pictures import writing
 
     check_folder(folder)
-    sheet = folder / "sheet.png"
+    sheet = folder / SHEET
     first = prepare(voice, variants[0].recipe)
     rest = [plan(variant.recipe, first.placed) for variant in variants[1:]]
     cells = [Cell(v, each, folder / v.file) for v, each in zip(variants, [first, *rest], strict=True)]

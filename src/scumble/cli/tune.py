@@ -16,6 +16,7 @@ from scumble.cli.voice import Voice
 from scumble.core.atomic import claimed
 from scumble.core.errors import InputError
 from scumble.core.loading import Loading
+from scumble.editing.inputs import inputs
 
 if TYPE_CHECKING:
     from scumble.core.prior import Prior
@@ -83,11 +84,11 @@ def command(
     kind = tune.kind(method)
     tune.values(method, settings)
     out = out or Path(f"{method}.tuned")
-    _check_output(out, overwrite)
     files = found(pictures)
+    others = [] if class_pictures is None else found([class_pictures])
+    check_output(out, [*files, *others, *inputs(loading)], overwrite=overwrite)
     if len(files) > 1 and not kind.several:
         raise InputError(f"{method}: {len(files)} pictures, and it learns from one; name one of them")
-    others = [] if class_pictures is None else found([class_pictures])
     with voice.waiting(f"loading {loading.model}"):
         dtype = "float32" if loading.dtype == "auto" else loading.dtype
         prior = load(replace(loading, dtype=dtype))
@@ -112,12 +113,6 @@ def command(
         _run(tune, (prior, seen, asked, out), kept, stop, voice)
     typer.echo(out)
     voice.say(f"use it with: scumble {kind.use} --given tuned={out}")
-
-
-def _check_output(out: Path, overwrite: bool) -> None:
-    check_output(out)
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists already; --overwrite replaces it")
 
 
 def found(places: Sequence[Path]) -> list[Path]:

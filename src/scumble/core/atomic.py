@@ -45,7 +45,8 @@ def atomic(path: Path, *, replace: bool = True) -> Generator[Path]:
             f"{path}: it could not be written ({error.strerror or error}); is there room left on the disk?"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or the disk takes no changes
+            part.unlink()
 
 
 def _put(part: Path, place: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from scumble.core.atomic import Taken, claimed
 from scumble.core.errors import InputError
+from scumble.core.outputs import Inputs
+from scumble.core.places import exists
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,15 +60,16 @@ class Delivery:
         return [path.with_name(f"{path.stem}.{extra}.{suffixes.get(extra, 'png')}") for extra in self.extras]
 
     def check(
-        self, paths: Sequence[Path], picture: Picture | None, inputs: Sequence[Path | None], factor: int = 1
+        self, paths: Sequence[Path], picture: Picture | None, read: Iterable[str | Path], factor: int = 1
     ) -> None:
         """Raises InputError for paths that cannot be written; warns if the format is not exact.
 
-        picture: the input, which decides the results' size and transparency; None without one. factor: the results'
-            size in the input's.
+        picture: the input, which decides the results' size and transparency; None without one. read: all files that
+            are read, none of which may be replaced. factor: the results' size in the input's.
         """
         from scumble.pictures import reading, writing
 
+        inputs = Inputs(read)
         if len(paths) > 1:
             check_folder(paths[0].parent)
             if paths[0].parent.suffix.lower() in reading.FORMATS:
@@ -182,7 +185,7 @@ def _seed(seeds: Sequence[int], seed: int) -> str:
 
 def check_folder(folder: Path) -> None:
     """Raises InputError if the folder cannot be made, or is no folder."""
-    there = next(p for p in [folder, *folder.absolute().parents] if p.exists())
+    there = next(p for p in [folder, *folder.absolute().parents] if exists(p))
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise InputError(f"{folder}: cannot be made in {there}; choose another with -o")
 

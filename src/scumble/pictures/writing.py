@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from scumble.core.atomic import atomic, temporary
+from scumble.core.atomic import atomic
 from scumble.core.errors import InputError
+from scumble.core.outputs import Inputs, check_place
 from scumble.pictures.reading import FORMATS, IMAGE_DESCRIPTION, PASSPORT
 
 LONGEST = {"PNG": 2**31 - 1, "JPEG": 65_500, "WEBP": 16_383}  # pixels of a side that the formats hold
@@ -27,7 +27,7 @@ LONGEST_PASSPORT = {
 
 def check_output(
     path: Path,
-    inputs: Sequence[Path | None] = (),
+    inputs: Inputs | Sequence[Path | None] = (),
     *,
     alpha: bool = False,
     size: tuple[int, int] = (0, 0),
@@ -50,25 +50,8 @@ def check_output(
         )
     if kind and max(size) > LONGEST[kind]:
         raise InputError(f"{path}: {kind} holds at most {LONGEST[kind]} pixels a side; choose .png")
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: a folder is in the way; choose another name")
-        if any(path.exists() and path.samefile(taken) for taken in inputs if taken is not None):
-            raise InputError(f"{path}: this would overwrite the input; choose another name")
-        if path.exists() and not overwrite:
-            raise InputError(f"{path}: this file exists already; choose another name, or --overwrite")
-        if not path.parent.is_dir():
-            raise InputError(f"{path.parent}: no such folder; create it first")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise InputError(f"{path}: cannot be written (the file is read-only)")
-        part = temporary(path)
-        part.touch(exist_ok=False)
-        part.unlink()
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be written ({reason})") from error
+    files = inputs if isinstance(inputs, Inputs) else Inputs(inputs)
+    check_place(path, files, overwrite=overwrite)
 
 
 def check_passport(passport: Mapping[str, Any], path: Path) -> None:

@@ -13,7 +13,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,10 @@ from torch import Tensor, nn
 
 from scumble.core.atomic import atomic
 from scumble.core.errors import InputError, MachineError
+from scumble.core.outputs import Inputs, check_place
+from scumble.core.places import exists, is_folder
 from scumble.core.prior import Prior
+from scumble.editing.results import check_folder, make_folder
 from scumble.networks.editor import Editor
 
 INPUTS, OUTPUT = ("picture", "task", "strength"), "edited"
@@ -85,19 +88,26 @@ class Exportable(nn.Module):
         return picture.round().to(torch.uint8).movedim(1, -1), task, torch.linspace(1, 0.5, batch)
 
 
-def check(out: Path, *, overwrite: bool = False) -> None:
-    """Raises InputError for a place that nothing can be written to, and for libraries that are missing."""
+def check(out: Path, inputs: Sequence[str | Path] = (), *, overwrite: bool = False) -> None:
+    """Raises InputError for a place that nothing can be written to, and for libraries that are missing.
+
+    inputs: the folder of the editor, and what its model is read from: neither takes the exported files.
+    """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise InputError(f"export: needs {', '.join(missing)}; install scumble[export]")
     if out.suffix and out.suffix not in (ONNX, PROGRAM):
         raise InputError(f"{out}: name a file NAME{ONNX} or NAME{PROGRAM}, or a folder, which has no suffix")
-    if not out.suffix and out.exists() and not out.is_dir():
+    if not out.suffix and exists(out) and not is_folder(out):
         raise InputError(f"{out}: a file is in the way; choose another folder")
-    if out.suffix and not out.parent.is_dir():
+    if out.suffix and not is_folder(out.parent):
         raise InputError(f"{out}: there is no folder {out.parent}; make it first")
-    for path in _files(out):
-        if path.is_dir() or (path.exists() and not overwrite):
-            raise InputError(f"{path}: this file exists already; choose another name, or --overwrite")
+    if is_folder(out) and any(is_folder(path) and out.samefile(path) for path in inputs):
+        raise InputError(f"{out}: this is the folder that is exported, or its model's; choose another one")
+    if not out.suffix:
+        check_folder(out)
+    files = Inputs(inputs)
+    for path in _files(out) if out.suffix or is_folder(out) else ():
+        check_place(path, files, overwrite=overwrite)
 
 
 def export(editor: Editor, prior: Prior, out: Path, *, overwrite: bool = False) -> list[Path]:
@@ -115,7 +125,7 @@ def export(editor: Editor, prior: Prior, out: Path, *, overwrite: bool = False) 
     made = {path: makers[path.suffix](program, network) for path in _files(out) if path.suffix in makers}
     if not out.suffix:
         made[out / "README.md"] = readme(network.about, editor).encode()
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     for path, content in made.items():
         with atomic(path, replace=overwrite) as part:
             part.write_bytes(content)
