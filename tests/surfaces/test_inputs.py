@@ -173,6 +173,12 @@ def test_a_disk_that_takes_no_changes_is_found_before_the_work(
     monkeypatch.setattr(Path, "touch", denied)
     assert cli.run(["invert", "circle.png", *RED, "-o", "out.inv"]) == 2
     assert "out.inv: cannot be written (Read-only file system)" in capsys.readouterr().err
+    for line in (
+        ["edit", "circle.png", *BLUE, "--seed", "0-1"],
+        ["sweep", "circle.png", *BLUE, "--over", "seed=0,1"],
+    ):
+        assert cli.run([*line, "-o", "new"]) == 2
+        assert "new: cannot be made (Read-only file system); choose another" in capsys.readouterr().err
     assert loaded == []
 
 
@@ -182,6 +188,8 @@ def test_a_name_that_the_system_cannot_have(
     for line in ["invert", "circle.png", *RED], ["tune", "textual_inversion", "circle.png"]:
         assert cli.run([*line, "-o", "x" * 300]) == 2
         assert "cannot be written (File name too long)" in capsys.readouterr().err
+    assert cli.run(["edit", "circle.png", *BLUE, "--seed", "0-1", "-o", "x" * 300]) == 2
+    assert "cannot be made (File name too long); choose another" in capsys.readouterr().err
     assert loaded == []
 
 

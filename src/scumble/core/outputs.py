@@ -45,6 +45,13 @@ def check_input(path: Path, inputs: Inputs) -> None:
         raise InputError(f"{path}: this would overwrite the input; choose another name")
 
 
+def trial(path: Path) -> None:
+    """Write the file that would become `path`, and remove it. Raises OSError or, for a NUL in the name, ValueError."""
+    part = temporary(path)
+    part.touch(exist_ok=False)
+    part.unlink()
+
+
 def check_place(path: Path, inputs: Inputs, *, overwrite: bool = True) -> None:
     """Check, before any work is done, that a file can be written to `path`, by a trial.
 
@@ -61,9 +68,7 @@ def check_place(path: Path, inputs: Inputs, *, overwrite: bool = True) -> None:
             raise InputError(f"{path.parent}: no such folder; create it first")
         if path.exists() and not os.access(path, os.W_OK):
             raise InputError(f"{path}: cannot be written (the file is read-only)")
-        part = temporary(path)
-        part.touch(exist_ok=False)
-        part.unlink()
+        trial(path)
     except InputError:
         raise
     except (OSError, ValueError) as error:  # a ValueError for a NUL in the name

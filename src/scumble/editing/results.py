@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from scumble.core.atomic import Taken, claimed
 from scumble.core.errors import InputError
-from scumble.core.outputs import Inputs
+from scumble.core.outputs import Inputs, trial
 from scumble.core.places import exists
 
 if TYPE_CHECKING:
@@ -184,10 +184,17 @@ def _seed(seeds: Sequence[int], seed: int) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises InputError if the folder cannot be made, or is no folder."""
+    """Raises InputError if the folder cannot be made, or is no folder: a trial tells."""
     there = next(p for p in [folder, *folder.absolute().parents] if exists(p))
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise InputError(f"{folder}: cannot be made in {there}; choose another with -o")
+    try:
+        trial(there / "trial")
+        with suppress(FileNotFoundError):
+            folder.lstat()  # fails for a name that the system cannot have
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be made ({reason}); choose another with -o") from error
 
 
 def make_folder(folder: Path) -> None:
