@@ -98,7 +98,19 @@ def test_every_file_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.Monkey
         return stat(self, **how)
 
     monkeypatch.setattr(Path, "stat", counted)
-    made._check_inputs()
+    for row in rows:
+        made._check_input(row.output)
     assert max(map(asked.count, asked)) == 1
     monkeypatch.undo()
     assert made.missing(Ledger(tmp_path)) == rows
+
+
+def test_a_row_may_edit_the_finished_result_of_another(
+    batch: Batch, rows: list[dict[str, Any]], loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused only while that result would be made again."""
+    assert batch(rows[:1]) == 0
+    further = {**rows[0], "id": "further", "image": "out/r0.png"}
+    assert batch([rows[0], further]) == 0
+    assert batch([{**rows[0], "settings.steps": 3}, further]) == 2
+    assert f"out/r0.png: {NEVER}" in capsys.readouterr().err

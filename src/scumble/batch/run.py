@@ -48,7 +48,8 @@ class Batch:
         Raises InputError for a result that would replace an input and, unless `overwrite`, for a file in the way that
         is none of this manifest's.
         """
-        self._check_inputs()
+        for name in (RESULTS, TABLE, SUMMARY):
+            self._check_input(name)
         outputs = ledger.by_output()
         missing: list[Row] = []
         for row in self.checked.rows:
@@ -57,6 +58,7 @@ class Batch:
                 and ledger.records[row.identity]["output"] == row.output
             ):
                 continue
+            self._check_input(row.output)
             self._check_place(row, outputs)
             missing.append(row)
         return missing
@@ -73,13 +75,11 @@ class Batch:
     def _inputs(self) -> Inputs:
         return Inputs([self.source, *self.checked.files])
 
-    def _check_inputs(self) -> None:
-        names = [*(row.output for row in self.checked.rows), RESULTS, TABLE, SUMMARY]
-        for path in (self.out / name for name in names):
-            if path in self._inputs:
-                raise InputError(
-                    f"{path}: this would overwrite the input of a row; choose another folder or another --name"
-                )
+    def _check_input(self, name: str) -> None:
+        if (path := self.out / name) in self._inputs:
+            raise InputError(
+                f"{path}: this would overwrite the input of a row; choose another folder or another --name"
+            )
 
     def _check_place(self, row: Row, outputs: Mapping[str, Record]) -> None:
         path = self.out / row.output
