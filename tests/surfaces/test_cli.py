@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import scumble
-from scumble import cli
+from scumble import InputError, Prior, api, cli
 from scumble.methods import METHODS, get
 from scumble.pictures import reading
 from scumble.priors import load
@@ -79,6 +79,22 @@ def test_bad_prompts(png: Path, refused: Refused) -> None:
     assert "target: empty" in refused("edit", png, "--source", "a red circle")
     assert "target: empty" in refused("edit", png, "--source", "a red circle", "--target", "  ")
     assert "source: empty" in refused("edit", png, "--target", "a blue circle")
+
+
+def test_an_empty_target_among_several_is_refused(png: Path, loaded: list[str], refused: Refused) -> None:
+    needed, prompted = ["--source", "a red circle", "--method", "dds"], ["--method", "sdedit"]
+    for flags, message in (needed, "target: empty; dds needs"), (prompted, "target: empty; describe what"):
+        for targets in (["a blue circle", ""], ["", "a blue circle"]):
+            both = [word for target in targets for word in ("--target", target)]
+            assert message in refused("edit", png, *flags, *both, "--steps", 2)
+
+
+@pytest.mark.filterwarnings("ignore::scumble.editing.checks.DomainWarning")
+def test_a_plan_has_no_empty_target_either(model: Prior, circle: Image.Image) -> None:
+    first = api.plan(circle, source="a", target="b", method="sdedit", model=model)
+    assert first.vary(seed=3).request.target == "b"
+    with pytest.raises(InputError, match="target: empty; describe what the picture should show"):
+        first.vary(target="")
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def _run(
         for line in known.lines:
             voice.say(line)
     plan = prepare(voice, replace(recipe, target=targets[0] or None, seed=seeds[0]))
-    plans = [plan.vary(target=target or None, seed=seed) for target in targets for seed in seeds]
+    plans = [plan.vary(target=target, seed=seed) for target in targets for seed in seeds]
     for each, path in zip(plans, paths, strict=True):
         delivery.check_passport(each.promise(), path)
     if showing.dry_run:

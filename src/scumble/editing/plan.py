@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scumble.core.prior import Card, Prior
-    from scumble.core.request import Edit, EditRequest, Method, OnStep
+    from scumble.core.request import Edit, EditRequest, Method, Needs, OnStep
     from scumble.editing.upscaled import Tell, Upscaled
     from scumble.forms.lut import LUT
     from scumble.pictures.layer import Layer
@@ -63,9 +63,7 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
     from scumble.pictures.placed import Placed
 
     prior = placed.prior if placed else loading.load(recipe)
-    shown = recipe.target or (recipe.source if recipe.given else None)  # what is given may say what to show
-    trained = any(each in ARTIFACTS for each in kind.needs.given)  # such an artifact says it all
-    check_model(prior.card, name, kind.needs, shown or ("what it was trained for" if trained else None))
+    _check_model(prior.card, name, kind.needs, recipe)
     said = [
         recipe.source or "",
         recipe.target or "",
@@ -127,6 +125,13 @@ def _method(recipe: Recipe) -> tuple[str | Method, str, type[Any]]:
             f"method: {method!r} is none; give a name, such as 'dds', or an instance, scumble.DDS()"
         )
     return method, type(method).__name__, type(method)
+
+
+def _check_model(card: Card, name: str, needs: Needs, recipe: Recipe) -> None:
+    """`check_model`, where what is given may say what to show."""
+    shown = recipe.target or (recipe.source if recipe.given else None)
+    trained = any(each in ARTIFACTS for each in needs.given)  # such an artifact says it all
+    check_model(card, name, needs, shown or ("what it was trained for" if trained else None))
 
 
 def choose(
@@ -243,11 +248,15 @@ class Plan:
         return LUT(self.prior, self.placed.image)
 
     def vary(self, *, target: str | None = None, seed: int | None = None) -> Plan:
-        """The same edit with another target or seed, on the same model and canvas. Raises InputError."""
+        """The same edit with another target or seed, on the same model and canvas. Raises InputError.
+
+        A target of "" is none, and refused where `plan` refuses it.
+        """
         recipe, request = self.recipe, self.request
         if target is not None:
             recipe, request = replace(recipe, target=target), replace(request, target=target)
             check_needs(self.name, self.method.needs, recipe)
+            _check_model(self.prior.card, self.name, self.method.needs, recipe)
             check_words(given.knowing(self.prior.card, recipe.given), [target], recipe.force)
         if seed is not None:
             recipe, request = replace(recipe, seed=seed), replace(request, seed=seed)
