@@ -4,6 +4,8 @@ That each field of a method changes its result is shown where it is cheapest: on
 for methods that look into one.
 """
 
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from scumble.core.noise import Noise
 from scumble.core.prior import Card
 from scumble.core.request import EditRequest
 from scumble.core.schedule import Schedule
+from scumble.editing.checks import taken
+from scumble.inversions import editing as inversions
 from scumble.methods import METHODS, get
 from scumble.methods.sampling import Sampling
 from scumble.networks.editor import Editor, EditorConfig, Task, probe_picture
@@ -188,6 +192,37 @@ def test_sampling_conforms_on_a_network(sampler: str, tiny_sd: StableDiffusionPr
 def test_sdedit_conforms_without_text() -> None:
     prior = PixelPrior.from_pretrained(TINY_DDPM)
     check_method(get("sdedit"), prior, settings={"steps": 10}, dtype=torch.float32, atol=2e-3)
+
+
+READS = re.compile(r'given(?:\.get)?\(\s*"(\w+)"|"(\w+)" in (?:\w+\.)*given')
+BEGINS = re.compile(r"from scumble\.inversions\.editing import .*\b(begin|resample)\b")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_declares_all_that_it_reads_of_what_it_is_given(name: str) -> None:
+    modules = {each.__module__ for each in get(name).__mro__}
+    texts = [
+        Path(str(sys.modules[module].__file__)).read_text(encoding="utf-8")
+        for module in modules
+        if module.startswith("scumble.methods.")
+    ]
+    if any(BEGINS.search(text) for text in texts):
+        texts.append(Path(inversions.__file__).read_text(encoding="utf-8"))
+    read = {one or other for text in texts for one, other in READS.findall(text)}
+    assert read <= taken(get(name))
+    assert set(get(name).needs.given) <= read
+
+
+def test_every_reader_of_what_is_given_is_seen() -> None:
+    """The same words as those that the test before finds, in every file below methods and inversions."""
+    root = Path(inversions.__file__).parents[1]
+    files = [path for room in ("methods", "inversions") for path in (root / room).glob("*.py")]
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in files}
+    calls = {name for name, text in texts.items() if re.search(r"\bgiven\(|request\.given\b(?!\[)", text)}
+    assert calls == {name for name, text in texts.items() if READS.search(text)}
+    assert {"editing"} == {name for name in calls if (root / "inversions" / f"{name}.py").exists()} - {
+        "editor"
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if get(name).needs.control])

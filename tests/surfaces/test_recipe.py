@@ -142,6 +142,45 @@ def test_a_reference_on_the_command_line(
     assert not loaded
 
 
+# What is given ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hinted(scumble.SDEdit):
+    """SDEdit that would look at a hint."""
+
+    needs = replace(scumble.SDEdit.needs, takes=("hint",))
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        (
+            "p2p",
+            {"inverison": 3},
+            r"p2p takes no 'inverison' \(did you mean 'inversion'\?\), only inversion and tuned",
+        ),
+        ("p2p", {"foo": 3}, "p2p takes no 'foo', only inversion and tuned; leave it out"),
+        ("dds", {"direction": "cat,dog"}, "dds takes no 'direction', only parametrization and tuned"),
+        ("sds", {"inversion": 3}, "sds takes no 'inversion'"),
+        ("sdedit", {"reference": 3}, "sdedit takes no 'reference', only tuned"),
+        (scumble.SDEdit(), {"inversion": 3}, "SDEdit takes no 'inversion'"),
+        (Hinted(), {"hints": 3}, r"Hinted takes no 'hints' \(did you mean 'hint'\?\), only hint and tuned"),
+    ],
+)
+def test_what_a_method_would_not_use_is_refused(
+    method: Any, given: dict[str, object], message: str, model: scumble.Prior, circle: Image.Image
+) -> None:
+    with pytest.raises(InputError, match=f"given: {message}"):
+        api.plan(circle, **WORDS, method=method, given=given, model=model)
+
+
+@pytest.mark.filterwarnings("ignore::scumble.editing.checks.DomainWarning")
+def test_what_a_method_takes_it_is_given(model: scumble.Prior, circle: Image.Image) -> None:
+    made = api.plan(circle, **WORDS, method=Hinted(), given={"hint": 3}, model=model)
+    assert made.request.given == {"hint": 3}
+
+
 def test_any_size_fits_into_a_canvas() -> None:
     for size in [(10, 10), (300, 10), (10, 300), (64, 48)]:
         fit = Fit.within(size, (64, 48))

@@ -105,6 +105,14 @@ def test_a_parameter_is_combined_only_with_methods_that_have_it() -> None:
     assert columns(axes(["guidance=1,2,3", "steps=5,9"]), 6) == 2
 
 
+def test_a_method_is_given_only_what_it_takes() -> None:
+    given = {"inversion": 1, "bank": 2}
+    found = variants(axes(["method=npi,dds_fast"]), replace(EDIT, given=given))
+    assert [v.recipe.given for v in found] == [{"inversion": 1}, {"bank": 2}]
+    found = variants(axes(["method=npi,dds_fast"]), replace(EDIT, given={"inverison": 1}))
+    assert [v.recipe.given for v in found] == [{"inverison": 1}] * 2  # the plan refuses it
+
+
 def test_files_are_told_apart_and_found_again() -> None:
     odd = [
         "a/b",

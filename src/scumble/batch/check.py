@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,11 +17,13 @@ from scumble.editing import given, loading
 from scumble.editing.checks import (
     check_also,
     check_form,
+    check_given,
     check_model,
     check_needs,
     check_settings,
     check_words,
     method_class,
+    taken,
 )
 from scumble.editing.inputs import inputs
 from scumble.editing.plan import choose
@@ -152,9 +154,9 @@ class _Checker:
         if recipe is None:
             return
         self.files.update(inputs(recipe))
-        contents: dict[str, str] = {}
-        self._files(number, recipe, contents)
         card = self._try(number, lambda: self._card(recipe))
+        contents: dict[str, str] = {}
+        self._files(number, recipe, contents, self._given_names(recipe, card))
         values = self._try(number, lambda: self._values(recipe, card))
         if card is not None:
             self._try(number, lambda: _check_words(card, recipe))
@@ -174,7 +176,7 @@ class _Checker:
 
     # Files
 
-    def _files(self, number: int, recipe: Recipe, contents: dict[str, str]) -> None:
+    def _files(self, number: int, recipe: Recipe, contents: dict[str, str], takes: Container[str]) -> None:
         image = self._try(number, lambda: self._look(recipe.image))
         if image is not None:
             contents["image"] = image.sha256
@@ -187,6 +189,8 @@ class _Checker:
             seen = self._try(number, lambda: self._look(recipe.reference))
             contents |= {"reference": seen.sha256} if seen else {}
         for name, value in recipe.given.items():
+            if name not in takes:  # `_values` says so
+                continue
             found = self._try(number, lambda name=name, text=str(value): self._given(name, text))
             contents |= {f"given.{name}": found} if found else {}
 
@@ -202,10 +206,21 @@ class _Checker:
     def _card(self, recipe: Recipe) -> Card:
         return self._once(("card", model_key(recipe)), lambda: _card_of(loading_of(recipe)))
 
+    def _method(self, recipe: Recipe, card: Card | None) -> tuple[str, type[Any]]:
+        """The name and the class of the row's method. Raises InputError where there is none."""
+        method = str(recipe.method or (card.method if card else loading.usual_method(str(recipe.model))))
+        return method, self._once(("method", method), lambda: method_class(method))
+
+    def _given_names(self, recipe: Recipe, card: Card | None) -> Container[str]:
+        """What the row's method can be given; where there is no such method, all that the row gives."""
+        try:
+            return taken(self._method(recipe, card)[1])
+        except InputError:
+            return recipe.given
+
     def _values(self, recipe: Recipe, card: Card | None) -> dict[str, Any]:
         """All values of the row's method, and its name. Raises InputError for a method that cannot do this edit."""
-        method = str(recipe.method or (card.method if card else loading.usual_method(str(recipe.model))))
-        kind = self._once(("method", method), lambda: method_class(method))
+        method, kind = self._method(recipe, card)
         said = json.dumps(recipe.settings, sort_keys=True, default=str)
 
         def chosen() -> dict[str, Any]:
@@ -215,6 +230,7 @@ class _Checker:
             return {"method": method, **asdict(choose(method, kind, card, recipe.settings, recipe.paper)[0])}  # pyright: ignore[reportArgumentType]
 
         values = self._once((method, said, recipe.paper, card and card.hash), chosen)
+        check_given(method, kind, recipe.given)
         check_needs(method, kind.needs, recipe)
         check_also(method, kind, recipe.also)
         check_form(method, kind, recipe.form)

@@ -67,11 +67,12 @@ def command(
 
 def check_method(recipe: Recipe) -> None:
     """Raises InputError for a method that makes no inversion, or that lacks the prompt it needs."""
-    from scumble.editing.checks import check_needs, method_class, method_names
+    from scumble.editing.checks import check_given, check_needs, method_class, method_names
 
     name = str(recipe.method)
     kind = method_class(name)
     if kind.prepares is None:
         able = ", ".join(n for n in method_names() if method_class(n).prepares is not None)
         raise InputError(f"--method {name}: it makes no inversion; these do: {able}")
+    check_given(name, kind, recipe.given)
     check_needs(name, replace(kind.needs, target=False, mask=False), recipe)

@@ -140,7 +140,7 @@ class Needs:
     joint: bool = False  # joint attention will do for control
     null: bool = False
     given: tuple[str, ...] = ()  # names in EditRequest.given
-    takes: tuple[str, ...] = ()  # what it uses where it is there, of "reference"
+    takes: tuple[str, ...] = ()  # what it uses where it is there: "reference", names in given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ class Method(Protocol):
     as it is. `forms`: what an edit can be made as ("latent", "lut": see `scumble.forms`). `prepares`: the artifact
     that `prepare` makes, None for a method of one part. `shares`: artifacts that edits of the same picture can
     reuse -> the fields that decide them; the source prompt and the seed always do. `composes`: it follows several
-    prompts at once (`EditRequest.also`).
+    prompts at once (`EditRequest.also`). An edit is given what `needs` names and these imply: `editing.checks.taken`.
     """
 
     paper: ClassVar[Paper]

@@ -112,6 +112,26 @@ def check_also(method: str, kind: type[Any], also: Sequence[object]) -> None:
         )
 
 
+def taken(kind: type[Any]) -> set[str]:
+    """The names in `given` that a method uses: those in its needs, what it prepares and shares, and the
+    parametrization of one that edits in further forms. Every method takes tuned weights, which a plan puts in.
+    """
+    needs: Needs = kind.needs
+    own = {kind.prepares.name} if kind.prepares else set[str]()
+    form = {"parametrization"} if len(kind.forms) > 1 else set[str]()
+    return {*needs.given, *needs.takes, *kind.shares, *own, *form, "tuned"} - {"reference"}
+
+
+def check_given(method: str, kind: type[Any], given: Mapping[str, object]) -> None:
+    """Raises InputError for an artifact or a network that the method would not use."""
+    known = sorted(taken(kind))
+    for name in given:
+        if name not in known:
+            raise InputError(
+                f"given: {method} takes no {name!r}{nearest(name, known)}, only {' and '.join(known)}; leave it out"
+            )
+
+
 def check_needs(method: str, needs: Needs, recipe: Recipe) -> None:
     """Raises InputError if something that the method needs is missing, or for a reference that it does not take."""
     if needs.target and not (recipe.target or "").strip():

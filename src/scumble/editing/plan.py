@@ -15,6 +15,7 @@ from scumble.editing.checks import (
     check_also,
     check_codec,
     check_form,
+    check_given,
     check_model,
     check_needs,
     check_settings,
@@ -55,6 +56,7 @@ def plan(recipe: Recipe, placed: Placed | None = None) -> Plan:
     recipe = opened(recipe)
     method, name, kind = _method(recipe)
     check_settings(method, kind, recipe.settings)
+    check_given(name, kind, recipe.given)
     check_needs(name, kind.needs, recipe)
     check_also(name, kind, recipe.also)
     check_form(name, kind, recipe.form)
@@ -254,7 +256,7 @@ class Plan:
         """
         recipe, request = self.recipe, self.request
         if target is not None:
-            recipe, request = replace(recipe, target=target), replace(request, target=target)
+            recipe, request = replace(recipe, target=target or None), replace(request, target=target or None)
             check_needs(self.name, self.method.needs, recipe)
             _check_model(self.prior.card, self.name, self.method.needs, recipe)
             check_words(given.knowing(self.prior.card, recipe.given), [target], recipe.force)

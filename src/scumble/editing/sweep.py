@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scumble.core.errors import InputError, nearest
-from scumble.editing.checks import check_settings, method_class
+from scumble.editing.checks import check_settings, method_class, taken
 from scumble.editing.passport import check, differences, passport_of
 from scumble.editing.recipe import Recipe
 from scumble.pictures import sheets
@@ -51,7 +51,8 @@ class Variant:
 
 
 def variants(swept: Axes, recipe: Recipe) -> list[Variant]:
-    """The cells of all combinations. A method is not combined with parameters that it does not have.
+    """The cells of all combinations. A method is not combined with parameters that it does not have, nor given what
+    only others of the sweep take.
 
     `recipe`: what all cells share, with a method's name. Raises InputError for an unknown axis, a parameter that no
     method has, a value outside its range, a parameter that is both swept and fixed, and too many cells.
@@ -59,6 +60,8 @@ def variants(swept: Axes, recipe: Recipe) -> list[Variant]:
     named = [str(name) for name in swept.get("method", [recipe.method])]
     kinds = {name: method_class(name) for name in named}
     owned = {name: {f.name for f in fields(kind)} for name, kind in kinds.items()}
+    takes = {name: taken(kind) for name, kind in kinds.items()}
+    some = set[str]().union(*takes.values())
     _check(swept, recipe.settings, owned)
     if math.prod(map(len, swept.values())) > MOST:
         raise InputError(f"--over: these are more than {MOST} cells; sweep fewer values at a time")
@@ -70,6 +73,7 @@ def variants(swept: Axes, recipe: Recipe) -> list[Variant]:
         settings = {k: v for k, v in {**recipe.settings, **apart}.items() if k in owned[method]}
         check_settings(method, kinds[method], settings)
         edits: dict[str, Any] = {k: v for k, v in apart.items() if k in EDITS}
+        edits["given"] = {k: v for k, v in recipe.given.items() if k in takes[method] or k not in some}
         found.setdefault(repr(apart), Variant(apart, replace(recipe, **edits, settings=settings)))
     return list(found.values())
 

@@ -52,7 +52,9 @@ class BlendedDiffusion(Steered):
             "On a latent model the range term and the background losses see the decoded picture.",
         ),
     )
-    needs: ClassVar[Needs] = Needs(target=True, mask=True, gradient=True, given=("clip",))
+    needs: ClassVar[Needs] = Needs(
+        target=True, mask=True, gradient=True, given=("clip",), takes=("perceptual",)
+    )
 
     strength: float = param(
         0.75, ge=0, le=1, try_=0.5, help="the noise level to start at; the authors skip 25 of 100 levels"

@@ -57,7 +57,7 @@ class LEDITSpp(Method):
             "A noise map is never divided by its standard deviation.",
         ),
     )
-    needs: ClassVar[Needs] = Needs(control=True)
+    needs: ClassVar[Needs] = Needs(control=True, takes=("concepts",))
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(30, ge=1, try_=6, help="steps taken")

@@ -53,7 +53,7 @@ class Pix2PixZero(Method):
             "Without a direction, the two prompts count as one sentence each.",
         ),
     )
-    needs: ClassVar[Needs] = Needs(source=True, gradient=True, control=True)
+    needs: ClassVar[Needs] = Needs(source=True, gradient=True, control=True, takes=("direction",))
     prepares: ClassVar[type[Artifact] | None] = Inversion
 
     steps: int = param(50, ge=1, try_=4, help="steps of the inversion, and as many of the sampling")

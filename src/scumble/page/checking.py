@@ -87,6 +87,7 @@ def _check(asked: Asked, card: Card) -> None:
         name = str(one.method)
         kind = checks.method_class(name)
         checks.check_settings(name, kind, one.settings)
+        checks.check_given(name, kind, one.given)
         checks.check_needs(name, kind.needs, one)
         checks.check_also(name, kind, one.also)
         checks.check_form(name, kind, one.form)

@@ -56,7 +56,7 @@ def methods_told(card: Card | None, editors: Mapping[str, str]) -> list[dict[str
                 "arxiv": kind.paper.arxiv,
                 "summary": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
                 "needs": [n for n in ("source", "target", "mask", "reference") if getattr(kind.needs, n)],
-                "takes": list(kind.needs.takes),
+                "takes": [n for n in ("reference",) if n in kind.needs.takes],
                 "forms": list(kind.forms),
                 "composes": kind.composes,
                 "inverts": kind.prepares is not None,
