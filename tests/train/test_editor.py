@@ -19,6 +19,8 @@ import scumble
 from scumble.core.errors import InputError, MachineError
 from scumble.core.noise import Noise
 from scumble.editing import loading
+from scumble.editing.apply import LoadedEditor, recipes
+from scumble.editing.recipe import Recipe
 from scumble.networks.editor import Editor, EditorConfig, Task, probe_picture, warmed
 from scumble.train import editor as training
 from scumble.train.editor import EditorRun, train_editor
@@ -510,3 +512,17 @@ def test_pictures_of_another_shape_are_refused(folder: Path, prior: Any) -> None
     Image.new("RGB", (64, 32)).save(folder / "pictures/1.png")
     with pytest.raises(InputError, match=r"1.png is .* on the model's canvas and others are"):
         examples(read(folder / "recipe.yaml"), prior, folder)
+
+
+@pytest.mark.filterwarnings("ignore::scumble.editing.checks.DomainWarning")
+def test_a_loaded_editor_guesses_no_task(folder: Path, prior: Any) -> None:
+    picture = folder / "pictures/0.png"
+    one, two = (LoadedEditor(small(prior, tasks=n), prior) for n in (1, 2))
+    assert one(picture).provenance["settings"]["task"]["value"] == "t0"
+    assert two(picture, task="t1").provenance["settings"]["task"]["value"] == "t1"
+    with pytest.raises(InputError, match="task: this editor has several; choose one of t0, t1"):
+        two(picture)
+    with pytest.raises(InputError, match="task: 3 is not a word; this editor has t0, t1"):
+        two(picture, task=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="task: 't1' is named twice; leave one of the two out"):
+        recipes(two.editor, ["t1", "t0", "t1"], 1.0, Recipe(picture))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scumble.core.errors import InputError
 from scumble.editing import loading
 from scumble.editing.plan import Plan, plan
 from scumble.editing.recipe import Loading, Recipe
@@ -29,10 +30,13 @@ def read(path: str | Path) -> Editor:
 
 
 def recipes(editor: Editor, tasks: Sequence[str], strength: float, asked: Recipe) -> list[Recipe]:
-    """The recipes of one picture, one per task (all tasks if none is named). Raises InputError for an unknown task.
+    """The recipes of one picture, one per task (all tasks if none is named).
 
-    An editor that reads prompts has no named tasks: the target prompt says what it does.
+    An editor that reads prompts has no named tasks: the target prompt says what it does. Raises InputError for an
+    unknown task, or one that is named twice.
     """
+    if twice := [task for k, task in enumerate(tasks) if task in tasks[:k]]:
+        raise InputError(f"task: {twice[0]!r} is named twice; leave one of the two out")
     if editor.config.text:
         named: list[dict[str, object]] = [{}]
     else:
@@ -112,10 +116,10 @@ class LoadedEditor:
     def __call__(self, image: PictureLike, *, task: str = "", strength: float = 1.0, **asked: Any) -> Edit:
         """Edit a picture in one forward pass; `asked`: further fields of `scumble.edit`, such as mask, keep, crop.
 
-        Raises InputError as `scumble.edit` does.
+        task: may be left out where the editor has only one. Raises InputError as `scumble.edit` does.
         """
         wanted = Recipe(image, **asked)
-        (recipe,) = recipes(self.editor, [task] if task else [*self.tasks[:1]], strength, wanted)
+        (recipe,) = recipes(self.editor, [task], strength, wanted)
         return plan(recipe.on(self.prior))()
 
 

@@ -64,8 +64,4 @@ class TrainedEditor(Method):
             if not any(job.target):
                 raise InputError("target: empty; this editor is told what to do by the target prompt")
             return task_vector(job.text(job.target)).to(z.device)
-        if not self.task and len(editor.tasks) > 1:
-            names = ", ".join(task.name for task in editor.tasks)
-            raise InputError(f"task: this editor has several; choose one of {names}")
-        number = editor.number(self.task) if self.task else 0
-        return torch.full((len(z),), number, dtype=torch.int64, device=z.device)
+        return torch.full((len(z),), editor.number(self.task), dtype=torch.int64, device=z.device)

@@ -117,8 +117,14 @@ class Editor(nn.Module):
         return r[..., :h, :w].to(z.dtype)
 
     def number(self, name: str) -> int:
-        """The number of a task. Raises InputError, with the list, for one that there is not."""
+        """The number of a task; of the only one for "". Raises InputError, with the list, for one that there is not."""
         names = [task.name for task in self.tasks]
+        if name == "":
+            if len(names) > 1:
+                raise InputError(f"task: this editor has several; choose one of {', '.join(names)}")
+            return 0
+        if not isinstance(cast("object", name), str):  # hosts do not check types
+            raise InputError(f"task: {name!r} is not a word; this editor has {', '.join(names)}")
         if name not in names:
             raise InputError(
                 f"task: there is no {name!r}{nearest(name, names)}; this editor has {', '.join(names)}"
