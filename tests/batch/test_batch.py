@@ -478,7 +478,11 @@ def test_a_webdataset(batch: Batch, pictures: Path, tmp_path: Path) -> None:
         ("m.csv", "image,seed\n", "it has no rows"),
         ("m.txt", "a", "its name ends in .csv, .jsonl"),
         ("m.parquet", "a", "this manifest cannot be read"),
-        ("m.csv", b"\xff\xfe\x00", "this manifest cannot be read"),
+        ("m.csv", b"\xff\xfe\x00", "this manifest cannot be read .*; save it as UTF-8"),
+        ("m.csv", "image,source\na.png,caf\u00e9\n".encode("latin-1"), "save it as UTF-8"),
+        ("m.csv", "image,seed,seed\na,1,2\n", "its header has the column 'seed' twice; rename one"),
+        ("m.csv", "image;seed\na;1\n", "its header, 'image;seed', is one column; save it with commas"),
+        ("m.csv", "image\tseed\na\t1\n", "is one column; save it with commas"),
     ],
 )
 def test_manifests_that_are_none(name: str, text: str | bytes, message: str, tmp_path: Path) -> None:
@@ -495,6 +499,8 @@ def test_lines_that_cannot_be_read(tmp_path: Path) -> None:
         None, "not JSON (Expecting property name enclosed in double quotes: line 2 column 1 (char 2))",
         "not a JSON object of values by column",
     ]  # fmt: skip
+    (tmp_path / "m.jsonl").write_text('{"image": "a", "seed": 1, "seed": 2}\n')
+    assert [entry.fault for entry in read(tmp_path / "m.jsonl")] == ["not JSON ('seed' is there twice)"]
     (tmp_path / "m.csv").write_text("image\na,b\n")
     assert [entry.fault is None for entry in read(tmp_path / "m.csv")] == [False]
 

@@ -100,3 +100,33 @@ def test_rows_with_one_fault_share_a_line(checked: Checked) -> None:
     assert lines[0].startswith("rows 2, 26, 38, 134, 158, 170: ")  # none.png, as picture, mask and reference
     rows = [int(row) for line in lines for row in re.findall(r"\d+", line.partition(":")[0])]
     assert sorted(rows) == sorted(fault.row for fault in checked.faults)
+
+
+MORE: list[tuple[dict[str, Any], str]] = [
+    # Values of the wrong kind
+    ({"settings": "steps=2"}, "settings: 'steps=2' is not an object of values by name"),
+    ({"settings": [1]}, "settings: [1] is not an object of values by name"),
+    ({"given": "inversion=x"}, "given: 'inversion=x' is not an object of values by name"),
+    ({"lora": [3]}, "lora: (3,) is not a list of files"),
+    ({"lora": 3}, "lora: 3 is not a list of files"),
+    ({"seed": float("inf")}, "seed: inf is not a whole number"),
+    ({"method": "npi", "given.inversion": "9" * 5000}, "9: no such file"),
+    ({"method": "classifier_guidance", "given.classifier": "9" * 5000}, "9: no config.json there"),
+    # Values that are there twice, and those that nothing uses
+    ({"settings": {"steps": 2}, "settings.steps": 3}, "settings.steps: settings has it, too; leave one"),
+    ({"settings.steps": 3, "settings": {"steps": 2}}, "settings.steps: settings has it, too; leave one"),
+    ({"given": {"inversion": "in/none.inv"}}, "given: sdedit takes no 'inversion', only tuned"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), MORE)
+def test_such_a_row_is_a_fault_and_ends_nothing(
+    change: dict[str, Any], message: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"image": "in/p0.png", "source": "a red circle", "target": "a red star"}
+    (tmp_path / "m.jsonl").write_text(f"{json.dumps({**row, **change})}\n{json.dumps(row)}\n")
+    monkeypatch.setattr(checking, "_card_of", lambda asked: CARD)
+    found = check(read(tmp_path / "m.jsonl"), Reading(Recipe(""), tmp_path), Namer(None))
+    assert [each.number for each in found.rows] == [2]
+    (fault,) = found.faults
+    assert message in fault.message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -70,12 +70,38 @@ Read = Iterator[tuple[Mapping[str, Any], str | None]]
 
 def _csv(path: Path) -> Read:
     with _reading(path), path.open(newline="", encoding="utf-8-sig") as file:
-        for values in csv.DictReader(file, skipinitialspace=True):
+        rows = csv.DictReader(file, skipinitialspace=True)
+        _check_header(path, [str(name).strip() for name in rows.fieldnames or ()])
+        for values in rows:
             more = values.pop(None, None)  # pyright: ignore[reportArgumentType, reportCallIssue]
             yield (
                 values,
                 "it has more cells than the header; quote cells that contain commas" if more else None,
             )
+
+
+def _check_header(path: Path, names: Sequence[str]) -> None:
+    """Raises InputError for a header that names a column twice, and for one that other marks than commas cut."""
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
+        raise InputError(
+            f"{path}: its header, {names[0]!r}, is one column; save it with commas between the columns"
+        )
+    for name in names:
+        if name and names.count(name) > 1:
+            raise InputError(f"{path}: its header has the column {name!r} twice; rename one of the two")
+
+
+def _json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError for what is none, or has a key twice in one object."""
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
 
 
 def _jsonl(path: Path) -> Read:
@@ -84,7 +110,7 @@ def _jsonl(path: Path) -> Read:
             if not line.strip():
                 continue
             try:
-                values = json.loads(line)
+                values = _json(line)
             except ValueError as error:
                 yield {}, f"not JSON ({error})"
                 continue
@@ -114,7 +140,7 @@ def _webdataset(path: Path) -> Read:
             values, fault = dict[str, Any](), None
             if "json" in found:
                 try:
-                    values = json.loads(shards.contents(str(path.parent / inside["json"])) or b"{}")
+                    values = _json(shards.contents(str(path.parent / inside["json"])) or b"{}")
                 except ValueError as error:
                     fault = f"{inside['json']}: not JSON ({error})"
                 if not isinstance(values, dict):
@@ -191,4 +217,5 @@ def _reading(path: Path) -> Iterator[None]:
         raise
     except (OSError, ValueError, csv.Error, TarError) as error:  # pyarrow's errors are ValueErrors
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise InputError(f"{path}: this manifest cannot be read ({reason})") from error
+        remedy = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        raise InputError(f"{path}: this manifest cannot be read ({reason}){remedy}") from error

@@ -53,17 +53,18 @@ class Reading:
         """Raises InputError for a column that is no field, and for values that no edit can have."""
         if entry.fault:
             raise InputError(entry.fault)
-        values: dict[str, Any] = {}
+        values, given = dict[str, Any](), set[tuple[str, str]]()
         nested: dict[str, dict[str, Any]] = {name: dict(getattr(self.usual, name)) for name in NESTED}
         for column, cell in entry.values.items():
             name, dot, inner = str(column).partition(".")
             if column == OWN or column in self.ignored:
                 continue
-            if dot and name in NESTED:
-                nested[name][inner] = self._setting(name, cell)
-            elif name in NESTED and isinstance(cell, Mapping):  # JSON and Parquet may nest them
-                of = cast("Mapping[str, Any]", cell)
-                nested[name] |= {k: self._setting(name, v) for k, v in of.items() if v is not None}
+            if name in NESTED:
+                said = {inner: cell} if dot else _inside(name, cell)
+                if twice := [k for k in said if (name, k) in given]:
+                    raise InputError(f"{name}.{twice[0]}: {name} has it, too; leave one of the two out")
+                given |= {(name, k) for k in said}
+                nested[name] |= {k: self._setting(name, v) for k, v in said.items()}
             elif not dot and name in NAMES:
                 values[name] = self._field(name, cell)
             else:
@@ -89,13 +90,28 @@ class Reading:
         if name == "model" and isinstance(cell, str) and cell.startswith((".", "~")):
             return self._path(cell)
         if name in FILES:
-            return self._path(cell) if isinstance(cell, str) else [self._path(each) for each in cell]
+            return self._paths(_tuples(cell))
         return _whole(name, _tuples(cell))
+
+    def _paths(self, cell: Any) -> Any:
+        """The paths of one name or several; what is no name stays as it is, for the recipe to refuse."""
+        if isinstance(cell, tuple):
+            return tuple(self._paths(each) for each in cast("tuple[Any, ...]", cell))
+        return self._path(cell) if isinstance(cell, str) else cell
 
     def _path(self, text: str) -> str:
         """A path of the manifest; a name that is no file there stays as it is, for who reads it to say so."""
         path = self.base / home(text.strip())
         return os.path.normpath(path)
+
+
+def _inside(name: str, cell: Any) -> Mapping[str, Any]:
+    """The values by name that JSON and Parquet may nest in one column. Raises InputError for any other cell."""
+    if not isinstance(cell, Mapping):
+        raise InputError(
+            f"{name}: {cell!r} is not an object of values by name; a column for each, {name}.NAME, will do, too"
+        )
+    return {str(k): v for k, v in cast("Mapping[Any, Any]", cell).items() if v is not None}
 
 
 def _tuples(cell: Any) -> Any:
@@ -106,7 +122,7 @@ def _whole(name: str, cell: Any) -> Any:
     """A whole number where a table with empty cells made a float of it."""
     return (
         int(cell)
-        if name in ("seed", "size", "clip_skip") and isinstance(cell, float) and cell == int(cell)
+        if name in ("seed", "size", "clip_skip") and isinstance(cell, float) and cell.is_integer()
         else cell
     )
 
