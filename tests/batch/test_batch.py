@@ -393,6 +393,28 @@ def test_rows_of_text_and_of_values_are_the_same_edit(tmp_path: Path) -> None:
     assert one.image == str(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--gpus", 1), "--gpus 1: it is for workers, and there are none; add --workers N"),
+        (("--threads", 4), "--threads 4: it is for workers, and there are none; add --workers N"),
+        (("--workers", 0, "--gpus", 0.5), "--gpus 0.5: it is for workers"),
+        (("--max-errors", -1), "'--max-errors'"),
+    ],
+)
+def test_flags_that_would_do_nothing(
+    flags: tuple[object, ...],
+    message: str,
+    batch: Batch,
+    rows: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    assert batch(rows, *flags) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_of_pictures(tmp_path: Path, pictures: Path) -> None:
     Image.new("L", (64, 48), 255).save(pictures / "p1.mask.png")
     (pictures / "p2.txt").write_text("a green\ncircle\n")

@@ -82,7 +82,7 @@ def command(
         bool, typer.Option("--skip-bad", help="Make the good rows although others have faults.")
     ] = False,
     max_errors: Annotated[
-        int | None, typer.Option(metavar="N", help="Stop when more rows than this have failed.")
+        int | None, typer.Option(metavar="N", min=0, help="Stop when more rows than this have failed.")
     ] = None,
     overwrite: Annotated[
         bool,
@@ -109,6 +109,11 @@ def command(
             raise InputError(f"--{flag} {number}: it must be at least {least}")
     if not 0 <= gpus <= 64:
         raise InputError(f"--gpus {gpus}: it must be a number of GPUs, or the part of one that a worker gets")
+    for flag, said in (f"--threads {threads}", threads > 1), (f"--gpus {gpus:g}", gpus > 0):
+        if said and not (workers or ray):
+            raise InputError(
+                f"{flag}: it is for workers, and there are none; add --workers N, or leave it out"
+            )
     crew = Crew(workers, ray, threads, gpus) if workers or ray else None
     checked = _check(recipe, manifest, out, name, ignore or [], voice, as_json, skip_bad)
     from scumble.batch.run import Batch
