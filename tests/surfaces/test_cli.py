@@ -119,6 +119,8 @@ def test_a_plan_has_no_empty_target_either(model: Prior, circle: Image.Image) ->
         (["--method", "dds", "--strength", "0.5"], "dds has no parameter 'strength'; it has steps, rate, "),
         (["--steps", "0"], "steps: 0 must be at least 1"),
         (["--steps", "3", "--set", "steps=4"], "--steps: --set steps=... gives it, too"),
+        (["--steps", "9" * 20], "steps: the number is too large; give at most 10,000,000"),
+        (["--method", "dds", "--steps", "9" * 20], "steps: the number is too large; give at most 10,000,000"),
         (["--steps", "many"], "'--steps'"),
         (["--change", "red=blue"], "--change: it makes the target from --source"),
         (["--keep", "some"], "keep: 'some'"),

@@ -1,5 +1,6 @@
 """Fast DDS: the guidance taken apart, the source asked once, and where a descent ends."""
 
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -278,6 +279,8 @@ def test_a_damaged_bank_is_refused(broken: str) -> None:
         ({"strength": 1.1}, "strength: 1.1 must be at most 1"),
         ({"steps": 9, "repeats": 2}, "repeats: 9 steps are not a multiple of 2"),
         ({"focus": 1.5}, "focus: 1.5 must be at most 1"),
+        ({"n_avg": 10**7 + 1}, "n_avg: the number is too large; give at most 10,000,000"),
+        ({"guidance": 10**400}, "guidance: the number is too large"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict, message: str) -> None:
@@ -298,6 +301,16 @@ def test_more_levels_than_the_model_has_are_refused() -> None:
         DDSFast(steps=40, strength=0.5)(
             gaussian(CHAINS["short"]), EditRequest(image=picture(), source="cat", target="tiger")
         )
+
+
+def test_no_list_is_made_of_more_levels_than_there_are() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="steps: 1000000 levels, but there are only"):
+            DDSFast(steps=10**6).plan(CHAINS["short"])
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from scumble.core.prior import Prior
 
 
+COUNTS = 10_000_000
+"""The most that a whole number among a method's parameters may be: lists of more would fill the memory."""
+
+
 def described(help: str, default: Any = None, *, values: str | None = None) -> Any:
     """A field with its help text. `values`: how a value is written on a command line."""
     return field(default=default, metadata={"help": help, "values": values})

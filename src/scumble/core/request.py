@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scumble.core.errors import InputError
-from scumble.core.loading import plain
+from scumble.core.loading import COUNTS, plain
 from scumble.core.noise import Noise
 from scumble.core.prediction import Prediction
 from scumble.core.prior import Prior
@@ -275,9 +275,9 @@ def validate(settings: Any) -> None:
         hint = hints[f.name]
         expected = get_args(hint)[0] if isinstance(hint, UnionType) else hint  # "float | None" -> float
         object.__setattr__(settings, f.name, value := plain(value, expected))
+        if type(value) is int and abs(value) > (most := sys.float_info.max if expected is float else COUNTS):
+            raise InputError(f"{f.name}: the number is too large; give at most {most:,}")
         if expected is float and type(value) is int:
-            if abs(value) > sys.float_info.max:
-                raise InputError(f"{f.name}: the number is too large")
             object.__setattr__(settings, f.name, value := float(value))
         if expected in (int, float, bool, str) and type(value) is not expected:
             default = "" if f.default is MISSING else f", such as {f.default!r}"

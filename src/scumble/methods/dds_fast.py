@@ -139,14 +139,14 @@ class DDSFast(Method):
     def plan(self, schedule: Schedule) -> Descending:
         """Moves of equal length from `strength` down to the clean level, one for every `repeats` steps."""
         levels, top = self.steps // self.repeats, self.strength * schedule.T
+        if schedule.abar is not None and levels > top:
+            raise InputError(
+                f"steps: {levels} levels, but there are only {int(top)} below strength {self.strength:g}; "
+                "take fewer steps or more strength"
+            )
         times = [top * k / levels for k in range(1, levels + 1)]
         if schedule.abar is not None:
             times = [int(t + 0.5) - 1 for t in times]
-            if levels > top:
-                raise InputError(
-                    f"steps: {levels} levels, but there are only {int(top)} below strength {self.strength:g}; "
-                    "take fewer steps or more strength"
-                )
         return Descending(schedule, pairs(times, schedule.clean))
 
     def _bank(self, job: Job, z: Latent, plan: Descending) -> SourceBank:
