@@ -78,6 +78,12 @@ def test_pictures_of_a_batch_have_seeds_of_their_own(stage: SuperResolution) -> 
     assert torch.allclose(both[1:], second, atol=1e-5)
 
 
+def test_a_seed_seeds_a_generator() -> None:
+    for seed in (-1, 2**64, 1.5):
+        with pytest.raises(InputError, match=f"seed: {seed} is not a whole number from 0"):
+            Upscaling(seed=seed)  # pyright: ignore[reportArgumentType]
+
+
 def test_steps_are_reported(stage: SuperResolution) -> None:
     told: list[tuple[int, int]] = []
     upscale.upscale(stage, gradient(16, 16), Upscaling(steps=2, factor=4), lambda *at: told.append(at))
@@ -140,6 +146,8 @@ def test_the_command(run: Run, folder: Path) -> None:
     [
         (("--factor", 3), "factor: 3; the stage doubles a picture, so choose 2, or 4 for two passes"),
         (("--steps", 0), "steps: 0; choose 1 to 1000"),
+        (("--seed", -1), "seed: -1 is not a whole number from 0 to 2**64 - 1"),
+        (("--seed", "9" * 23), "seed: 99999999999999999999999 is not a whole number from 0 to 2**64 - 1"),
         (("--level", 1), "level: 1; choose 0 (no noise) or more, but less than 1"),
         (("--level", 0.5), "was trained on levels up to 0.3; choose less"),
         (("--stage", "nowhere"), "stage nowhere: no config.json there; name the folder of a stage"),

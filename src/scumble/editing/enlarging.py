@@ -13,6 +13,7 @@ from scumble.core.loading import check_text
 from scumble.core.machine import limits
 from scumble.core.places import home
 from scumble.editing import upscale
+from scumble.editing.recipe import check_seed
 from scumble.editing.upscale import STAGE, Upscaling
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Enlarging:
     """How a picture is drawn larger; None: the stage's own value.
 
     stage: the built-in one, a folder of `scumble train sr3`, or the folder of a cascade's later stage (IF's shape).
-    factor, steps, level, seed: see `Upscaling`. prompt, negative, guidance: for stages that take text.
+    factor, steps, level, seed: see `Upscaling`. prompt, negative, guidance: for stages that take text. Raises
+    InputError for a seed that seeds nothing.
     """
 
     stage: str | Path = STAGE
@@ -62,6 +64,9 @@ class Enlarging:
     prompt: str | None = None
     negative: str | None = None
     guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
     def check(self, picture: Picture) -> None:
         """What can be said before anything is loaded. Raises InputError."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from scumble.core.errors import InputError
 from scumble.core.machine import limits
+from scumble.editing.recipe import check_seed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,6 +57,7 @@ class Upscaling:
             raise InputError(f"steps: {self.steps}; choose 1 to 1000")
         if not 0 <= self.level < 1:
             raise InputError(f"level: {self.level:g}; choose 0 (no noise) or more, but less than 1")
+        check_seed(self.seed)
 
 
 def load(upscaling: Upscaling) -> SuperResolution:
