@@ -65,6 +65,11 @@ def test_bad_folders(folder: Path):
         folder_tasks(folder)
 
 
+def test_a_report_reads_files(folder: Path):
+    with pytest.raises(InputError, match=r"a folder; name the files of the bench in it, .*\*\.jsonl"):
+        report([folder])
+
+
 @pytest.mark.parametrize("n", [0, -1, 3])
 def test_more_edits_than_there_are(n: int, folder: Path):
     with pytest.raises(InputError, match=f"n: {n} is not a number of edits from 1 to 2"):

@@ -177,6 +177,7 @@ def test_words_that_the_model_does_not_know(
 def test_bad_outputs(png: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "must end in" in refused("edit", png, *WORDS, "-o", tmp_path / "out.gif")
     assert "no such folder" in refused("edit", png, *WORDS, "-o", tmp_path / "none/out.png")
+    assert "a file, where a folder is wanted" in refused("edit", png, *WORDS, "-o", png / "out.png")
     assert "overwrite the input" in refused("edit", png, *WORDS, "-o", png)
     clear = Image.open(png).convert("RGBA")
     clear.putalpha(Image.linear_gradient("L").resize(clear.size))

@@ -57,6 +57,20 @@ def test_an_inversion_given_gives_the_edit_that_making_it_would(inverted: Path, 
     assert given == made
 
 
+def test_messages_have_the_right_article(
+    inverted: Path, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit = ["edit", png, *RED, "--target", "a green circle", "--given"]
+    for given, says in {
+        f"tuned={inverted}": "the file holds an inversion, not a tuned model",
+        f"editor={tmp_path}": "no config.json there; name the folder of an editor",
+    }.items():
+        assert scumble(*edit, given) == 2
+        assert says in capsys.readouterr().err
+    assert scumble(*edit[:-1], "--method", "editor") == 2
+    assert "editor needs an editor; name its file or folder with" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("says", "changes"),
     [

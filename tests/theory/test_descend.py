@@ -111,7 +111,9 @@ def test_a_gradient_that_is_not_finite_stops_the_edit(value: float) -> None:
         return x * value if int(t[0]) == 300 else x
 
     seen = []
-    with pytest.raises(InputError, match=r"gradient of step 2 of 3, at time 300, is not finite.*lower rate"):
+    with pytest.raises(
+        InputError, match=r"^score: the gradient of step 2 of 3, at time 300, is not finite.*lower rate"
+    ):
         descend(
             score,
             picture(),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scumble.core.atomic import atomic
-from scumble.core.errors import InputError
+from scumble.core.errors import InputError, article
 from scumble.core.outputs import Inputs, check_input, check_place
 from scumble.core.places import exists
 
@@ -70,7 +70,7 @@ def load(path: Path) -> Artifact:
     """Reads a file that `save` wrote. Raises InputError for any other file, and for an incomplete or damaged one."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    if not (exists(path) and path.is_file()):
         raise InputError(f"{path}: no such file")
     try:
         opened: Any = safe_open(path, "pt")  # its stubs say nothing
@@ -101,7 +101,9 @@ def given(name: str, text: str) -> Artifact:
         return _direction(text)
     artifact = load(Path(text))
     if artifact.name != name:
-        raise InputError(f"--given {name}={text}: the file holds a {artifact.name}, not a {name}")
+        raise InputError(
+            f"--given {name}={text}: the file holds {article(artifact.name)}, not {article(name)}"
+        )
     return artifact
 
 
@@ -131,7 +133,9 @@ def _trained(files: Sequence[tuple[Path, str]]) -> Artifact:
     loaded = [load(path) for path, _ in files]
     for (path, _), artifact in zip(files, loaded, strict=True):
         if artifact.name != "direction":
-            raise InputError(f"--given direction={path}: the file holds a {artifact.name}, not a direction")
+            raise InputError(
+                f"--given direction={path}: the file holds {article(artifact.name)}, not a direction"
+            )
     if len(loaded) == 1 and not isinstance(loaded[0], HSpaceDirection):
         return loaded[0]
     directions = [one for one in loaded if isinstance(one, HSpaceDirection)]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from scumble.bench.baselines import BASELINES, SEEDLESS
-from scumble.core.errors import InputError, nearest
+from scumble.core.errors import InputError, article, nearest
 from scumble.core.prior import Card
 from scumble.core.request import Method
 from scumble.editing.checks import check_model, check_settings, method_class
@@ -116,7 +116,7 @@ def make_ready(
     missing = [need for need in kind.needs.given if need not in given]
     if missing:
         raise InputError(
-            f"--method {contestant.label}: {name} needs a {missing[0]}; give it with --given {missing[0]}=..."
+            f"--method {contestant.label}: {name} needs {article(missing[0])}; give it with --given {missing[0]}=..."
         )
     method, origins = choose(name, kind, _recommending(card, name, kind), contestant.settings)
     parameters = {k: {"value": plain(getattr(method, k)), "from": origin} for k, origin in origins.items()}

@@ -56,6 +56,8 @@ def append(path: Path, rows: Sequence[TableRow]) -> None:
 
 def read_rows(path: Path) -> list[TableRow]:
     """All rows of a file. Raises InputError where it is missing, empty or no file of the bench."""
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; name the files of the bench in it, {path / '*.jsonl'}")
     if not path.is_file():
         raise InputError(f"{path}: no such file; `scumble bench scenes` and `drawings` write one per method")
     data = path.read_bytes()

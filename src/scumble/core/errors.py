@@ -12,6 +12,12 @@ class MachineError(RuntimeError):
     """Memory, network or disk did not suffice. The message says what was needed, what was available, and what to do."""
 
 
+def article(noun: str) -> str:
+    """ "an inversion", "a bank"; "a tuned model" for the name "tuned"."""
+    named = "tuned model" if noun == "tuned" else noun
+    return f"{'an' if named[0] in 'aeiouAEIOU' else 'a'} {named}"
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """ " (did you mean 'steps'?)", or nothing."""
     close = get_close_matches(name, sorted(names), n=1, cutoff=0.65)

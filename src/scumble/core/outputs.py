@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scumble.core.atomic import temporary
 from scumble.core.errors import InputError
-from scumble.core.places import is_folder
+from scumble.core.places import is_folder, no_folder
 
 Node = tuple[int, int]  # a file's device and number: the same under every name and link
 
@@ -65,7 +65,7 @@ def check_place(path: Path, inputs: Inputs, *, overwrite: bool = True) -> None:
         if path.exists() and not overwrite:
             raise InputError(f"{path}: this file exists already; choose another name, or --overwrite")
         if not path.parent.is_dir():
-            raise InputError(f"{path.parent}: no such folder; create it first")
+            raise no_folder(path.parent)
         if path.exists() and not os.access(path, os.W_OK):
             raise InputError(f"{path}: cannot be written (the file is read-only)")
         trial(path)

@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scumble.core.errors import InputError, nearest
+from scumble.core.errors import InputError, article, nearest
 
 if TYPE_CHECKING:
     from scumble.core.prior import Card
@@ -149,7 +149,7 @@ def check_needs(method: str, needs: Needs, recipe: Recipe) -> None:
     for name in needs.given:
         if name not in recipe.given:
             raise InputError(
-                f"given: {method} needs a {name}; name its file or folder with --given {name}=PATH"
+                f"given: {method} needs {article(name)}; name its file or folder with --given {name}=PATH"
             )
 
 

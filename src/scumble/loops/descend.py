@@ -160,13 +160,19 @@ def descend(
         else:
             x, pulled_back = _through(g, theta)
             grad = pulled_back(_masked(score(x, t, noise), mask))
-        check_finite(grad, type(score).__name__.removesuffix("Score"), here)
+        check_finite(grad, _named(score), here)
         step, state = optimizer(grad, k, state)
         theta = theta - rate * step
         if on_step is not None:
             x = g(theta)
             on_step(k, len(plan), float(t[0]), x, x)
     return theta
+
+
+def _named(score: Score) -> str:
+    """What messages call it: DDS, SDS, ... as the papers do; "score" for what only the code has a name for."""
+    name = type(score).__name__.removesuffix("Score")
+    return name if name.isupper() else "score"
 
 
 def check_finite(grad: Tensor, name: str, here: str) -> None:

@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from scumble.core.errors import InputError
-from scumble.core.places import home
+from scumble.core.errors import InputError, article
+from scumble.core.places import exists, home
 
 if TYPE_CHECKING:
     from scumble.core.judges import Judge
@@ -42,9 +42,9 @@ def load(name: str, path: str | Path) -> Judge:
     kind = _config(folder, name).get("model_type")
     if kind not in kinds:
         other = next((known for known, own in (NETWORKS | STAGES).items() if kind in own), None)
-        holds = f"a {other}" if other else f"a model of type {kind!r}"
+        holds = article(other) if other else f"a model of type {kind!r}"
         raise InputError(
-            f"{name} {path}: the folder holds {holds}, not a {name}; known types are {', '.join(kinds)}"
+            f"{name} {path}: the folder holds {holds}, not {article(name)}; known types are {', '.join(kinds)}"
         )
     module, _, attribute = kinds[kind].partition(":")
     made: Any = getattr(import_module(module), attribute)
@@ -63,9 +63,9 @@ def load(name: str, path: str | Path) -> Judge:
 
 def _config(folder: Path, name: str) -> dict[str, Any]:
     file = folder / "config.json"
-    if not file.is_file():
+    if not (exists(file) and file.is_file()):
         raise InputError(
-            f"{name} {folder}: no config.json there; name the folder of a {name} (config.json, weights)"
+            f"{name} {folder}: no config.json there; name the folder of {article(name)} (config.json, weights)"
         )
     try:
         read = json.loads(file.read_text(encoding="utf-8"))
