@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import signal
 import tarfile
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from scumble import cli
 from scumble.batch import making
@@ -251,6 +252,46 @@ def test_killed_between_a_file_and_its_record(
     after = results(tmp_path / "out")
     assert {id: {**record, "warning": None} for id, record in after.items()} == before
     assert len(ledger.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_damaged_result_is_made_again(
+    recorded: bool, batch: Batch, rows: list[dict[str, Any]], tmp_path: Path, called: list[int]
+) -> None:
+    """Its passport may be whole: recorded or not, the file is not taken as good."""
+    assert batch(rows) == 0
+    out = tmp_path / "out"
+    before = {path.name: path.read_bytes() for path in out.glob("r*.png")}
+    damaged = bytearray(before["r1.png"])
+    begin = damaged.index(b"IDAT") + 4
+    end = begin + int.from_bytes(damaged[begin - 8 : begin - 4], "big")
+    damaged[end : end + 4] = bytes(4)  # the checksum of the pixels, which Pillow passes over as it decodes
+    (out / "r1.png").write_bytes(damaged)
+    redone = 1
+    if recorded:  # readable, with the row's passport, and another picture
+        with Image.open(out / "r2.png") as image:
+            info = PngImagePlugin.PngInfo()
+            for name, text in image.info.items():
+                if isinstance(text, str):
+                    info.add_itxt(name, text)
+            Image.new("RGB", image.size).save(out / "r2.png", pnginfo=info)
+        assert passport_of(out / "r2.png")["row"] == results(out)["r2"]["identity"]
+        redone = 2
+    else:
+        (out / "results.jsonl").unlink()
+    called.clear()
+    assert batch(rows) == 0
+    assert called == [redone]
+    for name, record in results(out).items():
+        data = (out / f"{name}.png").read_bytes()
+        assert record["sha256"] == hashlib.sha256(data).hexdigest()
+        with Image.open(out / f"{name}.png") as now, Image.open(io.BytesIO(before[f"{name}.png"])) as then:
+            assert levels(now) == pytest.approx(levels(then), abs=1)
+
+
+def levels(image: Image.Image) -> list[int]:
+    """The values of an image's pixels."""
+    return [*image.tobytes()]
 
 
 def test_what_a_killed_run_was_writing_is_removed(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scumble.batch.ledger import Record, failed, made
+from scumble.batch.ledger import Ledger, Record, failed, made
 from scumble.batch.planning import Planner, Task, heard, shape
 from scumble.batch.rows import Row
 from scumble.core.errors import InputError, MachineError
@@ -63,11 +65,24 @@ class Maker:
         return records
 
     def _adopted(self, row: Row) -> Record | None:
-        """The record of a file that a killed run has made without recording it."""
+        """The record of a file that a killed run has made without recording it.
+
+        A file that is recorded with other bytes was changed afterwards, and one that cannot be decoded is damaged,
+        although its passport may be whole.
+        """
         path = self._out / row.output
         if not path.exists() or (passport := passport_of(path)).get("row") != row.identity:
             return None
-        return made(row, self._manifest, path.read_bytes(), passport)
+        data = path.read_bytes()
+        record, adopted = self._recorded.get(row.identity), made(row, self._manifest, data, passport)
+        if record is not None and record["error"] is None and record["sha256"] != adopted["sha256"]:
+            return None
+        return adopted if _whole(data) else None
+
+    @cached_property
+    def _recorded(self) -> Mapping[str, Record]:
+        """What the folder's ledger holds when the first file is found that may be adopted."""
+        return Ledger(self._out).records
 
     def try_out(self, rows: Sequence[Row], on_step: OnStep) -> int:
         """Make a group at its pictures' own sizes, to see what it takes; nothing is saved. The evaluations of a row.
@@ -198,6 +213,22 @@ def _request(plans: Sequence[Plan]) -> Any:
         negative=texts("negative") if any(request.negative for request in requests) else "",
         noise=Noise(first.seed) if one else Noise.of(request.seed for request in requests),
     )
+
+
+def _whole(data: bytes) -> bool:
+    """Whether all of a picture can be decoded."""
+    from PIL import Image
+
+    try:
+        for check in (
+            "verify",
+            "load",
+        ):  # the checksums of a PNG's chunks, which `load` passes over; the pixels
+            with Image.open(io.BytesIO(data)) as picture:
+                getattr(picture, check)()
+    except Exception:  # a damaged file can make Pillow raise anything
+        return False
+    return True
 
 
 def finished(records: Mapping[str, Record], row: Row, out: Path) -> bool:
