@@ -8,7 +8,10 @@ import torch
 from PIL import Image
 
 import scumble
+from scumble.batch.check import Checked
+from scumble.batch.groups import groups
 from scumble.batch.making import together
+from scumble.batch.rows import Row, identity
 from scumble.editing.plan import Plan, plan
 from scumble.editing.recipe import Recipe
 from scumble.methods import METHODS, get
@@ -82,3 +85,29 @@ def test_targets_made_together(method: str, masked: Path, model: scumble.Prior) 
         for target in ("b", "cd", "a b")
     ]
     check(plans(model, method, edits))
+
+
+@pytest.mark.parametrize(
+    ("method", "compat", "sizes"),
+    [
+        ("diffedit", "pipeline", [1] * 4),
+        ("diffedit", "", [4]),
+        ("blended_diffusion", "authors", [1] * 4),
+        ("direct_inversion", "authors", [4]),
+    ],
+)
+def test_what_is_averaged_over_a_call_is_made_alone(method: str, compat: str, sizes: list[int]) -> None:
+    """Else a row's result would depend on --batch, which its identity does not know."""
+    recipes = [Recipe(image=f"p{k // 2}.png", method=method, settings={"compat": compat}) for k in range(4)]
+    rows = [Row(k, None, recipe, str(k), f"{k}.png") for k, recipe in enumerate(recipes)]
+    assert [len(group) for group in groups(rows, Checked([], [], {}), 8)] == sizes
+
+
+def test_weights_that_are_rounded_make_another_row() -> None:
+    def named(*memory: str) -> str:
+        return identity(Recipe(image="p.png", memory=memory), {}, {})
+
+    assert len({named(), named("8bit"), named("4bit")}) == 3
+    assert named() == named("slicing", "offload")
+    assert named("4bit") == named("slicing", "4bit")
+    assert named() == "6c0cf19405b760220356356545c1d5d4"  # of a row that was made before

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 APART = {"image", "source", "target", "mask", "reference", "negative", "seed", "keep", "force"}
 """Fields that rows of one call may differ in; of those that may be missing, all have it or none."""
 ALONE = {"inversion", "bank", "tuned"}  # artifacts that belong to one picture or one edit
+AVERAGED = {("diffedit", "pipeline"), ("blended_diffusion", "authors")}
+"""Methods and values of `compat` that take a mean over all rows of a call, as the code that they follow does."""
 SHARING = 3  # targets of one picture from which on sharing its source is better than filling batches
 
 
@@ -57,7 +59,8 @@ def _source(recipe: Recipe) -> str:
 
 
 def _lonely(recipe: Recipe) -> bool:
-    return recipe.form != "latent" or bool(ALONE & recipe.given.keys())
+    averaged = (recipe.method, recipe.settings.get("compat")) in AVERAGED
+    return averaged or recipe.form != "latent" or bool(ALONE & recipe.given.keys())
 
 
 def _chunks(rows: list[Row], most: int) -> Iterator[list[Row]]:

@@ -26,6 +26,8 @@ OWN = "id"  # a column of ours: what the row is called
 ELSEWHERE = {"device", "offline", "memory", "paper", "force"}
 """Fields that say how an edit is made, not what it shows: the same row on another machine is the same row. (`paper`
 decides values, which count themselves.)"""
+ROUNDED = {"8bit", "4bit"}
+"""The members of `memory` that count nevertheless: they round the weights, which changes the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,8 @@ def identity(recipe: Recipe, values: Mapping[str, object], contents: Mapping[str
     said["given"] = {k: contents.get(f"given.{k}", v) for k, v in recipe.given.items()}
     said["settings"] = values
     said |= {name: content for name, content in contents.items() if "." not in name}
+    if rounded := sorted(ROUNDED & set(recipe.memory)):
+        said["memory"] = rounded
     text = json.dumps(said, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
