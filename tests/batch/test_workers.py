@@ -1,13 +1,18 @@
 """How Ray is started; Ray itself is tested in test_killed, where it is installed."""
 
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scumble.batch import workers
+from scumble.batch.rows import Row
 from scumble.batch.workers import Crew
 from scumble.core.errors import InputError, MachineError
+from scumble.editing.recipe import Recipe
+
+from .conftest import Batch
 
 
 class Ray(types.SimpleNamespace):
@@ -51,3 +56,52 @@ def test_tokens_cannot_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
         InputError, match="RAY_AUTH_MODE: 'disabled' lets anyone who reaches Ray run code here"
     ):
         workers._ray(Crew(2))
+
+
+def test_workers_get_the_whole_names_of_a_models_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may run in another folder; what is no file here stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("net", "scenes"):
+        Path(name).mkdir()
+    for name in ("a.safetensors", "b.safetensors", "w.pt"):
+        Path(name).touch()
+    own = Recipe(
+        image="p.png",
+        model="net",
+        lora=("a.safetensors", "b.safetensors:0.8", "owner/c"),
+        embedding=("w.pt",),
+    )
+    rows = [Row(1, None, own, "1", "1.png"), Row(2, None, Recipe(image="p.png"), "2", "2.png")]
+    one, two = workers._read(workers._written(rows))
+    assert one.recipe.model == str(tmp_path / "net")
+    assert one.recipe.lora == (
+        str(tmp_path / "a.safetensors"), f"{tmp_path / 'b.safetensors'}:0.8", "owner/c",
+    )  # fmt: skip
+    assert one.recipe.embedding == (str(tmp_path / "w.pt"),)
+    assert (two.recipe.model, own.model) == ("scenes", "net")
+
+
+def test_no_workers_are_none_also_on_a_cluster(
+    batch: Batch, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hired(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(workers, "hired", hired)
+    assert batch(rows, "--ray", "auto", "--workers", 0) == 0
+
+
+def test_there_is_room_on_single_nodes() -> None:
+    def node(alive: bool = True, **there: float) -> dict[str, Any]:
+        return {"Alive": alive, "Resources": there}
+
+    def room(threads: int, gpus: float = 0.0) -> int:
+        nodes = [node(CPU=6.0, GPU=2.0), node(CPU=5.0), node(CPU=64.0, alive=False)]
+        ray = types.SimpleNamespace(nodes=lambda: nodes)
+        return workers._room(ray, Crew(None, "auto", threads, gpus))
+
+    assert (room(1), room(3), room(6), room(1, 0.5), room(3, 0.5)) == (11, 3, 1, 4, 2)
+    with pytest.raises(InputError, match="no node has 8 processors and 0 GPUs"):  # all have eleven
+        room(8)

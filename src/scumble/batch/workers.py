@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,9 @@ from scumble.batch.ledger import Record
 from scumble.batch.making import Maker
 from scumble.batch.rows import Row
 from scumble.core.errors import InputError, MachineError
+from scumble.core.places import exists, home
 from scumble.editing.recipe import Recipe
+from scumble.priors._find import BUILTIN
 
 if TYPE_CHECKING:
     from scumble.batch.run import Make
@@ -231,7 +233,25 @@ class Worker:
 
 
 def _written(rows: Iterable[Row]) -> str:
-    return json.dumps([{**asdict(row), "recipe": row.recipe.to_json()} for row in rows])
+    return json.dumps([{**asdict(row), "recipe": _placed(row.recipe).to_json()} for row in rows])
+
+
+def _placed(recipe: Recipe) -> Recipe:
+    """The recipe with the model's files by their whole names: a worker may run in another folder. The rows keep theirs,
+    of which their identities are made."""
+
+    def place(text: str) -> str:
+        head, _, weight = text.rpartition(":")
+        name, tail = (text, "") if exists(home(text)) or not head else (head, f":{weight}")
+        return f"{home(name).absolute()}{tail}" if exists(home(name)) else text
+
+    model = recipe.model
+    return replace(
+        recipe,
+        model=model if model in BUILTIN or not isinstance(model, str | Path) else place(str(model)),
+        lora=tuple(place(text) for text in recipe.lora),
+        embedding=tuple(place(text) for text in recipe.embedding),
+    )
 
 
 def _read(text: str) -> list[Row]:
@@ -239,14 +259,19 @@ def _read(text: str) -> list[Row]:
 
 
 def _room(ray: Any, crew: Crew) -> int:
-    """How many workers the cluster has room for. Raises InputError where it has none."""
-    there = ray.cluster_resources()
-    room = there.get("GPU", 0) / crew.gpus if crew.gpus else there.get("CPU", 0) / crew.threads
+    """How many workers the cluster has room for; each is on one node. Raises InputError where no node has any."""
+    room = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = node["Resources"]
+            fit = [there.get("CPU", 0) / crew.threads]
+            fit += [there.get("GPU", 0) / crew.gpus] if crew.gpus else []
+            room += int(min(fit))
     if room < 1:
         raise InputError(
             f"--ray {crew.address}: no node has {crew.threads} processors and {crew.gpus:g} GPUs free"
         )
-    return int(room)
+    return room
 
 
 @contextmanager

@@ -109,12 +109,13 @@ def command(
             raise InputError(f"--{flag} {number}: it must be at least {least}")
     if not 0 <= gpus <= 64:
         raise InputError(f"--gpus {gpus}: it must be a number of GPUs, or the part of one that a worker gets")
+    hiring = bool(workers or (ray and workers is None))  # --workers 0: this process alone
     for flag, said in (f"--threads {threads}", threads > 1), (f"--gpus {gpus:g}", gpus > 0):
-        if said and not (workers or ray):
+        if said and not hiring:
             raise InputError(
                 f"{flag}: it is for workers, and there are none; add --workers N, or leave it out"
             )
-    crew = Crew(workers, ray, threads, gpus) if workers or ray else None
+    crew = Crew(workers, ray, threads, gpus) if hiring else None
     checked = _check(recipe, manifest, out, name, ignore or [], voice, as_json, skip_bad)
     from scumble.batch.run import Batch
 
