@@ -192,3 +192,11 @@ def test_trained_directions_survive_their_files(tmp_path: Path) -> None:
     assert json.loads(json.dumps(read.about()))["attributes"][0]["recipe"] == {"x": [1]}
     shutil.copy(tmp_path / "d.safetensors", tmp_path / "e.safetensors")
     assert artifacts.digest(artifacts.load(tmp_path / "e.safetensors")) == artifacts.digest(direction)
+
+
+def test_pictures_are_found_whatever_the_case_of_their_endings(tmp_path: Path) -> None:
+    from scumble.cli import direction
+
+    for name in ("b.PNG", "a.JPG", "c.webp", "d.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in direction._files(tmp_path)] == ["a.JPG", "b.PNG", "c.webp"]

@@ -13,6 +13,7 @@ import typer
 from scumble.artifacts.store import SUFFIX, check_output
 from scumble.cli import flags, options, values
 from scumble.cli.stopping import stopping
+from scumble.cli.tune import found
 from scumble.cli.voice import Voice
 from scumble.core.atomic import claimed
 from scumble.core.errors import InputError
@@ -29,7 +30,6 @@ EXAMPLES = (
     'scumble train direction "a picture by day" "a picture at night" --clip clip-vit-base-patch16',
     'scumble train direction "a cat" "a dog" --method diffusionclip --clip CLIP --pictures cats -o dog.tuned',
 )
-ENDINGS = "*.png", "*.jpg", "*.jpeg", "*.webp"
 
 
 @flags.takes(Loading)
@@ -116,10 +116,7 @@ def _files(folder: Path) -> list[Path]:
     """The pictures of a folder. Raises InputError where there are none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name one with pictures like those that will be edited")
-    files = sorted(file for ending in ENDINGS for file in folder.glob(ending))
-    if not files:
-        raise InputError(f"{folder}: no pictures there; it takes PNG, JPEG and WebP files")
-    return files
+    return found([folder])
 
 
 def _pictures(prior: Prior, files: Sequence[Path], n: int, seed: int) -> list[Image]:
