@@ -326,6 +326,73 @@ def test_what_cannot_be_tuned_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("prompt", "word", "left"),
+    [
+        ("a sks dog", "sks", "a dog"),
+        ("a SKS  qux dog", "sks qux", "a dog"),
+        ("a sks dog", "sks  dog", "a"),
+        ("sks, a dog", "sks", "a dog"),
+        ("a dog, sks", "sks", "a dog"),
+        ("a dog, sks, outside", "sks", "a dog, outside"),
+        ("a <my.dog> outside", "<my.dog>", "a outside"),
+        ("a q, b", "q,", "a b"),
+        ("asks a dog", "sks", "asks a dog"),
+        ("a sks-dog", "sks", "a sks-dog"),
+        ("a dog", "", "a dog"),
+    ],
+)
+def test_the_class_is_the_prompt_without_the_word(prompt: str, word: str, left: str) -> None:
+    assert tune.class_prompt(asked("dreambooth", prompt, word)) == left
+
+
+def test_a_class_prompt_that_is_the_prompt_is_refused(prior: StableDiffusionPrior) -> None:
+    what = asked("dreambooth", "aq b", "q")
+    with pytest.raises(
+        InputError, match="class prompt: 'aq b' is the prompt itself; say with --class-prompt"
+    ):
+        tune.check(prior, what)
+    tune.check(prior, replace(what, class_prompt="b"))
+    tune.check(prior, asked("dreambooth", "aq b", "q", preservation=0))
+
+
+def test_unitune_without_a_prompt_trains_on_the_word(prior: StableDiffusionPrior) -> None:
+    assert asked("unitune", "", " q ").prompt == "q"
+    assert tune.check(prior, asked("unitune", "", "q")) == tune.check(prior, asked("unitune", "q", "q"))
+    (line, *_) = tune.check(prior, asked("unitune", "a b", "q"))
+    assert line.startswith("warning: prompt: 'a b' does not contain the word 'q', which is then not trained")
+
+
+def test_a_training_that_diverges_leaves_no_file(
+    prior: StableDiffusionPrior, picture: Tensor, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        InputError, match=r"rate: 1e\+30 is too high: the training of the weights diverged at step 2"
+    ):
+        tuned(prior, [picture], asked("unitune", "q", "q", rate=1e30, steps=9), tmp_path / "x")
+    assert not [*tmp_path.glob("x*")]
+
+
+def test_fp16_is_refused_on_a_cpu(prior: StableDiffusionPrior, picture: Tensor, tmp_path: Path) -> None:
+    what = replace(asked("unitune", "q", "q", steps=1), precision="fp16")
+    with pytest.raises(InputError, match="precision: fp16 does nothing on a CPU; take bf16 or no"):
+        tune.check(prior, what)
+    with pytest.raises(InputError, match="precision: fp16"):
+        tuned(prior, [picture], what, tmp_path / "x")
+
+
+def test_pictures_of_the_class_can_be_stopped(prior: StableDiffusionPrior) -> None:
+    asks, what = list[int](), asked("dreambooth", "q b", "q", class_n=5)
+
+    def stop() -> bool:
+        asks.append(0)
+        return len(asks) == 3
+
+    with pytest.raises(Stopped):
+        tune.class_pictures(prior, what, (SIZE, SIZE), lambda k, of: None, stop)
+    assert len(asks) == 3
+
+
 def test_a_common_word_is_doubted_with_its_frequency(prior: StableDiffusionPrior) -> None:
     (line,) = tune.check(prior, asked("dreambooth", "a q b", "a"))  # a letter: a token of its own
     assert "its token is number" in line

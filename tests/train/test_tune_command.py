@@ -1,6 +1,7 @@
 """`scumble tune` and `scumble train sr3` by their commands: a run, what its file is good for, and bad input."""
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -102,6 +103,18 @@ def test_a_stop_is_told_and_leaves_no_file(run: Run, monkeypatch: pytest.MonkeyP
     assert not Path("x.tuned").exists()
 
 
+def test_a_stop_while_the_class_is_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        assert given[-1]()
+        raise tune.Stopped
+
+    monkeypatch.setattr(tune, "class_pictures", interrupted)
+    code, said = run("tune", "dreambooth", "dogs", *BIND, "-o", "x.tuned")
+    assert (code, "stopped before the training; the same command begins anew" in said) == (130, True)
+    assert not Path("x.tuned").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -114,6 +127,7 @@ def test_a_stop_is_told_and_leaves_no_file(run: Run, monkeypatch: pytest.MonkeyP
             ("dreambooth", "dogs", *BIND, "--class-pictures", "dogs", "--set", "class_n=4"),
             "class pictures: 3 there, and class_n=4 are asked for",
         ),
+        (("dreambooth", "dogs", *BIND, "--precision", "fp16"), "precision: fp16 does nothing on a CPU"),
         (("imagic", "dogs", "--prompt", "a"), "imagic: 3 pictures, and it learns from one"),
         (("imagic", "dogs/0.png"), "prompt: empty"),
         (("dds", "dogs/0.png"), "method: 'dds' tunes no model"),

@@ -36,7 +36,10 @@ def command(
     method: Annotated[str, typer.Argument(help="imagic, dreambooth, textual_inversion or unitune.")],
     pictures: Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures, or a folder of them.")],
     prompt: Annotated[
-        str, typer.Option(help="What the pictures show; for imagic, what the picture should show.")
+        str,
+        typer.Option(
+            help="What the pictures show; for imagic, what the picture should show; for unitune, by itself the word."
+        ),
     ] = "",
     word: Annotated[
         str, typer.Option(help="The identifier, a rare word, that the pictures are bound to.")
@@ -109,7 +112,7 @@ def command(
         seen = _on_canvas(prior, files, size, several=kind.several)
         kept = _on_canvas(prior, others, size, several=True)
         if not kept and tune.wanted(asked):
-            kept = _class_pictures(prior, asked, seen, voice)
+            kept = _class_pictures(prior, asked, seen, stop, voice)
         _run(tune, (prior, seen, asked, out), kept, stop, voice)
     typer.echo(out)
     voice.say(f"use it with: scumble {kind.use} --given tuned={out}")
@@ -140,13 +143,19 @@ def _on_canvas(prior: Prior, files: Sequence[Path], size: int | None, *, several
     return [Placed.of(reading.read(file), prior, size=size).image for file in files]
 
 
-def _class_pictures(prior: Prior, asked: Any, seen: Sequence[Image], voice: Voice) -> list[Image]:
+def _class_pictures(
+    prior: Prior, asked: Any, seen: Sequence[Image], stop: Callable[[], bool], voice: Voice
+) -> list[Image]:
     from scumble.train import tune
 
     height, width = seen[0].shape[-2:]
     n = tune.wanted(asked)
-    with voice.waiting(f'the model makes {n} pictures of "{tune.class_prompt(asked)}"'):
-        return tune.class_pictures(prior, asked, (height, width), lambda k, of: None)
+    try:
+        with voice.waiting(f'the model makes {n} pictures of "{tune.class_prompt(asked)}"'):
+            return tune.class_pictures(prior, asked, (height, width), lambda k, of: None, stop)
+    except tune.Stopped:
+        voice.say("stopped before the training; the same command begins anew")
+        raise KeyboardInterrupt from None
 
 
 def _run(

@@ -31,7 +31,7 @@ from .tune_asked import values as values
 from .tune_asked import wanted as wanted
 from .tune_checks import check as check
 from .tune_checks import check_class as check_class
-from .tune_checks import check_model
+from .tune_checks import check_model, check_precision
 from .tune_checks import class_pictures as class_pictures
 from .tune_run import Cheaper, Report, Runner
 
@@ -50,9 +50,11 @@ def tune(
 
     pictures: (1, 3, H, W) each, of one size; others: pictures of the class, for prior preservation. `stop` is asked
     between steps. Raises Stopped where it says so; InputError for a model that cannot be tuned, and for the state of
-    another training at that name; MachineError, with the next cheaper setting, where memory runs out.
+    another training at that name, and where the loss diverges; MachineError, with the next cheaper setting, where
+    memory runs out.
     """
     check_model(prior, asked.recipe.name)
+    check_precision(prior, asked)
     prior = Counted(prior)
     state = State(out.with_name(f"{out.name}.resume.pt"), _fingerprint(prior, pictures, others, asked))
     with isolated(), Cheaper(asked, str(prior.loaded.get("device", "cpu"))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -53,6 +54,7 @@ def values(method: str, settings: Mapping[str, object], card: Card | None = None
 class Asked:
     """What is tuned: by which values, on what, and in which precision (of PRECISIONS) the network runs.
 
+    prompt: for unitune, which trains on the word alone, the word where it is empty.
     checkpointing: less memory for more time (`Prior.checkpointed`); the result is the same.
     """
 
@@ -67,14 +69,21 @@ class Asked:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise InputError(f"precision: {self.precision!r} must be one of {', '.join(PRECISIONS)}")
+        if self.recipe.name == "unitune" and not self.prompt.strip():
+            object.__setattr__(self, "prompt", self.word.strip())
 
 
 def class_prompt(asked: Asked) -> str:
     """What pictures of the class show: what is asked, else the prompt without the identifier."""
     if asked.class_prompt.strip():
         return asked.class_prompt
-    left = [part for part in asked.prompt.split() if part.lower() != asked.word.lower()]
-    return " ".join(left)
+    parts = asked.word.split()
+    if not parts:
+        return " ".join(asked.prompt.split())
+    inner = r"\s+".join(map(re.escape, parts))
+    word = rf"(?<![\w'-]){inner}(?![\w'-])"  # no part of another word
+    left = re.sub(rf"\s*,\s*{word}\s*$|{word}\s*,?", "", asked.prompt, flags=re.IGNORECASE)
+    return " ".join(left.split())
 
 
 def wanted(asked: Asked) -> int:

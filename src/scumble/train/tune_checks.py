@@ -7,9 +7,11 @@ from typing import Any
 
 from scumble.core.errors import InputError
 from scumble.core.prior import Prior
+from scumble.core.request import Step
 from scumble.core.types import Image
 from scumble.tuning.stages import tables
 
+from .state import Stopped
 from .tune_asked import Asked, class_prompt, wanted
 
 
@@ -17,6 +19,7 @@ def check(prior: Prior, asked: Asked) -> list[str]:
     """What the user should know before the training, a line each. Raises InputError for what cannot be tuned."""
     name, word = asked.recipe.name, asked.word.strip()
     check_model(prior, name)
+    check_precision(prior, asked)
     if not asked.prompt.strip():
         raise InputError(f"prompt: empty; tune {name} needs words, --prompt")
     if bool(word) is not asked.recipe.word:
@@ -24,12 +27,23 @@ def check(prior: Prior, asked: Asked) -> list[str]:
         raise InputError(f"word: {word!r}; tune {name} binds {'no' if word else 'an'} identifier: {remedy}")
     if not word:
         return []
-    if word.lower() not in asked.prompt.lower() and name != "unitune":
+    lines = list[str]()
+    if word.lower() not in asked.prompt.lower():
+        if name != "unitune":
+            raise InputError(
+                f"prompt: {asked.prompt!r} does not contain the word {word!r}; write it where it belongs"
+            )
+        lines.append(
+            f"warning: prompt: {asked.prompt!r} does not contain the word {word!r}, which is then not trained; leave "
+            "--prompt out"
+        )
+    if wanted(asked) and class_prompt(asked) == " ".join(asked.prompt.split()):
         raise InputError(
-            f"prompt: {asked.prompt!r} does not contain the word {word!r}; write it where it belongs"
+            f"class prompt: {class_prompt(asked)!r} is the prompt itself; say with --class-prompt what others of the "
+            "kind are called"
         )
     common = frequency(prior, word)
-    return (
+    return lines + (
         [f"warning: word {word!r} is common: {common}; a rare one, such as sks, binds better"]
         if common
         else []
@@ -78,9 +92,21 @@ def check_class(asked: Asked, pictures: Sequence[object]) -> None:
 
 
 def class_pictures(
-    prior: Prior, asked: Asked, size: tuple[int, int], on_picture: Callable[[int, int], None]
+    prior: Prior,
+    asked: Asked,
+    size: tuple[int, int],
+    on_picture: Callable[[int, int], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[Image]:
-    """Pictures of the class by the model itself, from seeds of the training's (DreamBooth, section 3.2)."""
+    """Pictures of the class by the model itself, from seeds of the training's (DreamBooth, section 3.2).
+
+    `stop` is asked after every step. Raises Stopped where it says so.
+    """
+
+    def watch(_: Step) -> None:
+        if stop():
+            raise Stopped
+
     from scumble.core.request import EditRequest
     from scumble.methods.sampling import Sampling
 
@@ -89,7 +115,7 @@ def class_pictures(
     method, made, n = Sampling(sampler="dpm", steps=20, guidance=guidance), list[Image](), wanted(asked)
     for k in range(n):
         request = EditRequest(size=size, target=class_prompt(asked), seed=(asked.seed << 20) + k)
-        made.append(method(prior, request).raw.clamp(-1, 1))
+        made.append(method(prior, request, watch).raw.clamp(-1, 1))
         on_picture(k + 1, n)
     return made
 
@@ -104,3 +130,9 @@ def check_model(prior: Prior, method: str) -> None:
             f"tune {method}: needs a model with gradient, which '{card.id}' does not have; load it unquantised, and "
             "without --memory sequential"
         )
+
+
+def check_precision(prior: Prior, asked: Asked) -> None:
+    """Raises InputError for fp16 on a CPU, where the network would run in float32 without a word."""
+    if asked.precision == "fp16" and str(prior.loaded.get("device", "cpu")) == "cpu":
+        raise InputError("precision: fp16 does nothing on a CPU; take bf16 or no, or another --device")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -101,6 +102,11 @@ class Runner:
                         raise Stopped
                     loss = self._step(stage, self.done - first, optimizer)
                     self.done += 1
+                    if not math.isfinite(loss):
+                        raise InputError(
+                            f"rate: {stage.rate:g} is too high: the training of the {stage.name} diverged at step "
+                            f"{self.done}, and no file is written; lower it with --set, ten times, say"
+                        )
                     if on_step is not None:
                         on_step(self._told(), {stage.name: loss})
                     if time.monotonic() - saved > SAVE_EVERY:
