@@ -220,10 +220,7 @@ def _whole(data: bytes) -> bool:
     from PIL import Image
 
     try:
-        for check in (
-            "verify",
-            "load",
-        ):  # the checksums of a PNG's chunks, which `load` passes over; the pixels
+        for check in ("verify", "load"):  # a PNG's checksums, which `load` passes over, and the pixels
             with Image.open(io.BytesIO(data)) as picture:
                 getattr(picture, check)()
     except Exception:  # a damaged file can make Pillow raise anything
