@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scumble.core.errors import InputError
+from scumble.priors._lora import LoRA
 from scumble.priors.load import load_prior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
@@ -127,6 +128,13 @@ def test_it_stands_in_the_passport_and_in_the_hash(
     assert half.loaded["lora"] == [{"name": "a.safetensors", "sha256": sha256, "weight": 0.5}]
     assert len({prior.card.hash, half.card.hash, whole.card.hash}) == 3
     assert len(half.card.hash) == 64
+
+
+@pytest.mark.parametrize("weight", [5e-05, -1e-7, 2.5])
+def test_a_weight_is_read_as_a_passport_says_it(tmp_path: Path, matrices: Matrices, weight: float):
+    file = tmp_path / "a.safetensors"
+    save_file(kohya(matrices, None)[0], file)
+    assert LoRA.parse(f"{file}:{weight}").weight == weight
 
 
 def test_two_add_up(pristine: Path, tmp_path: Path, matrices: Matrices):

@@ -82,7 +82,7 @@ class LoRA(AddedFile):
         """ "FILE" or "FILE:0.8". Raises InputError where there is no such .safetensors file."""
         name, colon, tail = spec.rpartition(":")
         weight = 1.0
-        if colon and not exists(home(spec)) and re.fullmatch(r"[-+]?\d*\.?\d+", tail):
+        if colon and not exists(home(spec)) and re.fullmatch(r"[-+]?\d*\.?\d+([eE][-+]?\d+)?", tail):
             spec, weight = name, float(tail)
         absent = "there is no such file; write --lora FILE or --lora FILE:0.8"
         return cls.named("lora", spec, absent, weight=weight)
