@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, IFPipeline, IFSuperResolutionPipeline, UNet2DConditionModel
 
+from scumble.core import prior as prior_module
 from scumble.core.errors import InputError
 from scumble.core.noise import Noise
 from scumble.core.prior import thresholded
@@ -138,6 +139,21 @@ def test_the_level_and_the_given_picture_are_heard(second: tuple[Any, IFPrior]) 
     plain = eps(given, 100, 100)
     for other in (eps(-given, 100, 100), eps(given, 200, 100), eps(given, 100, 200)):
         assert not torch.equal(plain, other)
+
+
+def test_a_prompt_alone_is_one_row(first: tuple[Any, IFPrior]) -> None:
+    text = first[1].embed(PROMPT)
+    assert text.prompts == (PROMPT,)
+    assert torch.equal(text.tokens, first[1].embed([PROMPT]).tokens)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 0.95, 0.995, 1.0])
+def test_a_quantile_of_more_numbers_than_torch_takes(ratio: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(3, 1234, generator=torch.Generator().manual_seed(0)).abs()
+    expected = x.quantile(ratio, dim=1)
+    monkeypatch.setattr(prior_module, "MOST", x.numel() - 1)
+    monkeypatch.setattr(torch.Tensor, "quantile", lambda *_, **__: pytest.fail("too large"))
+    torch.testing.assert_close(prior_module.quantile(x, ratio), expected)
 
 
 def test_what_is_no_stage_is_refused(

@@ -23,6 +23,7 @@ from scumble.priors.load import load_prior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 
 from . import ldm
+from .families import save, sdxl
 
 
 @pytest.fixture
@@ -104,7 +105,42 @@ def test_another_codec(folder: Path, tmp_path: Path, style: str):
     assert prior.card.hash != load_prior(str(folder), device="cpu").card.hash
 
 
+@pytest.mark.parametrize("convolved", [False, True])
+def test_a_codec_with_the_names_of_attention_that_diffusers_once_had(
+    folder: Path, tmp_path: Path, convolved: bool
+):
+    vae = other_codec(folder)
+    tensors: dict[str, Tensor] = {}
+    for name, weight in vae.state_dict().items():
+        for old, new in {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}.items():
+            if f".{new}." in name:
+                name = name.replace(f".{new}.", f".{old}.")
+                weight = weight[..., None, None] if convolved and weight.ndim == 2 else weight
+        tensors[name] = weight.contiguous()
+    assert any(".attentions.0.proj_attn." in name for name in tensors)
+    save_file(tensors, tmp_path / "old.safetensors")
+    prior = load_prior(str(folder), device="cpu", vae=str(tmp_path / "old.safetensors"))
+    assert isinstance(prior, StableDiffusionPrior)
+    read = prior._vae.state_dict()
+    assert all(torch.equal(read[name], weight) for name, weight in vae.state_dict().items())
+
+
 # Embeddings
+
+
+def test_the_pooled_row_is_that_of_the_end_also_with_an_embedding(tmp_path: Path, edit_json: Any):
+    """Published configs name 2 as the end, for which transformers pools at the largest id of a row."""
+    folder, file = save(sdxl(), tmp_path / "sdxl"), tmp_path / "zork.safetensors"
+    save_file({"clip_l": torch.full((1, 32), 0.02), "clip_g": torch.full((1, 32), 0.01)}, file)
+    prompts = ["a zork in snow", "a zork on fire"]
+    right = load_prior(str(folder), device="cpu", embedding=[str(file)]).embed(prompts).pooled
+    for part in ("text_encoder", "text_encoder_2"):
+        edit_json(folder / part / "config.json", eos_token_id=2)
+    pooled = load_prior(str(folder), device="cpu", embedding=[str(file)]).embed(prompts).pooled
+    assert right is not None
+    assert pooled is not None
+    assert torch.equal(pooled, right)
+    assert not torch.allclose(pooled[0], pooled[1])
 
 
 def test_an_embedding_is_diffusers(folder: Path, tmp_path: Path):

@@ -221,8 +221,22 @@ def thresholded(denoise: Denoiser, schedule: Schedule, *, ratio: float, most: fl
 
     def threshold(x_t: Latent, t: Time, at: Time | None = None) -> Prediction:
         p = denoise(x_t, t, at)
-        s = p.x0.flatten(1).abs().quantile(ratio, dim=1).clamp(1, most)[:, None, None, None]
+        s = quantile(p.x0.flatten(1).abs(), ratio).clamp(1, most)[:, None, None, None]
         x0 = p.x0.clamp(min=-s, max=s) / s
         return schedule.predict(x_t, t if at is None else at, x0=x0, var=p.var)
 
     return threshold
+
+
+MOST = 2**24
+"""How many numbers `Tensor.quantile` takes."""
+
+
+def quantile(x: Tensor, ratio: float) -> Tensor:
+    """(b, n) -> (b,): the `ratio` quantile of each row, of any length."""
+    if x.numel() <= MOST:
+        return x.quantile(ratio, dim=1)
+    place = ratio * (x.shape[1] - 1)
+    first = int(place)
+    ranked = x.sort(dim=1).values
+    return ranked[:, first].lerp(ranked[:, min(first + 1, x.shape[1] - 1)], place - first)

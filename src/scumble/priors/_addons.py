@@ -18,6 +18,8 @@ from scumble.priors._lora import LoRA
 ANONYMOUS = ("emb_params", "clip_l")  # tensors that are called after their file
 # The tensors of an embedding for SDXL's two text encoders, as A1111 and ComfyUI, and as diffusers' trainer name them.
 PAIRS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))
+# A codec's layers of attention as diffusers called them until 0.14, and calls them.
+ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 ENCODERS = ("text_encoder", "text_encoder_2")
 EMBEDDED, SKIPPED = (
     ("latent", "sdxl"),
@@ -154,12 +156,23 @@ def load_codec(file: AddedFile, like: Any) -> Any:
         weights: dict[str, Any] = (
             convert.convert_ldm_vae_checkpoint(stored, module.config) if original else stored
         )
+        weights = dict(_renamed(name, weight) for name, weight in weights.items())
         module.load_state_dict({name: w for name, w in weights.items() if name in wanted})
     except Exception as error:  # the converter raises anything for names it does not expect
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         wrong = f"it does not fit the model's codec ({lines[-1] if lines else type(error).__name__})"
         raise file.error(wrong, "take a VAE that was made for this kind of model") from error
     return module.to(like.device, like.dtype).eval().requires_grad_(False)
+
+
+def _renamed(name: str, weight: Any) -> tuple[str, Any]:
+    """A codec's tensor as diffusers calls it today: older files have other names in attention, and convolutions."""
+    before, attention, rest = name.partition(".attentions.")
+    block, _, rest = rest.partition(".")
+    layer, _, what = rest.partition(".")
+    if not attention or layer not in ATTENTION:
+        return name, weight
+    return f"{before}{attention}{block}.{ATTENTION[layer]}.{what}", weight.reshape(weight.shape[:2])
 
 
 @torch.no_grad()
@@ -187,10 +200,20 @@ def add_embedding(file: AddedFile, parts: Mapping[str, Any]) -> list[int]:
         table = encoder.get_input_embeddings().weight
         table[ids] = vectors.to(table)
         table.requires_grad_(False)
+        _pool_at_the_end(encoder, tokenizer)
         found.append(ids)
     if any(ids != found[0] for ids in found):
         raise file.error("the model's two tokenizers number words differently", "leave the embedding out")
     return found[0]
+
+
+def _pool_at_the_end(encoder: Any, tokenizer: Any) -> None:
+    """Published configs name 2 as the id of the end, for which transformers pools at the largest id of a row: it is the
+    end's no more where words were added behind it.
+    """
+    for module in encoder.modules():
+        if getattr(module, "eos_token_id", None) == 2:
+            module.eos_token_id = tokenizer.eos_token_id
 
 
 def _embedding(file: AddedFile, stored: Mapping[str, Any], encoders: int) -> tuple[str, list[Any]]:

@@ -27,7 +27,7 @@ from scumble.priors._card import digest
 from scumble.priors._families import T5, T5_TOKENIZER, UNET, load_class
 from scumble.priors._folder import Folder
 from scumble.priors._identity import IdentityCodec
-from scumble.priors._prompts import lowered, read_t5
+from scumble.priors._prompts import asked, lowered, read_t5
 from scumble.priors._schedule import from_scheduler
 from scumble.priors._sharing import Shared, alone, lock_of
 
@@ -133,7 +133,7 @@ class IFPrior(Shared, IdentityCodec):
         if extra.keys() != wanted:
             names = ", ".join(sorted(wanted ^ extra.keys()))
             raise InputError(f"embed: {names}; a later stage wants given and level, a first stage neither")
-        text = read_t5(self, "text_encoder", tuple(prompts), ROWS, masked=True, prepare=lowered)
+        text = read_t5(self, "text_encoder", asked(prompts, {}), ROWS, masked=True, prepare=lowered)
         told: Any = {name: value.expand(len(text), *value.shape[1:]) for name, value in _tensors(extra)}
         return replace(text, mask=None, extra=told)  # T5 masks the padding; the U-Net looks at all rows
 
