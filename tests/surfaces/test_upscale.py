@@ -12,8 +12,11 @@ from PIL import Image
 from scumble.core.errors import InputError
 from scumble.editing import replay, upscale
 from scumble.editing.upscale import Upscaling
+from scumble.editing.upscaled import Upscaled
 from scumble.networks.sr3 import FACTOR, SR3Network, SuperResolution, upsampled
-from scumble.pictures.reading import read, read_passport
+from scumble.pictures.canvas import VISIBLE
+from scumble.pictures.layer import Layer
+from scumble.pictures.reading import Picture, read, read_passport
 from tests.stages import TINY, random_stage
 
 
@@ -102,6 +105,35 @@ def test_kinds_of_pictures(stage: SuperResolution, tmp_path: Path, mode: str) ->
     made = upscale.upscaled(read(tmp_path / "in.png"), Upscaling(steps=1), stage)
     assert made.size == (42, 36)
     assert ("A" in made.getbands()) == (mode == "RGBA")
+
+
+def disc(ground: tuple[int, int, int]) -> Picture:
+    """A red disc with a soft edge on nothing."""
+    y, x = np.mgrid[:40, :40] - 19.5
+    opacity = (np.clip(14 - np.hypot(x, y), 0, 1) * 255).astype(np.uint8)
+    colours = np.where(opacity[..., None] > 0, (200, 0, 0), ground).astype(np.uint8)
+    return read(Image.fromarray(np.dstack([colours, opacity])))
+
+
+@pytest.mark.parametrize("edited", [False, True])
+@pytest.mark.parametrize("ground", [(0, 0, 0), (255, 255, 255), (0, 255, 0)])
+def test_what_is_hidden_leaves_no_fringe(ground: tuple[int, int, int], edited: bool) -> None:
+    """The disc, or the blue that an edit makes of it, has its colour to its edge; what nobody sees stays as it was."""
+    picture, paint = disc(ground), (0, 0, 200) if edited else (200, 0, 0)
+    bicubic = SuperResolution("new", SR3Network(TINY), {"noised": 0.3})
+    larger = Upscaled(upscaling=Upscaling(steps=1), stage=bicubic, device="cpu")
+    assert picture.alpha is not None
+    blue = Image.new("RGB", picture.size, "white")
+    blue.paste(paint, mask=picture.alpha.point(VISIBLE))
+    layer = Layer(blue, Image.new("L", picture.size, 255))
+    result = (
+        larger.edit(layer, picture)[0] if edited else upscale.upscaled(picture, larger.upscaling, bicubic)
+    )
+    made = np.asarray(result).astype(int)
+    partly = (made[..., 3] > 0) & (made[..., 3] < 255)
+    assert partly.sum() > 50
+    assert abs(made[partly][:, :3] - paint).max() <= 4
+    assert (made[0, 0] == (*ground, 0)).all()
 
 
 Run = Callable[..., tuple[int, str, str]]

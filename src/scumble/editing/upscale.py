@@ -220,19 +220,26 @@ def remedy(device: str) -> str:
 def redrawn(picture: Picture, draw: Callable[[Tensor], Tensor], device: str) -> Picture:
     """A picture whose RGB is drawn anew at another size: (1, 3, h, w) in [-1, 1] -> (1, 3, H, W).
 
-    Transparency is resized by bicubic interpolation.
+    Transparency is resized by bicubic interpolation. What is seen through fully is drawn in the colours around it, as
+    its own would show at the edges, and keeps its own.
     """
     from PIL import Image
 
     from scumble.core.pixels import to_images, to_pixels
+    from scumble.pictures.canvas import VISIBLE, filled
 
-    image = to_images(_pixels(picture.rgb)).to(device)
+    shown = picture.rgb if picture.alpha is None else filled(picture.rgb, picture.alpha)
+    image = to_images(_pixels(shown)).to(device)
     rgb = Image.fromarray(to_pixels(draw(image))[0])
 
     def wider(part: Image.Image | None) -> Image.Image | None:
         return None if part is None else part.resize(rgb.size, Image.Resampling.BICUBIC)
 
-    return replace(picture, rgb=rgb, alpha=wider(picture.alpha), hidden=wider(picture.hidden))
+    alpha = wider(picture.alpha)
+    if alpha is not None and shown is not picture.rgb:
+        ground = picture.rgb.resize(rgb.size, Image.Resampling.NEAREST)
+        rgb = Image.composite(rgb, ground, alpha.point(VISIBLE))
+    return replace(picture, rgb=rgb, alpha=alpha, hidden=wider(picture.hidden))
 
 
 def _pixels(rgb: Image.Image) -> Any:

@@ -92,7 +92,7 @@ class Upscaled:
 
         below = self.below(picture, shared, tell)
         shown = Image.composite(layer.colour, picture.rgb, layer.opacity.point(VISIBLE))
-        colour = self.picture(replace(picture, rgb=shown, alpha=None, hidden=None), after).rgb
+        colour = self.picture(replace(picture, rgb=shown, hidden=None), after).rgb
         # Nearest: any wider kernel would open the layer outside the mask, and change the averages.
         opacity = layer.opacity.resize(colour.size, Image.Resampling.NEAREST)
         above = replace(layer, colour=colour, opacity=opacity)

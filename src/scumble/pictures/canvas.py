@@ -128,6 +128,32 @@ def from_canvas(image: Tensor, picture: Picture, fit: Fit, mask: Image.Image | N
     return finish(edited, picture)
 
 
+def filled(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
+    """The picture with the colours of what is visible spread over what is fully transparent."""
+    weight = np.asarray(alpha).astype(np.float32)
+    if weight.all() or not weight.any():
+        return rgb
+    colours = np.asarray(rgb)
+    spread = np.rint(_spread(colours * weight[..., None], weight)).astype(np.uint8)
+    return Image.fromarray(np.where(weight[..., None] > 0, colours, spread))
+
+
+def _spread(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted means, from weighted sums (h, w, 3) and weights (h, w): where nothing weighs, the mean of the smallest
+    block around that has a weight.
+    """
+    h, w = weight.shape
+    there = weight[..., None] > 0
+    means = total / np.where(there, weight[..., None], 1)
+    if there.all():
+        return means
+    sides = ((0, h % 2), (0, w % 2))
+    total, weight = np.pad(total, (*sides, (0, 0))), np.pad(weight, sides)
+    blocks = (weight.shape[0] // 2, 2, weight.shape[1] // 2, 2)
+    coarse = _spread(total.reshape(*blocks, 3).sum((1, 3)), weight.reshape(blocks).sum((1, 3)))
+    return np.where(there, means, coarse.repeat(2, 0).repeat(2, 1)[:h, :w])
+
+
 def paste(below: Image.Image, above: Image.Image, mask: Image.Image) -> Image.Image:
     """`above` over `below`: exactly `below` where the mask is 0, exactly `above` where it is 255."""
     return Image.composite(above, below, mask)
