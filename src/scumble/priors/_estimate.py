@@ -27,6 +27,7 @@ from scumble.priors._single_file import SingleFile
 
 GIB = 2**30
 COUNTER = ".num_batches_tracked"  # of batch norms: one whole number of eight bytes in every precision
+WIDE = ".wo."  # layers of T5 that transformers keeps in float32 beside float16
 # What to try, the cheapest in time first.
 SETTINGS: Sequence[tuple[str, ...]] = (
     ("text",),
@@ -49,9 +50,12 @@ def estimate(folder: Folder, dtype: torch.dtype, memory: Sequence[str] = ()) -> 
         shapes = _shapes(folder, part)
         counters = sum(name.endswith(COUNTER) for name in shapes)
         numbers = _matrices({name: shape for name, shape in shapes.items() if not name.endswith(COUNTER)})
-        small = BYTES[bits] if bits and part != "vae" else dtype.itemsize
         wide = folder.config("vae").get("force_upcast") and dtype == torch.float16 and part == "vae"
-        sizes[part] = int(numbers[0] * small + numbers[1] * (4 if wide else dtype.itemsize)) + 8 * counters
+        plain = 4 if wide else dtype.itemsize
+        small = BYTES[bits] if bits and part != "vae" else plain
+        sizes[part] = int(numbers[0] * small + numbers[1] * plain) + 8 * counters
+        if dtype == torch.float16 and not bits and folder.kin.parts[part].endswith(":T5EncoderModel"):
+            sizes[part] += 2 * sum(math.prod(shape) for name, shape in shapes.items() if WIDE in name)
     return sizes
 
 
