@@ -105,6 +105,20 @@ def test_one_component_at_a_time_is_on_the_device():
         assert second.weight.is_meta
 
 
+def test_what_replaces_a_component_stays_beside_its_mate():
+    """Network and codec stay together beside `--memory text`, also where the codec has become another."""
+    desk = Desk(torch.device("meta"), ["text"])
+    network, codec, wide = (torch.nn.Linear(2, 2) for _ in range(3))
+    desk._together = [network, codec]
+    for module in (network, codec):
+        with desk.at_work(module):
+            pass
+    desk.replace(codec, wide)
+    for module in (wide, network):
+        with desk.at_work(module):
+            assert [id(each) for each in desk._there] == [id(network), id(wide)]
+
+
 def test_layers_are_on_the_device_only_at_work(pristine: Path):
     prior = load_prior(str(pristine), device="cpu", memory=["sequential"])
     assert all(p.is_meta for p in prior.parameters("denoiser").values())

@@ -15,6 +15,7 @@ from scumble.core.guidance import guide
 from scumble.core.noise import Noise
 from scumble.core.prior import Text
 from scumble.loops.ddim import ddim
+from scumble.priors.load import load_prior
 from scumble.priors.stable_diffusion import StableDiffusionPrior
 from scumble.testing import check_prior
 
@@ -97,6 +98,16 @@ def test_a_decoder_that_overflows_in_half_precision_runs_again_in_float32(folder
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         torch.testing.assert_close(half.decode(z), picture)
+
+
+@torch.no_grad()
+def test_the_codec_in_float32_stays_beside_the_network(folder: Path):
+    inflate(folder, "decoder.conv_in")
+    prior = load_prior(str(folder), device="cpu", dtype="float16", memory=["text"])
+    assert isinstance(prior, StableDiffusionPrior)
+    with pytest.warns(UserWarning, match="from now on"):
+        prior.decode(latent())
+    assert [id(each) for each in prior._desk._together] == [id(prior._unet), id(prior._vae)]
 
 
 @torch.no_grad()

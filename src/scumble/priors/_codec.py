@@ -104,6 +104,7 @@ class LatentCodec(Shared):
         )
         wide = copy.deepcopy(self._vae).float()  # a copy: the weights may belong to a pipeline
         if not self._changing:  # else its weights are not the prior's own, and go when the change ends
+            self._desk.replace(self._vae, wide)
             self._vae = wide
         with self._desk.at_work(wide):
             return run(wide, x.float())

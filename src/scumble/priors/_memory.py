@@ -91,6 +91,11 @@ class Desk:
                     self._there = [*stay, module.to(self.device)]
             yield
 
+    def replace(self, module: nn.Module, by: nn.Module) -> None:
+        """A component that another, at the same place, stands for from now on."""
+        self._together = [by if other is module else other for other in self._together]
+        self._there = [by if other is module else other for other in self._there]
+
     def forget(self, module: nn.Module) -> None:
         """A component that is dropped."""
         self._there = [other for other in self._there if other is not module]
