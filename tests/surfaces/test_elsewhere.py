@@ -186,6 +186,19 @@ def test_colour_information_that_is_lost_is_named(extra: bytes, warning: str, tm
         reading.read(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize(("space", "said"), [(b"GRAY", "grey"), (b"CMYK", "CMYK"), (b"RGB ", "")])
+def test_a_profile_that_is_lost_is_named(space: bytes, said: str, tmp_path: Path) -> None:
+    profile = bytes(16) + space + bytes(108)
+    Image.new("L", (20, 20)).save(tmp_path / "a.jpg", icc_profile=profile)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        picture = reading.read(tmp_path / "a.jpg")
+    assert (picture.icc is None) == bool(said)
+    assert [f"its {said} colour profile is ignored" in str(each.message) for each in seen] == [True] * bool(
+        said
+    )
+
+
 def test_the_usual_gamma_needs_no_word(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(with_chunk(chunk(b"gAMA", struct.pack(">I", 45_455))))
     with warnings.catch_warnings():

@@ -30,6 +30,7 @@ LIGHT = 200
 """Mean level of what is visible above which a white ground would hide it."""
 
 MAX_PIXELS = 200_000_000
+LOST = {b"GRAY": "grey", b"CMYK": "CMYK"}  # colour profiles that would misread RGB pixels
 PASSPORT = "scumble"  # the key of the PNG text chunk
 IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries the passport in JPEG and WebP
 
@@ -181,16 +182,16 @@ def _decode(data: bytes, name: str) -> Image.Image:
 
 def _tell_lost_colours(data: bytes, image: Image.Image, name: str) -> None:
     """Warn of colour information that the result will lose."""
-    gamma = png.gamma(data)
+    gamma, lost = png.gamma(data), list[str]()
     if gamma is not None and abs(gamma - 1 / 2.2) > 0.01:
-        warnings.warn(
-            f"{name}: its gamma of {gamma:.3f} is ignored and not kept; convert the picture to sRGB first",
-            stacklevel=4,
-        )
+        lost.append(f"gamma of {gamma:.3f}")
     if "cICP" in png.names(data):
+        lost.append("cICP chunk (a wide or HDR colour space)")
+    if (space := (image.info.get("icc_profile") or b"")[16:20]) in LOST:
+        lost.append(f"{LOST[space]} colour profile")
+    for what in lost:
         warnings.warn(
-            f"{name}: its cICP chunk (a wide or HDR colour space) is ignored and not kept; convert it to sRGB first",
-            stacklevel=4,
+            f"{name}: its {what} is ignored and not kept; convert the picture to sRGB first", stacklevel=4
         )
 
 
@@ -242,7 +243,7 @@ def _normalise(image: Image.Image, name: str, sha256: str, path: Path | None = N
     if image.mode not in _MODES:
         raise InputError(f"{name}: pictures of mode {image.mode} are not supported; convert it to RGB")
     icc = image.info.get("icc_profile")
-    icc = icc if icc and icc[16:20] == b"RGB " else None  # a grey or CMYK profile would misread RGB pixels
+    icc = icc if icc and icc[16:20] == b"RGB " else None  # see LOST
     grey = image.mode in {"1", "L", "LA", "I;16", "I;16L", "I;16B"}
     image = _upright(image, name)
     alpha = None
