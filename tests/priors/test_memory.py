@@ -119,6 +119,44 @@ def test_what_replaces_a_component_stays_beside_its_mate():
             assert [id(each) for each in desk._there] == [id(network), id(wide)]
 
 
+def test_a_gradient_through_network_and_codec_finds_both_on_the_device(
+    pristine: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What waits at home is NaN here, as weights that left the device fail the gradient there."""
+    prior, plain = (load_prior(str(pristine), device="cpu", memory=memory) for memory in (["offload"], []))
+    assert isinstance(prior, StableDiffusionPrior)
+    monkeypatch.setattr(Desk, "home", torch.device("meta"))
+    modules = (prior._unet, prior._vae, prior._text_encoder)
+    for module in modules:
+        monkeypatch.setattr(module, "to", taking_turns(module))
+        module.to(torch.device("meta"))
+
+    def gradient(asked: Any) -> torch.Tensor:
+        x = torch.linspace(-1, 1, 256).reshape(1, 4, 8, 8).requires_grad_()
+        picture = asked.decode(asked.predict(x, torch.tensor([500]), asked.embed(["a"])).x0)
+        return torch.autograd.grad(picture.sum(), x)[0]
+
+    torch.testing.assert_close(gradient(prior), gradient(plain))
+    torch.testing.assert_close(gradient(prior), gradient(plain))
+    with torch.no_grad():
+        prior.embed(["a cat"])
+        assert [id(each) for each in prior._desk._there] == [id(prior._text_encoder)]
+        prior.decode(torch.zeros(1, 4, 8, 8))
+        assert [id(each) for each in prior._desk._there] == [id(prior._vae)]
+
+
+def taking_turns(module: torch.nn.Module) -> Any:
+    """Stands for `module.to`: away from the device, named "meta", its weights are NaN."""
+    kept = {name: weight.data for name, weight in module.named_parameters()}
+
+    def to(device: torch.device) -> torch.nn.Module:
+        for name, weight in module.named_parameters():
+            weight.data = torch.full_like(kept[name], torch.nan) if device.type == "meta" else kept[name]
+        return module
+
+    return to
+
+
 def test_layers_are_on_the_device_only_at_work(pristine: Path):
     prior = load_prior(str(pristine), device="cpu", memory=["sequential"])
     assert all(p.is_meta for p in prior.parameters("denoiser").values())

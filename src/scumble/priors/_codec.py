@@ -92,7 +92,8 @@ class LatentCodec(Shared):
 
     def _codec(self, what: str, run: Callable[[Any, Tensor], Tensor], x: Tensor) -> Tensor:
         """run(autoencoder, x) in the autoencoder's precision, and in float32 if half precision overflows."""
-        with self._desk.at_work(self._vae):
+        beside = torch.is_grad_enabled() and x.requires_grad
+        with self._desk.at_work(self._vae, beside=beside):
             y = run(self._vae, x.to(self._vae.dtype)).float()
         if self._vae.dtype == torch.float32 or y.isfinite().all() or not x.isfinite().all():
             return y
@@ -106,5 +107,5 @@ class LatentCodec(Shared):
         if not self._changing:  # else its weights are not the prior's own, and go when the change ends
             self._desk.replace(self._vae, wide)
             self._vae = wide
-        with self._desk.at_work(wide):
+        with self._desk.at_work(wide, beside=beside):
             return run(wide, x.float())

@@ -74,14 +74,16 @@ class Desk:
                 cpu_offload(module, self.device)
 
     @contextmanager
-    def at_work(self, module: Any) -> Generator[None]:
-        """The component on the device, while the context is open. Raises MachineError where memory runs out."""
+    def at_work(self, module: Any, *, beside: bool = False) -> Generator[None]:
+        """The component on the device, while the context is open. `beside`: those that are there stay, since a gradient
+        comes back through them, too. Raises MachineError where memory runs out.
+        """
         with explained(self.device, self.memory):
             if self._taking_turns and not _among(module, self._there):
                 stay = [
                     other
                     for other in self._there
-                    if _among(module, self._together) and _among(other, self._together)
+                    if beside or (_among(module, self._together) and _among(other, self._together))
                 ]
                 for other in self._there:
                     if not _among(other, stay):
