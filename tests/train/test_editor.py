@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import scumble
+from scumble.core.atomic import claimed
 from scumble.core.errors import InputError, MachineError
 from scumble.core.noise import Noise
 from scumble.editing import loading
@@ -423,6 +424,22 @@ def test_an_editor_may_read_prompts_instead_of_task_numbers(folder: Path, prior:
         scumble.edit(folder / "pictures/0.png", method="editor", given=given, model=prior)
 
 
+def test_what_shows_the_target_already_is_not_asked_to_come_back(folder: Path, prior: Any) -> None:
+    """The cycle term of such a picture would ask the reverse task to keep it."""
+    from accelerate import Accelerator
+
+    recipe = write(folder)
+    recipe = replace(recipe, loss=replace(recipe.loss, cycle=1.0, own=1.0), reverse={"star": "blue"})
+    run = EditorRun(recipe, prior, examples(recipe, prior, folder), folder, Accelerator(cpu=True))
+    z, tasks = run.data.latents[:2].float(), torch.tensor([1, 1])
+    x, on = z + 1, torch.ones(2, 1, 1, 1)
+    whole, first = (
+        run._cycle(z, x, tasks, asked) for asked in (on, torch.tensor([1.0, 0]).reshape(2, 1, 1, 1))
+    )
+    assert float(whole.detach()) == pytest.approx(2 * float(first.detach()))
+    assert float(run._cycle(z, x, tasks, 0 * on).detach()) == 0
+
+
 # Bad input -----------------------------------------------------------------------------------------------
 
 
@@ -526,3 +543,29 @@ def test_a_loaded_editor_guesses_no_task(folder: Path, prior: Any) -> None:
         two(picture, task=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="task: 't1' is named twice; leave one of the two out"):
         recipes(two.editor, ["t1", "t0", "t1"], 1.0, Recipe(picture))
+
+
+def test_a_foreign_folder_or_file_is_refused_before_anything_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read(folder / "recipe.yaml")
+    for name in ("README.md", "config.json"):
+        (folder / "mine").mkdir(exist_ok=True)
+        (folder / "mine" / name).write_text('{"model_type": "mine"}')
+    (folder / "file").write_text("mine")
+    for name in ("mine", "file"):
+        with pytest.raises(InputError, match="not an empty folder; choose a new one for the trained editor"):
+            train_editor(recipe, folder / name, folder=folder)
+        assert not (folder / f"{name}.log").exists()
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match="has no name of its own"):
+        train_editor(recipe, Path(), folder=folder)
+    (folder / "other.log").write_text("mine")
+    with pytest.raises(InputError, match="a file is where the logs belong"):
+        train_editor(recipe, folder / "other", folder=folder)
+    assert (folder / "mine/README.md").read_text() == '{"model_type": "mine"}'
+
+
+def test_two_trainings_do_not_write_into_one_folder(folder: Path) -> None:
+    with claimed(folder / "out"), pytest.raises(InputError, match="another run is writing this now"):
+        train_editor(read(folder / "recipe.yaml"), folder / "out", folder=folder)

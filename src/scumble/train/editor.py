@@ -24,11 +24,12 @@ from scumble.core.errors import InputError
 from scumble.core.precision import fast_dtype
 from scumble.core.prior import Prior
 from scumble.core.request import pull
-from scumble.networks.editor import Editor, probe_picture, task_vector, warmed
+from scumble.networks.editor import KIND, WEIGHTS, Editor, probe_picture, task_vector, warmed
 from scumble.train.accelerating import check_trackers, new_accelerator
 from scumble.train.editor_data import Examples, examples
 from scumble.train.editor_loss import Batch, Texts, draw, guidance, identity, rate, score
 from scumble.train.editor_recipe import EditorRecipe
+from scumble.train.place import alone, log_of
 
 log = logging.getLogger(__name__)
 
@@ -142,18 +143,20 @@ class EditorRun:
         if loss.own:
             terms["own"] = loss.own * (moved * (1 - asked)).mean()
         if loss.cycle:
-            terms["cycle"] = loss.cycle * self._cycle(z, x, tasks)
+            terms["cycle"] = loss.cycle * self._cycle(z, x, tasks, asked)
         return terms
 
-    def _cycle(self, z: Tensor, x: Tensor, tasks: Tensor) -> Tensor:
-        """|g(g(z, task), reverse) - z|^2 of the rows whose task has a reverse."""
+    def _cycle(self, z: Tensor, x: Tensor, tasks: Tensor, asked: Tensor) -> Tensor:
+        """|g(g(z, task), reverse) - z|^2 of the rows whose task has a reverse and asks for a change: where the target
+        is there already, the way back leads elsewhere.
+        """
         names = [task.name for task in self.recipe.tasks]
         back = [names.index(self.recipe.reverse.get(name, name)) for name in names]
         has = torch.tensor([name in self.recipe.reverse for name in names])
         rows = has[tasks.cpu()].to(x).reshape(-1, 1, 1, 1)
         with self.accelerator.autocast():
             returned = self.network(x, torch.tensor(back).to(tasks)[tasks]).float()
-        return ((returned - z).square() * rows).mean()
+        return ((returned - z).square() * rows * asked).mean()
 
     # What is written
 
@@ -248,16 +251,29 @@ def train_editor(
 
     `out`.log has log, grids and checkpoints. Paths in the recipe are relative to `folder`. prior: instead of the one
     that the recipe names. watch: called with the run after every step. Raises InputError as the recipe's checks, the
-    data and the checkpoint do.
+    data and the checkpoint do, and for an `out` that holds something else than an editor.
     """
+    check_trackers(recipe.training.trackers)
+    logs = log_of(out, "editor", kind=KIND, weights=WEIGHTS)
+    with alone(out):
+        logs.mkdir(exist_ok=True)
+        return _train(recipe, out, logs, folder=folder, prior=prior, skip_bad=skip_bad, watch=watch)
 
+
+def _train(
+    recipe: EditorRecipe,
+    out: Path,
+    logs: Path,
+    *,
+    folder: Path,
+    prior: Prior | None,
+    skip_bad: bool,
+    watch: Callable[[EditorRun], None] | None,
+) -> Path:
     from scumble.editing.loading import load
     from scumble.editing.recipe import Loading
     from scumble.train.editor_card import write_card
 
-    check_trackers(recipe.training.trackers)
-    logs = out.with_name(f"{out.name}.log")
-    logs.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wanted = recipe.training.precision
     half = wanted == "bfloat16" or (wanted == "auto" and fast_dtype(device) == torch.bfloat16)
