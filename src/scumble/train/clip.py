@@ -49,7 +49,9 @@ def train_clip(
         clip = cast(ClipNetwork, network)
         told = [prompt(data.train.scenes[int(k)], rng, unprompted=0, full=0.3) for k in rows]
         ids = tokenizer(told, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return contrast(clip.pictures(noisy.x, noisy.angle), clip.texts(ids), clip.log_scale)
+        return contrast(
+            clip.pictures(noisy.x, noisy.angle), clip.texts(ids.to(noisy.x.device)), clip.log_scale
+        )
 
     trained = learn("clip", network, loss, data, recipe, log)
     stated = {"tower": asdict(recipe.tower), "text": text.config.to_dict(), "width": recipe.width}

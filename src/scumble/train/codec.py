@@ -192,6 +192,7 @@ def train_decoder(recipe: DecoderRecipe, codec: Any, folder: Path) -> Any:
         "decoder", folder, Decoding(codec), rate=recipe.rate, minutes=recipe.minutes, ema=0.999,
         recipe=asdict(recipe),
     )  # fmt: skip
+    codec.to(run.device)  # the run moves only what learns
     whole = wholes(recipe.seed + 500_002 + 10 * run.step, recipe.batch)
     part = crops(recipe.seed + 500_001 + 10 * run.step, recipe.batch * 4, recipe.crop)
     with run:

@@ -145,7 +145,7 @@ def learn(
             run.update(found, pictures=recipe.batch)
             if run.due:
                 run.save()
-    return run.finish()
+    return run.finish().cpu()  # as the pictures that it is measured on
 
 
 def begin(out: Path, recipe: JudgeRecipe) -> Path:
