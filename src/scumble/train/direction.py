@@ -151,8 +151,10 @@ def train_direction(
                 prior, goal, learn(prior, goal, pictures, recipe.up(prior), _halt(stop)), asked
             )
         else:
-            training = _training(prior, goal, Lessons(*before["lessons"]), asked)
-            training.resume(before["training"])
+            device, then = str(prior.loaded.get("device", "cpu")), before["training"]
+            lessons = Lessons(*(part.to(device) for part in before["lessons"]))
+            training = _training(prior, goal, lessons, asked)
+            training.resume({**then, "x": [x.to(device) for x in then["x"]]})
         _run(prior, training, state, on_step, stop)
         made = _artifact(prior, judge, training, asked)
     artifacts.save(made, out)

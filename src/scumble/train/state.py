@@ -43,7 +43,7 @@ class State:
         if not self.path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, weights_only=True)
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             then: dict[str, Any] = json.loads(state["fingerprint"])
         except Exception as error:  # a damaged file can make torch raise anything
             reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
