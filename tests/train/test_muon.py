@@ -11,8 +11,7 @@ from scumble.core.errors import InputError
 from scumble.train.codec import CodecRecipe, new_codec
 from scumble.train.denoiser import TextToNoise, train_denoiser
 from scumble.train.denoiser_recipe import DenoiserRecipe, read_recipe
-from scumble.train.muon import Muon, orthogonal
-from scumble.train.run import new_optimiser
+from scumble.train.muon import Muon, new_optimiser, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (4, 24), (24, 4)])

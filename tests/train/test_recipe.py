@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scumble.core.errors import InputError
 from scumble.core.pixels import to_images
 from scumble.scenes import WORDS, Scene, Thing, full_caption, read, render, scenes
 from scumble.train import card
+from scumble.train import run as running
 from scumble.train.bank import Bank, Batch
 from scumble.train.captions import owners
 from scumble.train.codec import (
@@ -26,12 +28,12 @@ from scumble.train.codec import (
     widened,
 )
 from scumble.train.data import SIDE, Canvas, canvases, fitted, wide
-from scumble.train.denoiser import alphas_cumprod, errors, times
+from scumble.train.denoiser import alphas_cumprod, digest, errors, times
 from scumble.train.denoiser_recipe import DenoiserRecipe
 from scumble.train.drawn import Drawings, attributes_of, owners_of
 from scumble.train.gates import Figure
 from scumble.train.lessons import pointing_loss
-from scumble.train.prior import METHOD, load_networks, snapshot, train_prior
+from scumble.train.prior import METHOD, _keep, load_codec, load_networks, snapshot, train_prior
 from scumble.train.reading import IGNORED, Questions, questions
 from scumble.train.run import COOL_DOWN, WARM_UP, Run
 from scumble.train.tokenizer import LENGTH, new_tokenizer
@@ -79,6 +81,12 @@ def test_a_prior_starts_the_next_one_and_its_codec_can_be_kept(trained: Path, tm
     rows = (again / "denoiser.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["step"] >= 1
     assert all(str(trained) not in file.read_text() for file in again.rglob("*.json"))
+    assert (snapshot(tmp_path / "next.log", tmp_path / "now") / file).read_bytes() == (
+        trained / file
+    ).read_bytes()
+    (tmp_path / "next.log/vae").rename(tmp_path / "vae")
+    with pytest.raises(InputError, match="its codec is not there yet; run the training's own command again"):
+        snapshot(tmp_path / "next.log", tmp_path / "none")
     third = train_prior(tmp_path / "third", minutes=SECONDS, from_=again, keep_codec=True, bank=20)
     logs = {"denoiser": third, "earlier-denoiser": again, "earlier-earlier-denoiser": trained}
     for name, of in logs.items():
@@ -393,3 +401,38 @@ def test_measuring_keeps_the_method_that_a_card_names(
 
 def test_figures():
     assert Figure.of([1.0, 0.0]) == Figure(mean=0.5, std=0.5, count=2)
+
+
+def test_a_kept_codec_is_noted_and_another_one_refused(tmp_path: Path):
+    codecs = [new_codec(CodecRecipe(channels=(8, 8, 8, 8))) for _ in range(2)]
+    for _ in range(2):
+        _keep(codecs[0], tmp_path)
+    assert digest(load_codec(tmp_path / "vae")) == digest(codecs[0])
+    with pytest.raises(InputError, match="that training has another codec than --from"):
+        _keep(codecs[1], tmp_path)
+
+
+def test_a_run_whose_loss_is_not_finite_stops_and_keeps_its_checkpoint(tmp_path: Path):
+    model = torch.nn.Linear(1, 1)
+    with (
+        pytest.raises(
+            InputError, match=r"the loss is not finite by step 2; the last good checkpoint is .*resume"
+        ),
+        Run("test", tmp_path, model, rate=0.1, minutes=10, ema=0.9) as run,
+    ):
+        run.update(run.model(torch.ones(1, 1)).sum(), pictures=1)
+        run.save()
+        run.update(run.model(torch.full((1, 1), torch.nan)).sum(), pictures=1)
+        run.save()
+    assert torch.load(tmp_path / "test.resume.pt", weights_only=True)["step"] == 1
+    run = Run("test", tmp_path, torch.nn.Linear(1, 1), rate=0.1, minutes=10, ema=0.9)
+    run.update(run.model(torch.full((1, 1), torch.inf)).sum(), pictures=1)
+    with pytest.raises(InputError, match="not finite"):
+        run._log()
+    assert not (tmp_path / "test.jsonl").exists()
+
+
+def test_a_run_takes_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(running, "new_accelerator", lambda **_: SimpleNamespace(num_processes=2))
+    with pytest.raises(InputError, match="test: 2 processes; this training takes one"):
+        Run("test", tmp_path, torch.nn.Linear(1, 1), rate=0.1, minutes=10, ema=0.9)

@@ -8,7 +8,7 @@ graph.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -101,3 +101,20 @@ def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
         square = x @ x.mT
         x = a * x + (b * square + c * (square @ square)) @ x
     return (x.mT if tall else x).float()
+
+
+NO_MATRICES = ("conv_in", "conv_out", "token_embedding", "position_embedding")
+"""Parts of networks that Muon leaves to AdamW, as Jordan et al. do: what meets the data, and tables of vectors."""
+
+
+def new_optimiser(
+    kind: str, trained: Sequence[tuple[str, nn.Parameter]], *, rate: float, decay: float
+) -> torch.optim.Optimizer:
+    """AdamW, or Muon for matrices and kernels and AdamW's update for all else. trained: names and parameters."""
+    if kind == "adamw":
+        return torch.optim.AdamW(
+            [p for _, p in trained], lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True
+        )
+    matrices = [p for name, p in trained if p.ndim >= 2 and not any(part in name for part in NO_MATRICES)]
+    taken = {id(p) for p in matrices}
+    return Muon(matrices, [p for _, p in trained if id(p) not in taken], rate, weight_decay=decay)

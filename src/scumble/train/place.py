@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator
+import shutil
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 from scumble.core.atomic import claimed, parts
 from scumble.core.errors import InputError
+from scumble.scenes.world import VERSION
 
 
 def log_of(out: Path, what: str, *, kind: str = "", weights: str = "") -> Path:
@@ -23,7 +25,7 @@ def log_of(out: Path, what: str, *, kind: str = "", weights: str = "") -> Path:
     """
     if out.name in ("", ".."):
         raise InputError(f"{out}: it has no name of its own; name a new folder for the trained {what}")
-    if out.exists() and not (out.is_dir() and _replaceable(out, kind, weights)):
+    if out.exists() and not (out.is_dir() and replaceable(out, kind, weights)):
         raise InputError(f"{out}: not an empty folder; choose a new one for the trained {what}")
     log = out.with_name(f"{out.name}.log")
     if log.exists() and not log.is_dir():
@@ -31,7 +33,8 @@ def log_of(out: Path, what: str, *, kind: str = "", weights: str = "") -> Path:
     return log
 
 
-def _replaceable(folder: Path, kind: str, weights: str) -> bool:
+def replaceable(folder: Path, kind: str = "", weights: str = "") -> bool:
+    """Whether a folder holds nothing, or only what such a training has written; see `log_of`."""
     left = {part for part, _ in parts(folder)}  # by killed processes
     if {*folder.iterdir()} - left <= {folder / weights}:
         return True
@@ -54,3 +57,28 @@ def alone(out: Path) -> Generator[None]:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
     with claimed(out) if os.environ.get("RANK", "0") == "0" else nullcontext():
         yield
+
+
+def check_world(log: Path) -> None:
+    """Note in a training's folder which version of the world it learns.
+
+    Raises InputError for a folder of another version.
+    """
+    note = log / "world.json"
+    if log.exists() and any(log.iterdir()):
+        version = json.loads(note.read_text())["version"] if note.exists() else 1
+        if version != VERSION:
+            raise InputError(
+                f"{log}: that training learns version {version} of the scenes world, this one is version {VERSION}; "
+                "train into another folder"
+            )
+    log.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps({"version": VERSION}, indent=1) + "\n")
+
+
+def whole(folder: Path, save: Callable[[Path], object]) -> None:
+    """Save to a folder, complete or not at all."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    save(partial)
+    partial.replace(folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from scumble.scenes.world import VERSION
 
 from .codec import CodecRecipe, DecoderRecipe, standardised, train_codec, train_decoder
 from .data import SIDE
-from .denoiser import SCHEDULER, TextToNoise, train_denoiser
+from .denoiser import SCHEDULER, TextToNoise, digest, train_denoiser
 from .denoiser_recipe import DenoiserRecipe, recipe_of
+from .place import check_world, whole
 from .reading import ReadingRecipe, train_reading
 from .run import averaged
 from .tokenizer import new_tokenizer
@@ -86,24 +86,37 @@ def train_prior(
     recipe = replace(recipe or DenoiserRecipe(seed=seed, bank=bank, batch=batch), minutes=left)
     codec, start = (None, None) if from_ is None else load_networks(from_, recipe)
     check_world(log)
-    if codec_done:  # cut off in a later stage
+    if keep_codec:
+        _keep(codec, log)
+    elif codec_done:  # cut off in a later stage
         codec = load_codec(log / "vae")
-    elif not keep_codec:
+    else:
         if not (log / "vae_frozen").exists():
             codec = standardised(train_codec(codec_recipe, log, codec), seed + 7, min(bank, 2000))
-            _whole(log / "vae_frozen", codec.save_pretrained)
+            whole(log / "vae_frozen", codec.save_pretrained)
         codec = train_decoder(decoder, load_codec(log / "vae_frozen"), log)  # the latents stay what they are
-        _whole(log / "vae", codec.save_pretrained)
+        whole(log / "vae", codec.save_pretrained)
     assert codec is not None
     if start is None:
         start = TextToNoise(recipe)
         if not reading_done:
-            _whole(log / "text_encoder", train_reading(reading, start.text_encoder, log).save_pretrained)
+            whole(log / "text_encoder", train_reading(reading, start.text_encoder, log).save_pretrained)
         start.text_encoder = load_text_encoder(log / "text_encoder")
     networks = train_denoiser(codec, recipe, log, start.train(), workers=workers, compiled=compiled)
     how = recipes(codec_recipe, decoder, reading, recipe)
     write_prior(out, codec, networks, how if from_ is None else how | _earlier(from_, log), log)
     return out
+
+
+def _keep(codec: Any, log: Path) -> None:
+    """Note the codec of an earlier prior for snapshots. Raises InputError where the training has another one."""
+    if not (log / "vae").exists():
+        whole(log / "vae", codec.save_pretrained)
+    elif digest(load_codec(log / "vae")) != digest(codec):
+        raise InputError(
+            f"{log}: that training has another codec than --from; name the prior that it began with, or train into "
+            "another folder"
+        )
 
 
 def _earlier(from_: Path, log: Path) -> dict[str, object]:
@@ -127,6 +140,10 @@ def snapshot(log: Path, out: Path) -> Path:
         raise InputError(
             f"{log}: no {checkpoint.name} there; name the .log folder of a training in its last stage"
         )
+    if not (log / "vae").exists():
+        raise InputError(
+            f"{log}: its codec is not there yet; run the training's own command again, which notes it"
+        )
     if out.exists():
         raise InputError(f"{out}: exists; choose a new folder")
     recipe = recipe_of(checkpoint)
@@ -140,31 +157,6 @@ def recipes(*stages: object) -> dict[str, object]:
     """What the card says of how a prior was made."""
     named = zip(("codec", "decoder", "reading", "denoiser"), stages, strict=True)
     return {"world": VERSION, **{name: asdict(stage) for name, stage in named}}  # pyright: ignore[reportArgumentType]
-
-
-def check_world(log: Path) -> None:
-    """Note in a training's folder which version of the world it learns.
-
-    Raises InputError for a folder of another version.
-    """
-    note = log / "world.json"
-    if log.exists() and any(log.iterdir()):
-        version = json.loads(note.read_text())["version"] if note.exists() else 1
-        if version != VERSION:
-            raise InputError(
-                f"{log}: that training learns version {version} of the scenes world, this one is version {VERSION}; "
-                "train into another folder"
-            )
-    log.mkdir(parents=True, exist_ok=True)
-    _dump(note, {"version": VERSION})
-
-
-def _whole(folder: Path, save: Callable[[Path], object]) -> None:
-    """Save to a folder, complete or not at all."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    save(partial)
-    partial.replace(folder)
 
 
 GUIDED = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -22,7 +22,7 @@ from scumble.core.precision import fast_dtype
 
 from .accelerating import new_accelerator
 from .captured import Captured
-from .muon import Muon
+from .muon import new_optimiser
 
 log = logging.getLogger(__name__)
 
@@ -35,24 +35,8 @@ COOL_DOWN = 0.18
 MOVABLE = ("minutes", "cool_down")
 """What a resumed run may have otherwise."""
 
-NO_MATRICES = ("conv_in", "conv_out", "token_embedding", "position_embedding")
-"""Parts of networks that Muon leaves to AdamW, as Jordan et al. do: what meets the data, and tables of vectors."""
-
 LOG_EVERY, SAVE_EVERY = 30, 300
 """Seconds between two lines of the log, two checkpoints."""
-
-
-def new_optimiser(
-    kind: str, trained: Sequence[tuple[str, nn.Parameter]], *, rate: float, decay: float
-) -> torch.optim.Optimizer:
-    """AdamW, or Muon for matrices and kernels and AdamW's update for all else. trained: names and parameters."""
-    if kind == "adamw":
-        return torch.optim.AdamW(
-            [p for _, p in trained], lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True
-        )
-    matrices = [p for name, p in trained if p.ndim >= 2 and not any(part in name for part in NO_MATRICES)]
-    taken = {id(p) for p in matrices}
-    return Muon(matrices, [p for _, p in trained if id(p) not in taken], rate, weight_decay=decay)
 
 
 class Run:
@@ -92,6 +76,11 @@ class Run:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         half = fast_dtype(device) == torch.bfloat16
         self.accelerator = new_accelerator(mixed_precision="bf16" if half else "no", cpu=device == "cpu")
+        if self.accelerator.num_processes > 1:  # each would draw the same pictures
+            raise InputError(
+                f"{name}: {self.accelerator.num_processes} processes; this training takes one. Start it without "
+                "accelerate launch or torchrun; only `scumble train editor` takes several"
+            )
         self.device = self.accelerator.device
         named = [*model.named_parameters(), *(extra.named_parameters() if extra is not None else ())]
         asked = [(name, p) for name, p in named if p.requires_grad]
@@ -204,7 +193,19 @@ class Run:
         _load_average(model, self.average)
         return model.eval()
 
+    def _check(self) -> None:
+        """Raises InputError where the loss since the last line of the log, or a weight, is not finite."""
+        loss = self._sums.get("loss", torch.zeros(()))
+        if all(bool(torch.isfinite(x.detach()).all()) for x in (loss, *self.trained)):
+            return
+        last = self.checkpoint if self.checkpoint.exists() else "none"
+        raise InputError(
+            f"{self.name}: the loss is not finite by step {self.step}; the last good checkpoint is {last}. Run the "
+            "same command again to go on from it; if it comes back, begin anew in another folder with another seed"
+        )
+
     def _log(self) -> None:
+        self._check()
         row = {
             "step": self.step,
             "pictures": self.pictures,
@@ -222,7 +223,10 @@ class Run:
             log.info("%s %s", self.name, json.dumps(row))
 
     def save(self) -> None:
-        """Writes the checkpoint, complete or not at all. Raises InputError where it cannot; the last one stays."""
+        """Writes the checkpoint, complete or not at all. Raises InputError where it cannot, and where the loss is not
+        finite; the last one stays.
+        """
+        self._check()
         state = {
             "recipe": json.dumps(self.recipe, sort_keys=True),
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
