@@ -7,12 +7,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 
 from scumble import artifacts, cli
 from scumble.artifacts.tuned import TunedWeights
+from scumble.core.atomic import claimed
 from scumble.editing.upscale import Upscaling
 from scumble.pictures.reading import read_passport
 from scumble.train import sr3_gates, tune
@@ -157,7 +159,14 @@ def test_a_stage_is_trained_and_upscales(run: Run, monkeypatch: pytest.MonkeyPat
     """The command with a tiny recipe; what is measured at the end is measured on one scene."""
     once: Any = partial(sr3_gates.measured)
     monkeypatch.setattr(sr3_gates, "measured", lambda stage, *_: once(stage, Upscaling(steps=1), 1))
-    code, said = run("train", "sr3", "--minutes", 0, "--n", 2, "--batch", 1, "-o", "stage")
+    command = ("train", "sr3", "--minutes", 0, "--n", 2, "--batch", 1, "-o", "stage")
+    with monkeypatch.context() as cut:
+        cut.setattr(sr3_gates, "measured", Mock(side_effect=KeyboardInterrupt))
+        assert run(*command)[0] != 0
+    assert not Path("stage/gates.json").exists()
+    with claimed(Path("stage")):
+        assert "another run is writing this now" in run(*command)[1]
+    code, said = run(*command)  # it goes on where it was cut off
     assert code == 0, said
     about = json.loads(Path("stage/config.json").read_text())
     assert (about["recipe"]["bank"], about["recipe"]["batch"]) == (2, 1)
@@ -168,3 +177,11 @@ def test_a_stage_is_trained_and_upscales(run: Run, monkeypatch: pytest.MonkeyPat
         assert made.size == (80, 60)
     Path("other").mkdir()
     assert "other: there is something else in its place" in run("train", "sr3", "-o", "other")[1]
+
+
+def test_a_folder_of_something_else_is_no_stage(run: Run) -> None:
+    Path("mine").mkdir()
+    for text in ("{}", "[]", "mine"):
+        Path("mine/config.json").write_text(text)
+        Path("mine/gates.json").write_text("{}")
+        assert "mine: there is something else in its place" in run("train", "sr3", "-o", "mine")[1]

@@ -35,7 +35,7 @@ Pictures = Annotated[
     Path | None, typer.Option(help="A folder of encoded pictures of another training, to use and to add to.")
 ]
 Number = Annotated[int, typer.Option("--n", min=64, help="How many pictures the network learns from.")]
-Seed = Annotated[int, typer.Option(help="The seed of the initial weights and of the data's order.")]
+Seed = Annotated[int, typer.Option(min=0, help="The seed of the initial weights and of the data's order.")]
 
 
 def classifier(
@@ -55,9 +55,11 @@ def classifier(
     report()
     from scumble.train.classifier import ClassifierRecipe, train_classifier, unet_of
     from scumble.train.judging import codec_of, text_of
+    from scumble.train.place import alone
 
     recipe = ClassifierRecipe(minutes=minutes, pictures=n, seed=seed)
-    train_classifier(codec_of(codec), unet_of(unet), text_of(text), out, recipe, pictures=pictures)
+    with alone(out):
+        train_classifier(codec_of(codec), unet_of(unet), text_of(text), out, recipe, pictures=pictures)
     _tell(out, "classifier_guidance", "classifier")
 
 
@@ -74,9 +76,11 @@ def clip(
     report()
     from scumble.train.clip import ClipRecipe, train_clip
     from scumble.train.judging import codec_of, text_of
+    from scumble.train.place import alone
 
     recipe = ClipRecipe(minutes=minutes, pictures=n, seed=seed)
-    train_clip(codec_of(codec), text_of(text), out, recipe, pictures=pictures)
+    with alone(out):
+        train_clip(codec_of(codec), text_of(text), out, recipe, pictures=pictures)
     _tell(out, "sdg", "clip")
 
 

@@ -52,7 +52,9 @@ def prior(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Let torch.compile make the denoiser faster first (a minute).")
     ] = False,
-    seed: Annotated[int, typer.Option(help="The seed of the initial weights and of the data's order.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The seed of the initial weights and of the data's order.")
+    ] = 0,
     recipe: Annotated[
         Path | None,
         typer.Option(help="The denoiser's recipe in a JSON file, such as a prior's recipe.json."),
@@ -109,14 +111,16 @@ def sr3(
     n: Annotated[int, typer.Option("--n", min=1, help="How many scenes the stage learns from.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Crops of a step; a GPU takes 1024.")] = 32,
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw scenes; 0: this one.")] = 0,
-    seed: Annotated[int, typer.Option(help="The seed of the initial weights and of the data.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the initial weights and of the data.")] = 0,
 ) -> None:
     """Train a stage that doubles the resolution of drawings; continues a run that was cut off."""
     report()
+    from scumble.train.place import alone
     from scumble.train.sr3 import SR3Recipe
     from scumble.train.sr3_gates import train_sr3
 
-    found = train_sr3(out, SR3Recipe(minutes=minutes, bank=n, batch=batch, seed=seed), workers)
+    with alone(out):
+        found = train_sr3(out, SR3Recipe(minutes=minutes, bank=n, batch=batch, seed=seed), workers)
     typer.echo(
         f"the stage is in {out}, {found['better_by_db']:+.2f} dB against bicubic on scenes of the test split"
     )
@@ -151,9 +155,12 @@ def run(name: str, out: Path, **options: Any) -> None:
     if name != "scenes":
         raise InputError(f"train prior: there is no recipe {name!r}; the only one is scenes")
     report()
+    from scumble.train.place import alone
     from scumble.train.prior import train_prior
 
-    typer.echo(f"the prior is in {train_prior(out, **options)}; `scumble train card` measures it")
+    with alone(out):
+        done = train_prior(out, **options)
+    typer.echo(f"the prior is in {done}; `scumble train card` measures it")
 
 
 def measure(folder: Path, **options: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from scumble.core.atomic import atomic
 from scumble.core.errors import InputError
 from scumble.core.judges import Space
 from scumble.core.prior import Prior
@@ -78,13 +79,15 @@ class OnLatents:
 
 
 def write(folder: Path, network: nn.Module, about: Mapping[str, Any]) -> None:
-    """config.json and the weights, in half precision."""
+    """config.json and the weights, in half precision, each whole or not at all."""
     import safetensors.torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(dict(about), indent=1) + "\n", encoding="utf-8")
+    with atomic(folder / "config.json") as part:
+        part.write_text(json.dumps(dict(about), indent=1) + "\n", encoding="utf-8")
     weights = {name: w.detach().half().cpu().contiguous() for name, w in network.state_dict().items()}
-    cast(Any, safetensors.torch).save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    with atomic(folder / WEIGHTS) as part:
+        cast(Any, safetensors.torch).save_file(weights, part, {"format": "pt"})
 
 
 def read(folder: Path, network: nn.Module) -> nn.Module:

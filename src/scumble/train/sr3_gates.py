@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from scumble.core.atomic import atomic
 from scumble.core.errors import InputError
 from scumble.core.pixels import psnr, to_images, to_pixels
 from scumble.core.types import Image
 from scumble.editing.upscale import Upscaling, upscale
 from scumble.measuring.measures import ssim
-from scumble.networks.sr3 import SR3Network, SuperResolution, save, upsampled
+from scumble.networks.sr3 import MODEL_TYPE, SR3Network, SuperResolution, save, upsampled
+from scumble.train.place import replaceable
 from scumble.train.sr3 import SIDE, SR3Recipe, bank, train_stage
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ def train_sr3(out: Path, recipe: SR3Recipe, workers: int = 0, *, tested: int = 6
     tested: scenes of the test split that the stage is measured on. Returns what `measured` does, which gates.json
     holds, too. Raises InputError where `out` holds something else.
     """
-    if out.exists() and not (out / "gates.json").is_file():
+    if out.exists() and not (out.is_dir() and any(out.iterdir()) and replaceable(out, MODEL_TYPE)):
         raise InputError(f"{out}: there is something else in its place; name a new folder with -o")
     log.info("rendering %d scenes at %d and %d px", recipe.bank, SIDE, SIDE // 2)
     high, low = bank(recipe.bank, recipe.seed, workers=workers)
@@ -71,7 +73,8 @@ def write(out: Path, network: SR3Network, recipe: SR3Recipe, tested: int = 64) -
     stated = {key: value for key, value in asdict(recipe).items() if key != "minutes"}
     save(out, network, noised=recipe.noised, recipe=stated)
     found = measured(SuperResolution.from_folder(out), Upscaling(), tested)
-    (out / "gates.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    with atomic(out / "gates.json") as part:
+        part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
 
 
