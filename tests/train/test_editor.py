@@ -100,6 +100,33 @@ def losses(log: Path) -> list[float]:
             "tasks: [{name: a, source: b, target: c}]\ndata: {folder: a}\nloss: {score: ddz}",
             "score: 'ddz' must be",
         ),
+        *(
+            (f"tasks: [{{name: a, source: b, target: c}}]\ndata: {{folder: x}}\n{said}", message)
+            for said, message in [
+                ("training: {seed: -1}", "training: seed: -1 is out of its range; choose 0 to"),
+                (f"training: {{seed: {2**70}}}", "training: seed: .* is out of its range"),
+                ("training: {rate: .nan}", "training: rate: nan is out of its range"),
+                ("training: {decay: -1}", "training: decay: -1.0 is out of its range"),
+                ("training: {precision: fp16}", "training: precision: 'fp16' must be one of auto, float32"),
+                ("loss: {guidance: [1, .nan]}", "loss: guidance: nan is out of its range"),
+                ("size: -8", "size: -8 is out of its range"),
+                ("network: {head: 0}", "network: head: 0 is out of its range"),
+                ("network: {groups: 0}", "network: groups: 0 is out of its range"),
+                ("network: {text: true}\nloss: {cycle: 1}\nreverse: {a: a}", "reads prompts .* leave one"),
+            ]
+        ),
+        (
+            "tasks: [{name: a, source: b, target: c}]\ndata: {folder: x, held_out: -5}",
+            "data: held_out: -5 is out of its range",
+        ),
+        (
+            "tasks: [{name: a, source: b, target: c}]\ndata: {scenes: {objects: 7}}",
+            "data: scenes: objects: 7 is out of its range; choose 1 to 3",
+        ),
+        (
+            "tasks: [{name: a, source: 'b {1a}', target: c}]\ndata: {folder: x}",
+            "task a: the slot {1a} begins with a digit; give it another name",
+        ),
         ("- 3", "recipe: .* is not a list of keys and values"),
         ("a: [", "not YAML"),
     ],
@@ -438,6 +465,18 @@ def test_what_shows_the_target_already_is_not_asked_to_come_back(folder: Path, p
     )
     assert float(whole.detach()) == pytest.approx(2 * float(first.detach()))
     assert float(run._cycle(z, x, tasks, 0 * on).detach()) == 0
+
+
+def test_a_removal_has_no_target_that_a_picture_could_show(folder: Path, prior: Any) -> None:
+    said = (
+        (folder / "recipe.yaml")
+        .read_text()
+        .replace("tasks:\n", "tasks:\n  - {name: gone, source: red, target: ''}\n")
+    )
+    (folder / "recipe.yaml").write_text(said)
+    data = examples(read(folder / "recipe.yaml"), prior, folder)
+    assert {task for owns in data.owns for task in owns} == {1, 2}
+    assert [1 in owns for owns in data.owns] == ["blue" in caption for caption in data.captions]
 
 
 # Bad input -----------------------------------------------------------------------------------------------

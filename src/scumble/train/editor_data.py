@@ -61,7 +61,8 @@ def examples(recipe: EditorRecipe, prior: Prior, folder: Path, *, skip_bad: bool
     for captions that fit no task, and for pictures that become latents of different sizes.
     """
     matcher = Matcher(recipe.tasks, recipe.words)
-    backwards = Matcher([_reversed(task) for task in recipe.tasks], recipe.words)
+    leading = [k for k, task in enumerate(recipe.tasks) if task.target.strip()]  # a removal leads to no words
+    backwards = Matcher([_reversed(recipe.tasks[k]) for k in leading], recipe.words)
     encoder = Encoder(prior, recipe.size)
     captions: list[str] = []
     matches: list[list[Match]] = []
@@ -87,7 +88,7 @@ def examples(recipe: EditorRecipe, prior: Prior, folder: Path, *, skip_bad: bool
         canvas=encoder.canvas,
         captions=captions,
         matches=matches,
-        owns=[[match.task for match in backwards(caption)] for caption in captions],
+        owns=[[leading[match.task] for match in backwards(caption)] for caption in captions],
         held_out=range(n - held, n),
         unfit=len(unfit),
     )
@@ -97,7 +98,7 @@ def _reversed(task: Any) -> Any:
     """A pattern that finds what the task leads to, where its target has no slot of its own."""
     from scumble.networks.editor import Task
 
-    return Task(name=task.name, source=task.target or task.source, target="\x00")
+    return Task(name=task.name, source=task.target, target="\x00")
 
 
 class Encoder:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from scumble.core.errors import InputError, nearest
 from scumble.networks.editor import EditorConfig, Task
+from scumble.train.editor_checks import check
 
 SCORES = "dds", "sds", "cds", "pds"
 R = TypeVar("R")
@@ -159,6 +160,7 @@ class EditorRecipe:
                 raise InputError(f"training: {name}: {getattr(t, name)} must be at least 1")
         if t.rate <= 0 or not 0 <= t.ema < 1 or not 0 <= t.cool_down <= 1:
             raise InputError("training: rate must be above 0, ema in [0, 1), cool_down in [0, 1]")
+        check(self)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

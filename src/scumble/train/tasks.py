@@ -59,6 +59,11 @@ def _pattern(task: Task, words: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
             raise InputError(
                 f"task {task.name}: the target uses {{{slot}}}{nearest(slot, slots)}, which the source does not have"
             )
+    for slot in slots:
+        if not slot.isidentifier():
+            raise InputError(
+                f"task {task.name}: the slot {{{slot}}} begins with a digit; give it another name"
+            )
     if len(set(slots)) < len(slots):
         raise InputError(f"task {task.name}: a slot appears twice in the source; give each its own name")
     parts: list[str] = []
