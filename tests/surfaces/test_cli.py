@@ -369,6 +369,11 @@ def test_train_hands_over_to_the_recipe(
     assert str(tmp_path / "new") in capsys.readouterr().out
     monkeypatch.undo()
     assert "minutes: 0" in refused("train", "prior", "--minutes", "0")
+    for option in ("--batch", "--bank", "--seed"):
+        said = refused("train", "prior", option, "3", "--recipe", "mine.json")
+        assert f"{option}: the recipe has its own; leave {option} out, or change it in mine.json" in said
+    for command in ("prior", "sr3", "classifier", "clip"):
+        assert "--seed" in refused("train", command, "--seed", "-2000")
     assert "no card.json" in refused("train", "card", tmp_path)
 
 

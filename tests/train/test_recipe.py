@@ -19,11 +19,13 @@ from scumble.train.bank import Bank, Batch
 from scumble.train.captions import owners
 from scumble.train.codec import (
     CodecRecipe,
+    DecoderRecipe,
     codec_loss,
     crops,
     new_codec,
     standardised,
     train_codec,
+    train_decoder,
     wholes,
     widened,
 )
@@ -36,6 +38,7 @@ from scumble.train.lessons import pointing_loss
 from scumble.train.prior import METHOD, _keep, load_codec, load_networks, snapshot, train_prior
 from scumble.train.reading import IGNORED, Questions, questions
 from scumble.train.run import COOL_DOWN, WARM_UP, Run
+from scumble.train.state import State
 from scumble.train.tokenizer import LENGTH, new_tokenizer
 
 SECONDS = 1 / 60
@@ -436,3 +439,21 @@ def test_a_run_takes_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(running, "new_accelerator", lambda **_: SimpleNamespace(num_processes=2))
     with pytest.raises(InputError, match="test: 2 processes; this training takes one"):
         Run("test", tmp_path, torch.nn.Linear(1, 1), rate=0.1, minutes=10, ema=0.9)
+
+
+def test_the_decoder_is_trained_where_the_codec_encodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    codec = new_codec(CodecRecipe(channels=(8, 8, 8, 8)))
+    moved: list[object] = []
+    monkeypatch.setattr(codec, "to", moved.append)
+    train_decoder(DecoderRecipe(minutes=0, batch=1), codec, tmp_path)
+    assert moved == [torch.device("cpu")]  # the run's own
+
+
+def test_a_state_is_read_without_the_device_that_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    state = State(tmp_path / "x.resume.pt", {"seed": 0})
+    state.keep({"x": torch.zeros(2)})
+    told: dict[str, object] = {}
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda path, **said: told.update(said) or load(path, **said))
+    assert state.read() is not None
+    assert told["map_location"] == "cpu"

@@ -44,8 +44,13 @@ def prior(
     ] = False,
     bank: Annotated[int | None, typer.Option(min=1, help="How many pictures the denoiser sees.")] = None,
     batch: Annotated[
-        int, typer.Option(min=1, help="Pictures of a step of the denoiser; a GPU takes 512.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Pictures of a step of the denoiser; a GPU takes 512.  \\[default: 32]",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that draw pictures; 0: this one. A GPU needs 8 or more.")
     ] = 0,
@@ -53,21 +58,31 @@ def prior(
         bool, typer.Option("--compile", help="Let torch.compile make the denoiser faster first (a minute).")
     ] = False,
     seed: Annotated[
-        int, typer.Option(min=0, help="The seed of the initial weights and of the data's order.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="The seed of the initial weights and of the data's order.  \\[default: 0]",
+            show_default=False,
+        ),
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(help="The denoiser's recipe in a JSON file, such as a prior's recipe.json."),
     ] = None,
 ) -> None:
     """Train the built-in prior from nothing but its generator of scenes; continues a run that was cut off."""
-    choice = {} if bank is None else {"bank": bank}
-    machine: dict[str, object] = {"batch": batch, "workers": workers, "compiled": compiled}
+    asked = {"bank": bank, "batch": batch, "seed": seed}
+    choice = {name: value for name, value in asked.items() if value is not None}
+    machine: dict[str, object] = {"batch": 32, "seed": 0, "workers": workers, "compiled": compiled, **choice}
     if recipe is not None:
+        for option in choice:
+            raise InputError(
+                f"--{option}: the recipe has its own; leave --{option} out, or change it in {recipe}"
+            )
         from scumble.train.denoiser_recipe import read_recipe
 
         machine["recipe"] = read_recipe(recipe)
-    run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, seed=seed, **machine, **choice)
+    run(name, out, minutes=minutes, from_=from_, keep_codec=keep_codec, **machine)
 
 
 def editor(

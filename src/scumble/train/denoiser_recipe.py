@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 
 from scumble.core.errors import InputError, nearest
 
+from .editor_checks import within
+from .editor_recipe import typed
 from .run import COOL_DOWN, WARM_UP
 
 
@@ -55,6 +57,13 @@ class DenoiserRecipe:
     def __post_init__(self) -> None:
         if self.optimiser not in ("adamw", "muon"):
             raise InputError(f"optimiser: {self.optimiser!r}; it is 'adamw' or 'muon'")
+        if not len(self.channels) == len(self.heads) == len(self.attention):
+            raise InputError(
+                "channels, heads and attention: they need as many values each, one for each level"
+            )
+        within("seed", self.seed, 0)
+        for name in ("batch", "bank", "first"):
+            within(name, getattr(self, name), 1)
         if not 0 <= self.low <= 1:
             raise InputError(f"low: {self.low} is no share from 0 to 1")
         if not 0 < self.cool_down <= 1 or self.warm_up < 1:
@@ -72,7 +81,8 @@ class DenoiserRecipe:
 def read_recipe(path: Path) -> DenoiserRecipe:
     """The denoiser's recipe in a JSON file, such as the recipe.json of a prior; its budget is left out.
 
-    Raises InputError where it cannot be read, or holds a key that no recipe has.
+    Raises InputError where it cannot be read, or holds a key that no recipe has, or a value of
+    the wrong kind or out of its range.
     """
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
@@ -86,7 +96,10 @@ def read_recipe(path: Path) -> DenoiserRecipe:
     for name in told:
         if name not in names:
             raise InputError(f"{path}: a denoiser's recipe has no {name!r}{nearest(name, names)}")
-    return _recipe(told)
+    try:
+        return _recipe(told)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def recipe_of(checkpoint: Path) -> DenoiserRecipe:
@@ -97,5 +110,5 @@ def recipe_of(checkpoint: Path) -> DenoiserRecipe:
 
 def _recipe(told: dict[str, Any]) -> DenoiserRecipe:
     """From JSON, which has lists for tuples."""
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
-    return DenoiserRecipe(**values)
+    hints = get_type_hints(DenoiserRecipe)
+    return DenoiserRecipe(**{name: typed(hints[name], value, name) for name, value in told.items()})

@@ -202,11 +202,12 @@ def _made(kind: type[R], said: Any, place: str) -> R:
     hints = get_type_hints(kind)
     within = "" if place == "recipe" else f"{place}: "
     return kind(
-        **{str(name): _value(hints[str(name)], value, f"{within}{name}") for name, value in given.items()}
+        **{str(name): typed(hints[str(name)], value, f"{within}{name}") for name, value in given.items()}
     )
 
 
-def _value(hint: Any, said: Any, place: str) -> Any:
+def typed(hint: Any, said: Any, place: str) -> Any:
+    """A value of YAML or JSON as a field's type has it. Raises InputError for one of another kind."""
     if isinstance(hint, UnionType):  # "X | None"
         if said is None:
             return None
@@ -220,14 +221,12 @@ def _value(hint: Any, said: Any, place: str) -> Any:
         if kinds[-1] is not Ellipsis and len(items) != len(kinds):
             raise InputError(f"{place}: {_short(items)} needs {len(kinds)} values")
         each = [kinds[0]] * len(items) if kinds[-1] is Ellipsis else kinds
-        return tuple(
-            _value(k, v, f"{place} {i}") for i, (k, v) in enumerate(zip(each, items, strict=True), 1)
-        )
+        return tuple(typed(k, v, f"{place} {i}") for i, (k, v) in enumerate(zip(each, items, strict=True), 1))
     if origin is not None:  # a mapping
         if not isinstance(said, Mapping):
             raise InputError(f"{place}: {_short(said)} is not a list of keys and values")
         of = get_args(hint)[1]
-        return {str(k): _value(of, v, f"{place} {k}") for k, v in cast("Mapping[Any, Any]", said).items()}
+        return {str(k): typed(of, v, f"{place} {k}") for k, v in cast("Mapping[Any, Any]", said).items()}
     if hasattr(hint, "__dataclass_fields__"):
         return _made(hint, said, place)
     if hint is float and type(said) is int:
