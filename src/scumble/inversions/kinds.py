@@ -188,7 +188,7 @@ class NullTextInverter(_OnGrid):
         return 2
 
     def __call__(self, job: Job, total: int) -> Inversion:
-        _check(job, "null_text", Needs(null=True, gradient=True))
+        _check(job, "null_text", Needs(null=True))
         pivot = DDIMInverter(steps=self.steps, skip=self.skip, told=self.told)(job, total)
         rows, steps = job.sources, len(pivot.pairs)
         tuned = tune_null_text(
